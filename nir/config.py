@@ -1,0 +1,312 @@
+"""Typed settings: the one source of the defaults, of the JSON schema and of the error messages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from nir.errors import NirError
+from nir.presets import preset_settings
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$")]
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, and a mis-spelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Phase(Settings):
+    """One fit of a fresh field on top of the frozen composition of the fields before it."""
+
+    sampler: Literal["downsize", "mini-patch", "random"] = Field(
+        "downsize", description="which voxels of the level enter each step"
+    )
+    resolution_mm: Positive | None = Field(
+        None, description="voxel size of the level's images, mm; null: the fixed image's own grid"
+    )
+    stride: Count = Field(1, description="downsize: take every n-th voxel of the level")
+    patches: Count = Field(8, description="mini-patch: cubes in each step")
+    patch_size: Count = Field(32, description="mini-patch: edge of a cube, voxels")
+    samples: Count = Field(50_000, description="random: voxels in each step (not with LNCC)")
+    lattice: Count | None = Field(
+        2,
+        description="spacing of the control lattice on which the field is evaluated, voxels of the"
+        " level; null: evaluate the field at every sampled coordinate",
+    )
+    encoding: Literal["grid", "fourier"] = Field(
+        "grid", description="grid: dense multi-resolution features; fourier: Gaussian Fourier"
+    )
+    encoding_levels: tuple[Count, ...] = Field(
+        (8, 16, 32), description="grid: nodes along each axis, coarse to fine"
+    )
+    encoding_features: Count = Field(4, description="grid: features a node and level")
+    fourier_features: Count = Field(128, description="fourier: frequencies")
+    fourier_scale: Positive = Field(1.0, description="fourier: standard deviation of them")
+    width: Count = Field(32, description="units of each hidden layer of the MLP")
+    hidden: Count = Field(1, description="hidden layers of the MLP")
+    activation: Literal["relu", "sine"] = Field("relu", description="of the hidden layers")
+    max_mm: Positive | None = Field(
+        None, description="bound a velocity component to this by tanh, mm; null: no bound"
+    )
+    similarity: Literal["lncc", "mse"] = "lncc"
+    radius: Count = Field(2, description="LNCC: half-width of the window, samples")
+    dropout: Fraction = Field(0.0, description="LNCC: share of windows left out of each step")
+    smoothness: NonNegative = Field(1.0, description="weight of the mean squared gradient")
+    jacobian: NonNegative = Field(1.0, description="weight of the folding term")
+    jacobian_margin: float = Field(
+        0.0, ge=0, lt=1, description="determinants below this are penalised"
+    )
+    steps: Count = Field(30, description="optimiser steps at most")
+    lr: Positive = Field(1e-2, description="Adam's first learning rate")
+    lr_end: Positive = Field(0.1, description="learning rate of the last step / first one")
+    patience: Count = Field(10, description="steps without progress after which the phase ends")
+    tolerance: NonNegative = Field(1e-4, description="fall of the loss that counts as progress")
+
+    @model_validator(mode="after")
+    def _lncc_needs_neighbours(self) -> Phase:
+        if self.sampler == "random" and self.similarity == "lncc":
+            raise ValueError(
+                "the random sampler has no neighbourhoods for LNCC: set similarity to mse,"
+                " or sampler to downsize or mini-patch"
+            )
+        return self
+
+
+class FitConfig(Settings):
+    """How one pair is registered by neural fields."""
+
+    model: Literal["displacement", "velocity"] = Field(
+        "velocity", description="velocity: stationary, integrated, diffeomorphic"
+    )
+    squarings: Count = Field(6, description="velocity on a lattice: scaling and squaring steps")
+    margin_mm: NonNegative = Field(10.0, description="border kept around the fixed brain mask")
+    phases: tuple[Phase, ...] = Field(min_length=1, description="fitted one after another")
+
+
+class DemoCohort(Settings):
+    """The simulated cohort made from the ICBM152 brain."""
+
+    subjects: int = Field(5, ge=2, le=99)
+    spacing_mm: Positive = Field(2.0, description="voxel size, mm; one subject is anisotropic")
+    seed: int = 2026
+
+
+class CohortConfig(Settings):
+    """Which subjects there are and which of their labels count."""
+
+    kind: Literal["table", "demo"] = "table"
+    table: Path | None = Field(
+        None, description="CSV or TSV with columns id, image and optionally labels, mask"
+    )
+    root: Path | None = Field(
+        None, description="folder that paths in the table start from; null: the table's folder"
+    )
+    demo: DemoCohort = DemoCohort()
+    label_names: Path | None = Field(
+        None, description="CSV or TSV with columns index and name, for the report"
+    )
+    labels: tuple[int, ...] | None = Field(
+        None, description="labels to score; null: all that occur. Background (0) never counts"
+    )
+    labels_exclude: tuple[int, ...] = Field((), description="labels left out of the scores")
+    on_invalid: Literal["stop", "skip"] = Field(
+        "stop", description="skip: leave faulty subjects out and list them in the report"
+    )
+
+    @model_validator(mode="after")
+    def _table_given(self) -> CohortConfig:
+        if self.kind == "table" and self.table is None:
+            raise ValueError("kind 'table' needs the key 'table': the path of a CSV or TSV file")
+        return self
+
+
+class TemplateConfig(Settings):
+    """The template of `skull_strip: template`, `affine.target: template`, `pairs: to-template`."""
+
+    image: Path | None = Field(None, description="null: the ICBM152 brain that nilearn ships")
+    mask: Path | None = Field(None, description="its brain mask; needed with image")
+    labels: Path | None = Field(None, description="its label map, if it has one")
+    spacing_mm: Positive = Field(2.0, description="voxel size of the shipped template, mm")
+
+
+class PairsConfig(Settings):
+    """Which subject is registered to which."""
+
+    mode: Literal["all", "consecutive", "to-template", "to-subject", "table"] = "consecutive"
+    subject: str | None = Field(None, description="to-subject: id of the fixed subject")
+    table: Path | None = Field(None, description="table: CSV or TSV with columns fixed, moving")
+
+    @model_validator(mode="after")
+    def _complete(self) -> PairsConfig:
+        if self.mode == "to-subject" and self.subject is None:
+            raise ValueError("mode 'to-subject' needs the key 'subject'")
+        if self.mode == "table" and self.table is None:
+            raise ValueError("mode 'table' needs the key 'table': a CSV with columns fixed,moving")
+        return self
+
+
+class PreprocessConfig(Settings):
+    """From raw scan to normalised brain."""
+
+    skull_strip: Literal["none", "mask", "template", "bet"] = Field(
+        "none", description="none: images are stripped already; mask: use the table's masks"
+    )
+    bias_correction: bool = Field(False, description="N4 before the normalisation")
+    percentiles: tuple[float, float] = Field(
+        (0.5, 99.5), description="of the brain's intensities, mapped to 0 and 1"
+    )
+
+
+class AffineConfig(Settings):
+    """The linear alignment, by ANTs."""
+
+    target: Literal["fixed", "template"] = Field(
+        "fixed", description="template: one affine a subject, composed for each pair"
+    )
+    kind: Literal["Rigid", "Similarity", "Affine"] = "Affine"
+    iterations: tuple[int, ...] = Field((200, 100, 50), description="coarse to fine")
+
+
+class Method(Settings):
+    """One registration method; all methods run on the same pairs."""
+
+    name: Name
+    engine: Literal["affine", "syn", "nir"]
+    preset: str = Field("default", description="nir: name of a preset")
+    set: dict[str, Any] = Field(default_factory=dict, description="nir: settings that replace it")
+    metric: Literal["mattes", "CC"] = Field("mattes", description="syn: similarity")
+    radius: Count = Field(4, description="syn: CC half-width, voxels")
+    bins: Count = Field(32, description="syn: histogram bins of mutual information")
+    iterations: tuple[int, ...] = Field((40, 20, 0), description="syn: coarse to fine")
+
+    @property
+    def fit(self) -> FitConfig:
+        """Settings of the neural field fit."""
+        return fit_config(self.preset, self.set)
+
+    @model_validator(mode="after")
+    def _fit_is_valid(self) -> Method:
+        if self.engine == "nir":
+            try:
+                fit_config(self.preset, self.set)
+            except NirError as error:
+                raise ValueError(str(error)) from error
+        elif self.set:
+            raise ValueError("'set' belongs to engine 'nir'")
+        return self
+
+
+class PipelineConfig(Settings):
+    """A whole cohort run."""
+
+    name: Name = "cohort"
+    output: Path = Path("results")
+    seed: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Count = Field(2, description="threads of each registration job")
+    cohort: CohortConfig
+    template: TemplateConfig = TemplateConfig()
+    pairs: PairsConfig = PairsConfig()
+    preprocess: PreprocessConfig = PreprocessConfig()
+    affine: AffineConfig = AffineConfig()
+    methods: tuple[Method, ...] = Field(min_length=1)
+    label_interpolation: Literal["nearest", "genericLabel"] = "nearest"
+
+    @model_validator(mode="after")
+    def _unique_methods(self) -> PipelineConfig:
+        names = [m.name for m in self.methods]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"methods: names must differ, found twice: {', '.join(twice)}")
+        return self
+
+
+def fit_config(preset: str, overrides: dict[str, Any] | None = None) -> FitConfig:
+    """Build the settings of a fit from a preset and overrides.
+
+    Args:
+        preset: name of a preset.
+        overrides: ``key: value``; a key is a field of the fit (``model``), a field of every phase
+            (``steps``) or a field of one phase (``phases.0.steps``).
+
+    Raises:
+        NirError: unknown preset or key, or a value out of range.
+    """
+    settings = preset_settings(preset)
+    for key, value in (overrides or {}).items():
+        head, _, rest = key.partition(".")
+        if head == "phases" and rest:
+            number, _, field = rest.partition(".")
+            if not number.isdigit() or int(number) >= len(settings["phases"]):
+                raise NirError(f"{key}: the fit has phases 0 to {len(settings['phases']) - 1}")
+            settings["phases"][int(number)][field] = value
+        elif key in Phase.model_fields:
+            for phase in settings["phases"]:
+                phase[key] = value
+        else:
+            settings[key] = value
+    try:
+        return FitConfig.model_validate(settings)
+    except ValidationError as error:
+        raise NirError("\n".join(validation_lines(error, FitConfig))) from error
+
+
+def load_pipeline(raw: dict[str, Any]) -> PipelineConfig:
+    """Validate the settings of a cohort run.
+
+    Raises:
+        NirError: names every wrong key with the nearest known one, in one message.
+    """
+    try:
+        return PipelineConfig.model_validate(raw)
+    except ValidationError as error:
+        lines = validation_lines(error, PipelineConfig)
+        listing = "\n".join(f"  - {line}" for line in lines)
+        raise NirError(f"The configuration has {len(lines)} fault(s):\n{listing}") from error
+
+
+def validation_lines(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Word each fault that pydantic found: the key, what was found, what to do."""
+    import difflib
+
+    known = sorted(_field_names(model))
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"]) or "configuration"
+        if item["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else "remove it"
+            lines.append(f"{where}: unknown key; {hint}")
+        elif item["type"] == "missing":
+            lines.append(f"{where}: this key is needed and missing")
+        elif item["type"] == "value_error":
+            lines.append(f"{where}: {item['ctx']['error']}")
+        else:
+            lines.append(f"{where}: {item['msg'].lower()}, found {item['input']!r}")
+    return lines
+
+
+def _field_names(model: type[BaseModel]) -> set[str]:
+    """All keys that occur in a model and the models below it."""
+    names = set()
+    schema = model.model_json_schema()
+    for part in [schema, *schema.get("$defs", {}).values()]:
+        names |= set(part.get("properties", {}))
+    return names
+
+
+def load_yaml(path: Path | str) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping."""
+    content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise NirError(f"{path}: expected a YAML mapping of settings")
+    return content

@@ -1,0 +1,185 @@
+"""Files: NIfTI volumes, ITK displacement fields and affines, JSON; every write is atomic."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from scipy.io import loadmat, savemat
+
+from nir.errors import NirError, fault
+from nir.grid import RAS_TO_LPS, Array, Grid
+
+VECTOR_INTENT = "vector"  # NIfTI intent code 1007, what ITK reads as a displacement field
+
+
+@contextmanager
+def atomic(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` and rename it on success.
+
+    A job that is killed leaves no file under the final name. The temporary name keeps the suffixes,
+    because nibabel, ANTs and others choose the format by them.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def open_image(path: Path | str) -> nib.Nifti1Image:
+    """Open a NIfTI or Analyze image without reading its voxels.
+
+    Raises:
+        NirError: the file is missing, empty or no image that nibabel reads.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise NirError(fault(path, "an image file", "no such file", "correct the path"))
+    try:
+        image = nib.load(path)
+        assert image.shape is not None
+        return image
+    except (ImageFileError, OSError, EOFError, ValueError, AssertionError) as error:
+        cure = "convert or restore the file"
+        raise NirError(fault(path, "a readable NIfTI image", str(error), cure)) from error
+
+
+def grid_of(image: nib.Nifti1Image) -> Grid:
+    """Return the grid of an opened 3-D image."""
+    i, j, k = image.shape[:3]
+    return Grid((i, j, k), np.asarray(image.affine, dtype=float))
+
+
+def load_volume(path: Path | str, dtype: Any = np.float32) -> tuple[np.ndarray, Grid]:
+    """Read a 3-D volume.
+
+    Returns:
+        The voxels, shape (X, Y, Z), and their grid. A trailing axis of length one is dropped.
+
+    Raises:
+        NirError: the file cannot be read or does not hold a 3-D image.
+    """
+    image = open_image(path)
+    shape = image.shape
+    if len(shape) < 3 or any(n != 1 for n in shape[3:]):
+        cure = "extract one volume"
+        raise NirError(fault(path, "a 3-D image", f"shape {tuple(shape)}", cure))
+    try:
+        voxels = np.asanyarray(image.dataobj).reshape(shape[:3])
+    except (OSError, EOFError, ValueError) as error:
+        cure = "the file is truncated or damaged: restore it"
+        raise NirError(fault(path, "a complete image", str(error), cure)) from error
+    return np.ascontiguousarray(voxels, dtype=dtype), grid_of(image)
+
+
+def load_labels(path: Path | str) -> tuple[np.ndarray, Grid]:
+    """Read a label map as int32, shape (X, Y, Z); labels stored as whole floats are accepted."""
+    voxels, grid = load_volume(path, dtype=np.float64)
+    if not np.array_equal(voxels, np.rint(voxels)):
+        cure = "store the label map as integers"
+        raise NirError(fault(path, "whole-number labels", "fractional values", cure))
+    return voxels.astype(np.int32), grid
+
+
+def save_volume(path: Path | str, voxels: np.ndarray, grid: Grid) -> None:
+    """Write a volume, shape (X, Y, Z), as NIfTI with equal qform and sform."""
+    image = nib.Nifti1Image(voxels, grid.affine)
+    image.set_qform(grid.affine, code=1)
+    image.set_sform(grid.affine, code=1)
+    image.header.set_xyzt_units("mm")
+    with atomic(path) as temporary:
+        nib.save(image, temporary)
+
+
+def save_displacement(path: Path | str, u_lps: np.ndarray, grid: Grid) -> None:
+    """Write a displacement field that ITK, ANTs and SimpleITK read.
+
+    Args:
+        u_lps: millimetres in LPS, shape (X, Y, Z, 3): the point x goes to x + u(x).
+        grid: the grid on which the field is sampled.
+    """
+    image = nib.Nifti1Image(u_lps.astype(np.float32)[:, :, :, None, :], grid.affine)
+    image.header.set_intent(VECTOR_INTENT)
+    image.set_qform(grid.affine, code=1)
+    image.set_sform(grid.affine, code=1)
+    image.header.set_xyzt_units("mm")
+    with atomic(path) as temporary:
+        nib.save(image, temporary)
+
+
+def load_displacement(path: Path | str) -> tuple[np.ndarray, Grid]:
+    """Read an ITK displacement field: LPS millimetres, float32, shape (X, Y, Z, 3), and its grid."""
+    image = open_image(path)
+    if len(image.shape) != 5 or image.shape[3:] != (1, 3):
+        cure = "give an ITK displacement field"
+        raise NirError(fault(path, "shape (X, Y, Z, 1, 3)", str(tuple(image.shape)), cure))
+    return np.asarray(image.dataobj, dtype=np.float32)[:, :, :, 0, :], grid_of(image)
+
+
+def save_affine(path: Path | str, lps: Array) -> None:
+    """Write a 4 x 4 matrix in LPS millimetres (fixed to moving points) as an ITK ``.mat`` file."""
+    parameters = np.concatenate([lps[:3, :3].ravel(), lps[:3, 3]])[:, None]
+    content = {"AffineTransform_double_3_3": parameters, "fixed": np.zeros((3, 1))}
+    with atomic(path) as temporary:
+        savemat(temporary, content, format="4")
+
+
+def load_affine(path: Path | str) -> Array:
+    """Read an ITK affine ``.mat`` as a 4 x 4 matrix in LPS millimetres, its centre included.
+
+    ITK defines T(x) = M (x - c) + c + t, so the translation is t + c - M c.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise NirError(fault(path, "an ITK affine file", "no such file", "correct the path"))
+    try:
+        content = loadmat(path)
+        key = next(k for k in content if "Transform" in k)
+        parameters, centre = content[key].ravel(), content["fixed"].ravel()
+        matrix = np.eye(4)
+        matrix[:3, :3] = parameters[:9].reshape(3, 3)
+        matrix[:3, 3] = parameters[9:12] + centre - matrix[:3, :3] @ centre
+    except (ValueError, StopIteration, KeyError, TypeError) as error:
+        cure = "give the GenericAffine.mat of ANTs or one of ours"
+        raise NirError(fault(path, "an ITK affine .mat file", str(error), cure)) from error
+    return matrix
+
+
+def ras_matrix(lps: Array) -> Array:
+    """Turn a 4 x 4 point map in LPS into the same map in RAS, and back."""
+    return RAS_TO_LPS @ lps @ RAS_TO_LPS
+
+
+def save_json(path: Path | str, content: Any) -> None:
+    """Write JSON with stable key order; NaN is not allowed, use None."""
+    text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    save_text(path, text)
+
+
+def load_json(path: Path | str) -> Any:
+    """Read JSON."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def save_text(path: Path | str, text: str) -> None:
+    """Write a text file in UTF-8."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
