@@ -54,9 +54,8 @@ class Phase(Settings):
     width: Count = Field(32, description="units of each hidden layer of the MLP")
     hidden: Count = Field(1, description="hidden layers of the MLP")
     activation: Literal["relu", "sine"] = Field("relu", description="of the hidden layers")
-    max_mm: Positive | None = Field(
-        None, description="bound a velocity component to this by tanh, mm; null: no bound"
-    )
+    gain_mm: Positive = Field(1.0, description="millimetres per unit of the network's output")
+    bounded: bool = Field(False, description="bound each component to the gain by tanh")
     similarity: Literal["lncc", "mse"] = "lncc"
     radius: Count = Field(2, description="LNCC: half-width of the window, samples")
     dropout: Fraction = Field(0.0, description="LNCC: share of windows left out of each step")

@@ -126,7 +126,7 @@ def save_displacement(path: Path | str, u_lps: np.ndarray, grid: Grid) -> None:
 
 
 def load_displacement(path: Path | str) -> tuple[np.ndarray, Grid]:
-    """Read an ITK displacement field: LPS millimetres, float32, shape (X, Y, Z, 3), and its grid."""
+    """Read an ITK displacement field: LPS mm, float32, shape (X, Y, Z, 3), and its grid."""
     image = open_image(path)
     if len(image.shape) != 5 or image.shape[3:] != (1, 3):
         cure = "give an ITK displacement field"

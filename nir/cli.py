@@ -1,0 +1,155 @@
+"""The command line: ``nir register`` and its relatives."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from nir.errors import NirError
+from nir.presets import PRESETS
+
+app = typer.Typer(
+    help="Medical image registration via neural fields. Every verb reads and writes files; the"
+    " pipeline for whole cohorts is `snakemake --configfile config/X.yaml`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _root() -> None:
+    """Keep `register` a verb of its own."""
+
+
+def parse_settings(pairs: list[str]) -> dict[str, Any]:
+    """Turn ``key=value`` words into settings; values are read as YAML.
+
+    Raises:
+        NirError: a word has no equals sign.
+    """
+    settings = {}
+    for word in pairs:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise NirError(f"--set {word}: expected key=value, for example --set steps=50")
+        settings[key.strip()] = yaml.safe_load(value)
+    return settings
+
+
+@app.command()
+def register(
+    fixed: Annotated[Path, typer.Argument(help="Fixed image: the space of the result.")],
+    moving: Annotated[Path, typer.Argument(help="Moving image: it is warped onto the fixed one.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the results.")],
+    fixed_labels: Annotated[Path | None, typer.Option(help="Label map on the fixed grid.")] = None,
+    moving_labels: Annotated[Path | None, typer.Option(help="Label map to be warped.")] = None,
+    fixed_mask: Annotated[
+        Path | None, typer.Option(help="Fixed brain mask; default: where the image is not zero.")
+    ] = None,
+    moving_mask: Annotated[
+        Path | None, typer.Option(help="Moving brain mask; default: where the image is not zero.")
+    ] = None,
+    initial: Annotated[
+        str,
+        typer.Option(help="Start: 'affine' (by ANTs), 'identity', or an ITK affine .mat FILE."),
+    ] = "affine",
+    preset: Annotated[
+        str, typer.Option(help=f"Settings of the fit: {', '.join(PRESETS)}.")
+    ] = "default",
+    model: Annotated[
+        str | None, typer.Option(help="'displacement' or 'velocity'; default: the preset's.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="key=value: replaces a setting of the fit; may be repeated."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 1,
+    device: Annotated[str, typer.Option(help="'auto', 'cpu' or 'cuda'.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+) -> None:
+    """Register one pair of skull-stripped brains.
+
+    Writes into the folder: warped.nii.gz, warped_labels.nii.gz (if labels are given),
+    from-moving_to-fixed_mode-image_xfm.nii.gz and from-fixed_to-moving_mode-image_xfm.nii.gz (ITK
+    displacement fields of the whole mapping, affine included), jacobian.nii.gz, trace.tsv and
+    result.json.
+
+    The first transform, given to ANTs or SimpleITK with the moving image, resamples it onto the
+    fixed one. Heads with skull need a mask, or the pipeline's skull strip.
+    """
+    from nir.single import Inputs, register_single  # torch and ANTs take seconds to load
+
+    settings = parse_settings(set_ or [])
+    if model is not None:
+        settings["model"] = model
+    inputs = Inputs(fixed, moving, fixed_labels, moving_labels, fixed_mask, moving_mask)
+    console = Console(stderr=True)
+    with _bar(console) as bar:
+        task = bar.add_task("register", total=None)
+
+        def show(phase: int, step: int, total: int, loss: float) -> None:
+            text = f"phase {phase}, step {step}, loss {loss:.4f}"
+            bar.update(task, completed=step, total=total, description=text)
+
+        result = register_single(
+            inputs,
+            output,
+            initial=initial,
+            preset=preset,
+            settings=settings,
+            seed=seed,
+            device=device,
+            threads=threads,
+            progress=show,
+            log=lambda line: console.print(line, highlight=False),
+        )
+    typer.echo(json.dumps(result["metrics"], indent=2))
+    for sentence in result["warnings"]:
+        console.print(f"warning: {sentence}", highlight=False)
+
+
+@app.command()
+def schema(
+    output: Annotated[Path | None, typer.Option("-o", help="File; default: print it.")] = None,
+) -> None:
+    """Write the JSON schema of a cohort's configuration."""
+    from nir.config import PipelineConfig
+    from nir.io import save_text
+
+    text = json.dumps(PipelineConfig.model_json_schema(), indent=2, sort_keys=True) + "\n"
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        save_text(output, text)
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def main() -> None:
+    """Run a verb; a fault of the input is one sentence and exit code 2."""
+    try:
+        app()
+    except NirError as error:
+        print(f"nir: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Coordinate encodings: what a neural field sees of a point in [-1, 1]^3."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FourierEncoding(nn.Module):
+    """Gaussian Fourier features [sin(pi B x), cos(pi B x)], B ~ N(0, scale^2), fixed.
+
+    Args:
+        features: number of frequencies; the encoding has twice as many channels.
+        scale: standard deviation of B; larger values admit finer structure.
+        generator: source of B.
+
+    Notes:
+        Tancik et al. 2020, eq. 2-4.
+    """
+
+    def __init__(self, features: int, scale: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self.frequencies: Tensor
+        self.register_buffer("frequencies", scale * torch.randn(features, 3, generator=generator))
+        self.channels = 2 * features
+
+    def forward(self, cube: Tensor) -> Tensor:
+        """Encode points, shape (N, 3), as features, shape (N, channels)."""
+        phase = math.pi * cube @ self.frequencies.T
+        return torch.cat([phase.sin(), phase.cos()], dim=-1)
+
+
+class GridEncoding(nn.Module):
+    """Dense multi-resolution feature grids, interpolated linearly and concatenated.
+
+    Args:
+        levels: nodes along each axis, one entry a level.
+        features: features of a node.
+        generator: source of the initial features, U(-0.01, 0.01).
+
+    Notes:
+        The dense form of Müller et al. 2022 (no hashing: the grids are small).
+    """
+
+    def __init__(self, levels: tuple[int, ...], features: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.grids = nn.ParameterList(
+            nn.Parameter(0.02 * torch.rand(1, features, n, n, n, generator=generator) - 0.01)
+            for n in levels
+        )
+        self.channels = features * len(levels)
+
+    def forward(self, cube: Tensor) -> Tensor:
+        """Encode points, shape (N, 3), as features, shape (N, channels)."""
+        at = cube.flip(-1)[None, :, None, None]  # (1, N, 1, 1, 3), grid_sample wants (z, y, x)
+        layers = [
+            F.grid_sample(g, at, align_corners=True, padding_mode="border") for g in self.grids
+        ]
+        return torch.cat(layers, dim=1)[0, :, :, 0, 0].T
+
+    def lattice(self, shape: tuple[int, int, int]) -> Tensor:
+        """Encode a regular lattice over the cube: shape (X, Y, Z) -> (X * Y * Z, channels)."""
+        layers = [
+            F.interpolate(g, size=shape, mode="trilinear", align_corners=True) for g in self.grids
+        ]
+        return torch.cat(layers, dim=1)[0].flatten(1).T

@@ -1,0 +1,220 @@
+"""Registration engines behind one door: affine only, antspyx SyN, and the neural field."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nir import memory
+from nir.config import FitConfig, Method
+from nir.errors import NirError
+from nir.fit import Progress, fit_pair
+from nir.grid import Array, Grid, apply_matrix
+from nir.io import load_affine, load_displacement, save_affine
+from nir.linear import ants_seed, to_ants
+from nir.transform import invert
+from nir.warp import SLAB, affine_map, resample
+
+
+@dataclass
+class Pair:
+    """A pair of skull-stripped brains with intensities in [0, 1], each on its own grid.
+
+    Args:
+        fixed, moving: shape (X, Y, Z) each.
+        fixed_mask: 1 inside the fixed brain.
+        affine_lps: 4 x 4, LPS mm, fixed points to moving points.
+    """
+
+    fixed: np.ndarray
+    fixed_grid: Grid
+    fixed_mask: np.ndarray
+    moving: np.ndarray
+    moving_grid: Grid
+    affine_lps: Array
+
+
+@dataclass
+class Registration:
+    """The whole mapping, affine included, as displacements in LPS mm.
+
+    Args:
+        forward: fixed to moving points, on the fixed grid, float32 (X, Y, Z, 3).
+        inverse: moving to fixed points, on the moving grid.
+        trace: one row a step of the fit.
+        seconds: wall time of each part.
+    """
+
+    forward: np.ndarray
+    inverse: np.ndarray
+    trace: list[dict[str, float]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def register(
+    pair: Pair,
+    method: Method,
+    seed: int,
+    device: torch.device,
+    progress: Progress | None = None,
+    log: Callable[[str], None] = print,
+) -> Registration:
+    """Register a pair with the engine that the method names."""
+    if method.engine == "affine":
+        return _affine_only(pair)
+    if method.engine == "syn":
+        return _syn(pair, method, seed)
+    return _nir(pair, method.fit, seed, device, progress, log)
+
+
+def pick_device(name: str) -> torch.device:
+    """Turn ``auto``, ``cpu`` or ``cuda`` into a device that is there.
+
+    Raises:
+        NirError: ``cuda`` is asked for and no CUDA device can be used.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise NirError(
+            "device: expected a CUDA device, found none that torch can use; set device to auto or"
+            " cpu, or install a CUDA build of torch"
+        )
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _affine_only(pair: Pair) -> Registration:
+    """Return the affine as a pair of displacement fields."""
+    start = time.perf_counter()
+    forward = _matrix_displacement(pair.fixed_grid, pair.affine_lps)
+    inverse = _matrix_displacement(pair.moving_grid, np.linalg.inv(pair.affine_lps))
+    return Registration(forward, inverse, [], {"transforms": time.perf_counter() - start})
+
+
+def _matrix_displacement(grid: Grid, matrix: Array) -> np.ndarray:
+    points = grid.points_lps()
+    return (apply_matrix(matrix, points) - points).astype(np.float32)
+
+
+def _nir(
+    pair: Pair,
+    config: FitConfig,
+    seed: int,
+    device: torch.device,
+    progress: Progress | None,
+    log: Callable[[str], None],
+) -> Registration:
+    """Fit the neural fields on the fixed brain's box, then sample both directions."""
+    start = time.perf_counter()
+    box = brain_box(pair.fixed_mask, pair.fixed_grid, config.margin_mm)
+    grid = pair.fixed_grid.crop(tuple(s.start for s in box), tuple(s.stop for s in box))
+    memory.check(grid, config, device, log)
+    moving = resample(pair.moving, pair.moving_grid, grid, affine_map(pair.affine_lps))
+    images = [
+        torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).to(device)
+        for x in (pair.fixed[box], moving, pair.fixed_mask[box])
+    ]
+    prepared = time.perf_counter()
+    result = fit_pair(images[0], images[1], images[2], grid, config, seed, progress)
+    fitted = time.perf_counter()
+    forward = _forward_field(result.u_mm, pair, box, grid)
+    inverse = _inverse_field(result.u_mm, pair, grid)
+    seconds = {
+        "prepare": prepared - start,
+        **{f"phase_{n}": s for n, s in enumerate(result.seconds)},
+        "transforms": time.perf_counter() - fitted,
+    }
+    return Registration(forward, inverse, result.trace, seconds)
+
+
+def brain_box(mask: np.ndarray, grid: Grid, margin_mm: float) -> tuple[slice, slice, slice]:
+    """Return the box of a mask with a margin, cut at the image's border."""
+    found = np.argwhere(mask > 0)
+    if len(found) == 0:
+        raise NirError("the fixed brain mask is empty; look at the skull strip of this subject")
+    margin = np.ceil(margin_mm / grid.spacing).astype(int)
+    low = np.maximum(found.min(0) - margin, 0)
+    high = np.minimum(found.max(0) + 1 + margin, grid.shape)
+    i, j, k = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return i, j, k
+
+
+def _forward_field(
+    u_mm: torch.Tensor, pair: Pair, box: tuple[slice, slice, slice], grid: Grid
+) -> np.ndarray:
+    """Put the fitted displacement on the whole fixed grid and add the affine.
+
+    Outside the box the displacement goes on with its border value, so the map stays continuous.
+    """
+    u_axis = u_mm[0].movedim(0, -1).cpu().numpy()
+    u_lps = u_axis @ grid.axis_to_lps.T.astype(np.float32)
+    shape = pair.fixed_grid.shape
+    widths = [(s.start, n - s.stop) for s, n in zip(box, shape, strict=True)]
+    u_lps = np.pad(u_lps, [*widths, (0, 0)], mode="edge")
+    points = pair.fixed_grid.points_lps()
+    return (apply_matrix(pair.affine_lps, points + u_lps) - points).astype(np.float32)
+
+
+def _inverse_field(u_mm: torch.Tensor, pair: Pair, grid: Grid) -> np.ndarray:
+    """Invert the fitted displacement at every voxel of the moving grid, slab by slab."""
+    back = np.linalg.inv(pair.affine_lps)
+    target = pair.moving_grid
+    extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=u_mm.device)
+    depth = max(1, SLAB // (target.shape[1] * target.shape[2]))
+    result = np.empty((*target.shape, 3), dtype=np.float32)
+    for start in range(0, target.shape[0], depth):
+        stop = min(start + depth, target.shape[0])
+        points = target.crop((start, 0, 0), (stop, *target.shape[1:])).points_lps()
+        cube = grid.vox_to_cube(grid.lps_to_vox(apply_matrix(back, points))).astype(np.float32)
+        goal = torch.from_numpy(cube.reshape(-1, 3)).to(u_mm.device)
+        found = invert(u_mm, extent, goal).cpu().numpy().reshape(cube.shape)
+        there = apply_matrix(grid.vox_to_lps, grid.cube_to_vox(found))
+        result[start:stop] = there - points
+    return result
+
+
+def _syn(pair: Pair, method: Method, seed: int) -> Registration:
+    """Run antspyx SyN from the same affine; both directions come from its own warps."""
+    import ants
+
+    start = time.perf_counter()
+    fixed, moving = to_ants(pair.fixed, pair.fixed_grid), to_ants(pair.moving, pair.moving_grid)
+    with tempfile.TemporaryDirectory() as name, ants_seed(seed):
+        folder = Path(name)
+        save_affine(folder / "start.mat", pair.affine_lps)
+        ants.registration(
+            fixed,
+            moving,
+            type_of_transform="SyNOnly",
+            initial_transform=[str(folder / "start.mat")],
+            outprefix=str(folder / "syn_"),
+            syn_metric=method.metric,
+            syn_sampling=method.bins if method.metric == "mattes" else method.radius,
+            reg_iterations=method.iterations,
+        )
+        fitted = time.perf_counter()
+        affine = load_affine(folder / "syn_0GenericAffine.mat")
+        warp, grid = load_displacement(folder / "syn_1Warp.nii.gz")
+        back, _ = load_displacement(folder / "syn_1InverseWarp.nii.gz")
+    points = pair.fixed_grid.points_lps()
+    forward = (apply_matrix(affine, points + warp) - points).astype(np.float32)
+    points = pair.moving_grid.points_lps()
+    there = apply_matrix(np.linalg.inv(affine), points)
+    inverse = np.stack(
+        [
+            there[..., axis]
+            + resample(back[..., axis], grid, pair.moving_grid, lambda p, s: there[s])
+            for axis in range(3)
+        ],
+        axis=-1,
+    )
+    inverse = (inverse - points).astype(np.float32)
+    return Registration(
+        forward, inverse, [], {"syn": fitted - start, "transforms": time.perf_counter() - fitted}
+    )

@@ -1,0 +1,268 @@
+"""The fit of one pair: phases of fresh fields, each on the frozen composition before it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from nir.config import FitConfig, Phase
+from nir.errors import NirError
+from nir.field import NeuralField
+from nir.grid import Grid
+from nir.regularity import folding, gradient, smoothness
+from nir.sampling import SAMPLERS, Take
+from nir.similarity import LOSSES
+from nir.transform import (
+    compose,
+    exponential,
+    identity,
+    resize,
+    runge_kutta,
+    sample,
+    smooth,
+    to_cube,
+)
+
+RK4_STEPS = 4
+CHUNK = 2**18  # coordinates evaluated at once where a field is read point by point
+MIN_SAMPLES = 16  # a level with fewer voxels along an axis cannot be registered
+
+Progress = Callable[[int, int, float], None]
+"""Called after each step with phase, step and loss."""
+
+
+@dataclass
+class FitResult:
+    """What a fit found.
+
+    Args:
+        u_mm: displacement in ``axis`` mm on the grid of the fit, shape (1, 3, X, Y, Z).
+        trace: one row a step: phase, step, loss and its terms, learning rate, seconds.
+        seconds: wall time of each phase.
+    """
+
+    u_mm: Tensor
+    trace: list[dict[str, float]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Level:
+    """The images of one resolution, tensors of shape (1, 1, X, Y, Z), and the mask's voxels."""
+
+    shape: tuple[int, int, int]
+    extent: Tensor  # edges of the cube, mm, (3,)
+    fixed: Tensor
+    moving: Tensor
+    weight: Tensor
+    inside: Tensor  # indices of the mask's voxels, (N, 3)
+
+    @property
+    def spacing(self) -> Tensor:
+        """Voxel size along each axis, mm, shape (3,)."""
+        return self.extent / (torch.tensor(self.shape, device=self.extent.device) - 1)
+
+
+def fit_pair(
+    fixed: Tensor,
+    moving: Tensor,
+    mask: Tensor,
+    grid: Grid,
+    config: FitConfig,
+    seed: int,
+    progress: Progress | None = None,
+) -> FitResult:
+    """Register two images that share a grid.
+
+    Args:
+        fixed, moving: intensities in [0, 1], shape (X, Y, Z), on the device of the fit.
+        mask: 1 inside the fixed brain, shape (X, Y, Z).
+        grid: their common grid.
+        config: model and phases.
+        seed: of every random number in the fit.
+
+    Returns:
+        The displacement that maps fixed points to moving points, and the trace.
+
+    Raises:
+        NirError: a level is too coarse for the images, or the loss is not finite.
+    """
+    fixed, moving, mask = (x[None, None].float() for x in (fixed, moving, mask))
+    extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=fixed.device)
+    points = identity(grid.shape, fixed.device)
+    result = FitResult(torch.zeros(1, 3, *grid.shape, device=fixed.device))
+    for number, settings in enumerate(config.phases):
+        start = time.perf_counter()
+        warped = moving if number == 0 else sample(moving, points + to_cube(result.u_mm, extent))
+        level = make_level(fixed, warped, mask, grid, settings.resolution_mm)
+        model = NeuralField(settings, seed + number).to(fixed.device)
+        rows = _optimise(model, level, config, settings, seed + number, number, progress)
+        with torch.no_grad():
+            u = dense_displacement(model, level, grid.shape, config, settings)
+            result.u_mm = u if number == 0 else compose(result.u_mm, u, extent)
+        result.trace += rows
+        result.seconds.append(time.perf_counter() - start)
+    return result
+
+
+def make_level(
+    fixed: Tensor, moving: Tensor, mask: Tensor, grid: Grid, resolution_mm: float | None
+) -> Level:
+    """Smooth and resample the images to a resolution; null keeps their own grid.
+
+    The Gaussian has half the new voxel as standard deviation; it is left out where the grid is
+    already that coarse.
+    """
+    target = (
+        grid if resolution_mm is None else grid.resampled(max(resolution_mm, grid.spacing.min()))
+    )
+    if min(target.shape) < MIN_SAMPLES:
+        raise NirError(
+            f"a level of {resolution_mm} mm has only {min(target.shape)} voxels along the shortest"
+            f" axis of the brain, expected at least {MIN_SAMPLES}: set a finer resolution_mm"
+        )
+    ratio = target.spacing / grid.spacing
+    sigma = tuple(0.5 * r if r > 1.25 else 0.0 for r in ratio)
+    images = [resize(smooth(x, sigma), target.shape) for x in (fixed, moving)]
+    weight = (resize(mask, target.shape) > 0.5).float()
+    extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=fixed.device)
+    return Level(target.shape, extent, images[0], images[1], weight, weight[0, 0].nonzero())
+
+
+def lattice_shape(level_shape: tuple[int, ...], every: int) -> tuple[int, int, int]:
+    """Return the shape of the control lattice with a node at about every n-th voxel."""
+    i, j, k = (max(4, math.ceil((n - 1) / every) + 1) for n in level_shape)
+    return i, j, k
+
+
+def lattice_displacement(
+    model: NeuralField, level: Level, config: FitConfig, settings: Phase
+) -> tuple[Tensor, Tensor]:
+    """Evaluate a field on its control lattice; returns its raw values and the displacement, mm."""
+    assert settings.lattice is not None
+    raw = model.lattice(lattice_shape(level.shape, settings.lattice))
+    if config.model == "displacement":
+        return raw, raw
+    return raw, exponential(raw, level.extent, config.squarings)
+
+
+def point_displacement(
+    model: NeuralField, cube: Tensor, extent: Tensor, config: FitConfig
+) -> Tensor:
+    """Evaluate a field at points, shape (B, 3, x, y, z), as a displacement in mm."""
+    points = cube.movedim(1, -1).reshape(-1, 3)
+    if config.model == "displacement":
+        u = model(points)
+    else:
+        u = runge_kutta(model, points, extent, RK4_STEPS)
+    return u.reshape(cube.shape[0], *cube.shape[2:], 3).movedim(-1, 1)
+
+
+@torch.no_grad()
+def dense_displacement(
+    model: NeuralField,
+    level: Level,
+    shape: tuple[int, int, int],
+    config: FitConfig,
+    settings: Phase,
+) -> Tensor:
+    """Evaluate a fitted field on a whole lattice, chunk by chunk; returns (1, 3, X, Y, Z), mm."""
+    if settings.lattice is not None:
+        return resize(lattice_displacement(model, level, config, settings)[1], shape)
+    points = identity(shape, level.extent.device)
+    slab = max(1, CHUNK // (shape[1] * shape[2]))
+    parts = [
+        point_displacement(model, chunk, level.extent, config)
+        for chunk in points.split(slab, dim=2)
+    ]
+    return torch.cat(parts, dim=2)
+
+
+def _optimise(
+    model: NeuralField,
+    level: Level,
+    config: FitConfig,
+    settings: Phase,
+    seed: int,
+    number: int,
+    progress: Progress | None,
+) -> list[dict[str, float]]:
+    """Fit one field with Adam; return the trace."""
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.Adam(model.parameters(), lr=settings.lr)
+    schedule = torch.optim.lr_scheduler.LinearLR(
+        optimiser, 1.0, settings.lr_end, total_iters=max(1, settings.steps - 1)
+    )
+    points = identity(level.shape, level.extent.device)
+    rows: list[dict[str, float]] = []
+    best, waited, start = math.inf, 0, time.perf_counter()
+    for step in range(settings.steps):
+        take = SAMPLERS[settings.sampler](level.inside, settings, generator)
+        terms = _loss_terms(model, level, points, take, config, settings, generator)
+        loss = terms["similarity"] + settings.smoothness * terms["smoothness"]
+        loss = loss + settings.jacobian * terms["jacobian"]
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise NirError(
+                f"the loss became {value} in phase {number}, step {step}: lower the learning rate"
+                " (lr), and check that both images cover the brain"
+            )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        row = {name: float(term.detach()) for name, term in terms.items()}
+        seconds = time.perf_counter() - start
+        lr = float(schedule.get_last_lr()[0])
+        rows.append(
+            {"phase": number, "step": step, "loss": value} | row | {"lr": lr, "seconds": seconds}
+        )
+        optimiser.step()
+        schedule.step()
+        if progress:
+            progress(number, step, value)
+        waited = 0 if value < best - settings.tolerance else waited + 1
+        best = min(best, value)
+        if waited >= settings.patience:
+            break
+    return rows
+
+
+def _loss_terms(
+    model: NeuralField,
+    level: Level,
+    points: Tensor,
+    take: Take,
+    config: FitConfig,
+    settings: Phase,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Evaluate the terms of the loss on one sample of voxels."""
+    cube = take(points)
+    if settings.lattice is None:
+        u = point_displacement(model, cube, level.extent, config)
+        stride = settings.stride if settings.sampler == "downsize" else 1
+        g = gradient(u, level.spacing * stride)
+        regular = g
+    else:
+        raw, nodes = lattice_displacement(model, level, config, settings)
+        spacing = level.extent / (torch.tensor(raw.shape[2:], device=raw.device) - 1)
+        regular, g = gradient(raw, spacing), gradient(nodes, spacing)
+        u = take(resize(nodes, level.shape))
+    warped = sample(level.moving, cube + to_cube(u, level.extent))
+    similarity = LOSSES[settings.similarity](
+        take(level.fixed),
+        warped,
+        take(level.weight),
+        settings.radius,
+        1 - settings.dropout,
+        generator,
+    )
+    return {
+        "similarity": similarity,
+        "smoothness": smoothness(regular),
+        "jacobian": folding(g, settings.jacobian_margin),
+    }

@@ -1,0 +1,240 @@
+"""Linear alignment of two skull-stripped brains by ANTs, seeded, checked and repeatable."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.spatial.transform import Rotation
+
+from nir.config import AffineConfig
+from nir.errors import NirError, fault
+from nir.grid import Array, Grid, apply_matrix
+from nir.io import load_affine, load_volume, save_affine
+
+WORKING_MM = 2.0  # an affine has 12 numbers: finer voxels cost time and change it little
+SEARCH_MM = 8.0
+SEARCH_DEGREES = (-30, -15, 0, 15, 30)
+BINS = 32
+
+
+@dataclass(frozen=True)
+class LinearResult:
+    """A linear map and how it was found.
+
+    Args:
+        matrix_lps: 4 x 4, LPS millimetres, fixed points to moving points.
+        seconds: wall time.
+        similarity_before, similarity_after: mutual information inside the fixed mask, nats, of the
+            images as their headers place them and after the map.
+        warnings: sentences for the report.
+    """
+
+    matrix_lps: Array
+    seconds: float
+    similarity_before: float
+    similarity_after: float
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Voxels, shape (X, Y, Z), and the grid they lie on."""
+
+    voxels: np.ndarray
+    grid: Grid
+
+
+def register_affine(
+    fixed_path: Path | str,
+    moving_path: Path | str,
+    config: AffineConfig,
+    seed: int,
+    fixed_mask_path: Path | str | None = None,
+) -> LinearResult:
+    """Find the linear map from fixed to moving points of two skull-stripped brains.
+
+    The brains may lie anywhere in scanner space, up to some 40 degrees from each other. A search
+    over rotations about the centres of mass starts ANTs, which fits a rigid map and then, if
+    ``config.kind`` asks for more, scales and shears, by Mattes mutual information.
+
+    Args:
+        fixed_path, moving_path: images, zero outside the brain.
+        fixed_mask_path: where the similarity is judged; None: where the fixed image is not zero.
+
+    Returns:
+        The map; the identity and a warning if no map improved the similarity.
+
+    Raises:
+        NirError: an image cannot be read or is zero everywhere, or the mask is on another grid.
+    """
+    start = time.perf_counter()
+    fixed, moving = _load_brain(fixed_path), _load_brain(moving_path)
+    mask = _load_mask(fixed_mask_path, fixed)
+    low = [coarse(v, WORKING_MM) for v in (fixed, moving)]
+    inside = resample(Volume(mask.astype(np.float32), fixed.grid), low[0].grid) > 0.5
+    first = starting_map(coarse(fixed, SEARCH_MM), coarse(moving, SEARCH_MM))
+    matrix = _fit(low[0], low[1], first, config, seed)
+    before = mutual_information(low[0], low[1], np.eye(4), inside)
+    after = mutual_information(low[0], low[1], matrix, inside)
+    warnings = []
+    if after <= before:
+        warnings.append(
+            f"The {config.kind.lower()} map did not improve the mutual information of {moving_path}"
+            f" with {fixed_path} ({before:.3f} before, {after:.3f} after): the identity is kept."
+        )
+        matrix, after = np.eye(4), before
+    return LinearResult(matrix, time.perf_counter() - start, before, after, warnings)
+
+
+def compose_template_affines(fixed_from_template: Array, moving_from_template: Array) -> Array:
+    """Chain two subjects' maps through the template.
+
+    Args:
+        fixed_from_template, moving_from_template: 4 x 4 LPS matrices that take template points to
+            points of the fixed and of the moving subject, as ``register_affine`` finds them with
+            the template as its fixed image.
+
+    Returns:
+        The 4 x 4 LPS matrix from fixed points to moving points.
+    """
+    return moving_from_template @ np.linalg.inv(fixed_from_template)
+
+
+def to_ants(voxels: np.ndarray, grid: Grid) -> Any:
+    """Hand a volume to ANTs without a file; the result is an ``ants.ANTsImage`` in LPS space."""
+    import ants
+
+    return ants.from_numpy(
+        voxels.astype(np.float32),
+        origin=grid.vox_to_lps[:3, 3].tolist(),
+        spacing=grid.spacing.tolist(),
+        direction=grid.axis_to_lps,
+    )
+
+
+@contextmanager
+def ants_seed(seed: int) -> Iterator[None]:
+    """Seed the random sampling of every ANTs call inside the block.
+
+    antspyx ignores an argument ``random_seed``; the library behind it reads the environment.
+    """
+    before = os.environ.get("ANTS_RANDOM_SEED")
+    os.environ["ANTS_RANDOM_SEED"] = str(seed)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["ANTS_RANDOM_SEED"]
+        else:
+            os.environ["ANTS_RANDOM_SEED"] = before
+
+
+def coarse(volume: Volume, spacing_mm: float) -> Volume:
+    """Smooth and sample a volume on voxels of ``spacing_mm``."""
+    target = volume.grid.resampled(spacing_mm)
+    step = target.spacing / volume.grid.spacing
+    sigma = 0.5 * np.sqrt(np.maximum(step**2 - 1, 0))  # what the coarser voxel averages over
+    smooth = gaussian_filter(volume.voxels.astype(np.float32), sigma)
+    return Volume(resample(Volume(smooth, volume.grid), target), target)
+
+
+def resample(volume: Volume, grid: Grid, matrix_lps: Array | None = None) -> np.ndarray:
+    """Sample a volume, zero outside its grid, at ``matrix_lps`` of each voxel centre of ``grid``."""
+    points = grid.points_lps()
+    if matrix_lps is not None:
+        points = apply_matrix(matrix_lps, points)
+    index = np.moveaxis(volume.grid.lps_to_vox(points), -1, 0)
+    return map_coordinates(volume.voxels, index, order=1, mode="constant")
+
+
+def mutual_information(fixed: Volume, moving: Volume, matrix: Array, inside: np.ndarray) -> float:
+    """Mutual information, nats, of the fixed image and the mapped moving image inside a mask."""
+    warped = resample(moving, fixed.grid, matrix)
+    joint = np.histogram2d(fixed.voxels[inside], warped[inside], bins=BINS)[0]
+    joint /= joint.sum()
+    apart = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
+    filled = joint > 0
+    return float((joint[filled] * np.log(joint[filled] / apart[filled])).sum())
+
+
+def starting_map(fixed: Volume, moving: Volume) -> Array:
+    """Search rotations about the centres of mass for the best correlation; 4 x 4, LPS.
+
+    Gradient descent finds the optimum from some 15 degrees away: the search has that step.
+    """
+    here, there = _centre_of_mass(fixed), _centre_of_mass(moving)
+    points = fixed.grid.points_lps() - here
+    best, best_score = np.eye(4), -np.inf
+    for angles in itertools.product(SEARCH_DEGREES, repeat=3):
+        matrix = np.eye(4)
+        matrix[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+        matrix[:3, 3] = there - matrix[:3, :3] @ here
+        index = moving.grid.lps_to_vox(points @ matrix[:3, :3].T + there)
+        warped = map_coordinates(moving.voxels, np.moveaxis(index, -1, 0), order=1)
+        score = np.corrcoef(fixed.voxels.ravel(), warped.ravel())[0, 1] if warped.any() else -1
+        if score > best_score:
+            best, best_score = matrix, score
+    return best
+
+
+def _fit(fixed: Volume, moving: Volume, first: Array, config: AffineConfig, seed: int) -> Array:
+    """Run the stages of ANTs, each from the end of the stage before."""
+    import ants
+
+    images = [to_ants(v.voxels, v.grid) for v in (fixed, moving)]
+    levels = len(config.iterations)
+    matrix = first
+    for kind in dict.fromkeys(("Rigid", config.kind)):
+        with tempfile.TemporaryDirectory() as folder, ants_seed(seed):
+            save_affine(Path(folder) / "first.mat", matrix)
+            ants.registration(
+                *images,
+                type_of_transform=kind,
+                initial_transform=[str(Path(folder) / "first.mat")],
+                outprefix=str(Path(folder) / "fit_"),
+                aff_iterations=config.iterations,
+                aff_shrink_factors=tuple(2**n for n in reversed(range(levels))),
+                aff_smoothing_sigmas=tuple(reversed(range(levels))),
+                aff_random_sampling_rate=0.5,
+                singleprecision=False,
+            )
+            matrix = load_affine(Path(folder) / "fit_0GenericAffine.mat")
+    return matrix
+
+
+def _centre_of_mass(volume: Volume) -> Array:
+    """Centre of mass of the intensities, LPS mm, shape (3,)."""
+    weights = np.clip(volume.voxels, 0, None).astype(np.float64)
+    return (volume.grid.points_lps() * weights[..., None]).sum((0, 1, 2)) / weights.sum()
+
+
+def _load_brain(path: Path | str) -> Volume:
+    """Read an image that must hold something."""
+    voxels, grid = load_volume(path)
+    if not (voxels > 0).any():
+        cure = "check the skull strip of this subject"
+        raise NirError(fault(path, "a brain", "no voxel above zero", cure))
+    return Volume(voxels, grid)
+
+
+def _load_mask(path: Path | str | None, image: Volume) -> np.ndarray:
+    """Read the mask of an image, or take its non-zero voxels; bool, shape (X, Y, Z)."""
+    if path is None:
+        return image.voxels > 0
+    mask, grid = load_volume(path)
+    if not grid.same_as(image.grid):
+        cure = "give a mask on the image's own grid"
+        raise NirError(fault(path, f"shape {image.grid.shape}", f"shape {grid.shape}", cure))
+    if not mask.any():
+        raise NirError(fault(path, "a brain mask", "no voxel above zero", "give another mask"))
+    return mask > 0

@@ -1,0 +1,87 @@
+"""Who is registered to whom."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from nir.config import PairsConfig
+from nir.errors import NirError, fault
+from nir.sheets import read_rows
+
+TEMPLATE = "template"
+"""Id that the template has wherever a subject's id may stand."""
+
+Pair = tuple[str, str]
+"""Fixed id, moving id."""
+
+
+def make_pairs(subject_ids: Sequence[str], config: PairsConfig) -> list[Pair]:
+    """Plan who is registered to whom.
+
+    ``all``: every ordered pair. ``consecutive``: each subject is the fixed image of the next row's.
+    ``to-template``, ``to-subject``: everyone else is moving. ``table``: the file's rows.
+
+    Returns:
+        Pairs (fixed id, moving id), in the order of the ids or of the file.
+
+    Raises:
+        NirError: lists all faults: unknown ids, a subject paired with itself, a pair given twice,
+            fewer than two subjects.
+    """
+    pairs, faults = plan_pairs(subject_ids, config)
+    if faults:
+        listing = "\n".join(f"  - {line}" for line in faults)
+        raise NirError(f"The pairs have {len(faults)} fault(s):\n{listing}")
+    return pairs
+
+
+def plan_pairs(subject_ids: Sequence[str], config: PairsConfig) -> tuple[list[Pair], list[str]]:
+    """Return the pairs and the faults found in planning them."""
+    ids = list(dict.fromkeys(subject_ids))
+    if config.mode == "to-template":
+        return [(TEMPLATE, i) for i in ids], []
+    if len(ids) < 2:
+        cure = "add subjects, or choose to-template"
+        return [], [fault(f"pairs '{config.mode}'", "two subjects or more", str(len(ids)), cure)]
+    if config.mode == "all":
+        return [(a, b) for a in ids for b in ids if a != b], []
+    if config.mode == "consecutive":
+        return list(pairwise(ids)), []
+    if config.mode == "to-subject":
+        target = config.subject or ""
+        unknown = _unknown_id("pairs.subject", target, ids)
+        return [(target, i) for i in ids if i != target], unknown
+    assert config.table is not None  # the settings make sure
+    return _table_pairs(config.table, ids)
+
+
+def _table_pairs(path: Path, ids: list[str]) -> tuple[list[Pair], list[str]]:
+    """Read pairs from a file and list all its faults."""
+    try:
+        rows = read_rows(path, ("fixed", "moving"))
+    except NirError as error:
+        return [], [str(error)]
+    pairs = [(row["fixed"], row["moving"]) for row in rows]
+    faults = []
+    for name in dict.fromkeys(name for pair in pairs for name in pair):
+        faults += _unknown_id(path, name, ids)
+    for (fixed, moving), times in Counter(pairs).items():
+        shown = f"{fixed},{moving}"
+        if fixed == moving:
+            faults.append(fault(path, "two different subjects", shown, "remove the row"))
+        if times > 1:
+            faults.append(fault(path, "each pair once", f"{shown} {times} times", "keep one row"))
+    return pairs, faults
+
+
+def _unknown_id(where: object, name: str, ids: list[str]) -> list[str]:
+    """Word the fault of an id that the cohort lacks, with the nearest one."""
+    if name in ids:
+        return []
+    near = difflib.get_close_matches(name, ids, n=1)
+    cure = f"did you mean '{near[0]}'?" if near else "add the subject, or correct the id"
+    return [fault(where, "an id of the cohort's table", f"'{name}'", cure)]

@@ -1,0 +1,185 @@
+"""From raw scan to normalised brain: skull strip, bias field, intensities; and the template."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nir.config import PreprocessConfig, TemplateConfig
+from nir.errors import NirError, fault
+from nir.grid import Grid
+from nir.io import load_volume, save_json, save_volume
+from nir.linear import ants_seed, to_ants
+from nir.skullstrip import read_mask, skull_strip
+
+PLAUSIBLE_ML = (500.0, 2500.0)  # brain volumes of adults lie well within
+
+
+class Template(NamedTuple):
+    """A skull-stripped brain: float32 voxels in [0, 1], its uint8 mask, and their grid."""
+
+    brain: np.ndarray
+    mask: np.ndarray
+    grid: Grid
+
+
+def load_template(config: TemplateConfig) -> Template:
+    """Load the template: by default the ICBM152 brain that nilearn ships, read without a network.
+
+    Raises:
+        NirError: an image without its mask, or a mask that is empty or on another grid.
+    """
+    if config.image is None:
+        voxels, mask, grid = _shipped_template(config.spacing_mm)
+    elif config.mask is None:
+        cure = "give template.mask as well"
+        raise NirError(fault("template.image", "an image with its brain mask", "no mask", cure))
+    else:
+        voxels, grid = load_volume(config.image)
+        mask = read_mask(config.mask, grid)
+    return Template(normalise(voxels, mask)[0], mask, grid)
+
+
+def prepare_template(config: TemplateConfig, folder: Path | str) -> None:
+    """Write the template as if it were a subject: brain, mask and ``preprocess.json``."""
+    start = time.perf_counter()
+    template = load_template(config)
+    record = {
+        "image": "ICBM152 of nilearn" if config.image is None else str(config.image),
+        "skull_strip": "template",
+        **_measures(template.mask, template.grid),
+        "seconds": time.perf_counter() - start,
+    }
+    _write(folder, template.brain, template.mask, template.grid, record)
+
+
+def prepare_subject(
+    image_path: Path | str,
+    folder: Path | str,
+    config: PreprocessConfig,
+    *,
+    mask_path: Path | str | None = None,
+    template: TemplateConfig | None = None,
+    seed: int = 1,
+) -> dict[str, Any]:
+    """Skull-strip, correct and normalise one scan.
+
+    Args:
+        image_path: the scan, a head or a brain.
+        folder: receives ``brain.nii.gz`` (float32, [0, 1], zero outside the mask),
+            ``mask.nii.gz`` (uint8) and ``preprocess.json``, on the scan's own grid.
+        mask_path: the given brain mask, for ``skull_strip: mask``.
+        template: the brain that ``skull_strip: template`` registers; None: the shipped one.
+        seed: of the registration.
+
+    Returns:
+        The content of ``preprocess.json``.
+
+    Raises:
+        NirError: unreadable files, an empty mask, a constant brain, a missing library.
+    """
+    start = time.perf_counter()
+    voxels, grid = load_volume(image_path)
+    mask = skull_strip(
+        image_path,
+        config.skull_strip,
+        mask_path=mask_path,
+        template=load_template(template or TemplateConfig()) if _needs(config) else None,
+        seed=seed,
+    )
+    if config.bias_correction:
+        voxels = correct_bias(voxels, mask, grid, seed)
+    brain, bounds = normalise(voxels, mask, config.percentiles)
+    record = {
+        "image": str(image_path),
+        "skull_strip": config.skull_strip,
+        "bias_correction": config.bias_correction,
+        "percentiles": list(config.percentiles),
+        "intensities_at_percentiles": list(bounds),
+        **_measures(mask, grid),
+        "seed": seed,
+        "seconds": time.perf_counter() - start,
+    }
+    _write(folder, brain, mask, grid, record)
+    return record
+
+
+def normalise(
+    voxels: np.ndarray, mask: np.ndarray, percentiles: tuple[float, float] = (0.5, 99.5)
+) -> tuple[np.ndarray, tuple[float, float]]:
+    """Map two percentiles of the brain's intensities to 0 and 1, clip, and clear the outside.
+
+    Args:
+        voxels, mask: shape (X, Y, Z).
+        percentiles: in [0, 100], ascending.
+
+    Returns:
+        The float32 brain in [0, 1] and the intensities at the two percentiles.
+
+    Raises:
+        NirError: the two percentiles have the same intensity.
+    """
+    low, high = (float(v) for v in np.percentile(voxels[mask > 0], percentiles))
+    if not high > low:
+        cure = "check the mask, or set preprocess.percentiles further apart"
+        found = f"intensity {low:g} at both percentiles {percentiles}"
+        raise NirError(fault("brain intensities", "contrast inside the mask", found, cure))
+    scaled = np.clip((voxels - low) / (high - low), 0, 1)
+    return np.where(mask > 0, scaled, 0).astype(np.float32), (low, high)
+
+
+def correct_bias(voxels: np.ndarray, mask: np.ndarray, grid: Grid, seed: int) -> np.ndarray:
+    """Divide out the smooth bias field that N4 finds inside the mask (Tustison et al. 2010).
+
+    N4 takes logarithms, so intensities below a small positive floor are lifted to it.
+    """
+    import ants
+
+    floor = 1e-3 * float(voxels[mask > 0].max())
+    image = to_ants(np.maximum(voxels, floor), grid)
+    shrink = max(1, round(4.0 / float(grid.spacing.max())))  # the field is smooth: 4 mm suffice
+    with ants_seed(seed):
+        corrected = ants.n4_bias_field_correction(image, to_ants(mask, grid), shrink_factor=shrink)
+    return corrected.numpy()
+
+
+def _needs(config: PreprocessConfig) -> bool:
+    """Tell whether the template has to be loaded."""
+    return config.skull_strip == "template"
+
+
+def _shipped_template(spacing_mm: float) -> tuple[np.ndarray, np.ndarray, Grid]:
+    """Read the ICBM152 brain and mask from the installed nilearn."""
+    from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
+
+    brain = load_mni152_template(resolution=spacing_mm)
+    mask = load_mni152_brain_mask(resolution=spacing_mm)
+    i, j, k = brain.shape
+    grid = Grid((i, j, k), np.asarray(brain.affine, dtype=float))
+    return np.asarray(brain.dataobj, np.float32), np.asarray(mask.dataobj, np.uint8), grid
+
+
+def _measures(mask: np.ndarray, grid: Grid) -> dict[str, Any]:
+    """Brain volume in ml, and a warning if no adult brain has it."""
+    volume_ml = float((mask > 0).sum() * abs(np.linalg.det(grid.affine[:3, :3])) / 1000)
+    warnings = []
+    low, high = PLAUSIBLE_ML
+    if not low <= volume_ml <= high:
+        warnings.append(
+            f"The brain mask holds {volume_ml:.0f} ml; an adult brain has {low:.0f} to {high:.0f}"
+            " ml: look at the mask, or choose another skull_strip method."
+        )
+    return {"brain_volume_ml": volume_ml, "warnings": warnings}
+
+
+def _write(
+    folder: Path | str, brain: np.ndarray, mask: np.ndarray, grid: Grid, record: dict[str, Any]
+) -> None:
+    """Write the three files of a subject, the record last."""
+    folder = Path(folder)
+    save_volume(folder / "brain.nii.gz", brain, grid)
+    save_volume(folder / "mask.nii.gz", mask.astype(np.uint8), grid)
+    save_json(folder / "preprocess.json", record)

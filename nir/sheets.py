@@ -1,0 +1,68 @@
+"""Small tables that people write: CSV and TSV files with a header."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from nir.errors import NirError, fault
+
+
+def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    """Read a delimited text file with a header, by column; cells lose spaces around them.
+
+    Args:
+        path: UTF-8, with or without byte order mark; tabs, commas or semicolons between cells.
+        needed: columns that must be there once. Others are read too.
+
+    Raises:
+        NirError: the file cannot be read, has no row, lacks a column or has rows that are too long.
+    """
+    cells = _read_cells(path)
+    header, rows = (cells[0], cells[1:]) if cells else ([], [])
+    absent = [name for name in needed if header.count(name) != 1]
+    if absent:
+        expected = f"one column each of {', '.join(needed)}"
+        found = f"columns {', '.join(header)}" if header else "an empty file"
+        raise NirError(fault(path, expected, found, f"add or rename: {', '.join(absent)}"))
+    if not rows:
+        raise NirError(fault(path, "at least one row", "a header alone", "fill in the table"))
+    long = [row[0] for row in rows if any(row[len(header) :])]
+    if long:
+        found = f"more in the rows that begin with {', '.join(repr(first) for first in long)}"
+        cure = "put quotes around cells that hold the separator"
+        raise NirError(fault(path, f"{len(header)} cells a row", found, cure))
+    return [dict(zip(header, row + [""] * len(header), strict=False)) for row in rows]
+
+
+def _read_cells(path: Path) -> list[list[str]]:
+    """Split a text file into rows that are not empty."""
+    try:
+        text = path.read_text(encoding="utf-8-sig").strip("\r\n")
+        delimiter = max("\t,;", key=text.partition("\n")[0].count)
+        rows = csv.reader(io.StringIO(text), delimiter=delimiter)
+        cells = [[cell.strip() for cell in row] for row in rows]
+    except (UnicodeDecodeError, csv.Error) as error:
+        cure = "export it as CSV or TSV in UTF-8"
+        raise NirError(fault(path, "a text table", f"'{error}'", cure)) from error
+    except OSError as error:
+        raise NirError(fault(path, "a table", f"'{error.strerror}'", "correct the path")) from error
+    return [row for row in cells if any(row)]
+
+
+def label_names(path: Path) -> dict[int, str]:
+    """Read the names of labels from a CSV or TSV file with columns index and name.
+
+    Raises:
+        NirError: the table cannot be read, or an index is no whole number.
+    """
+    names = {}
+    for row in read_rows(path, ("index", "name")):
+        try:
+            names[int(row["index"])] = row["name"]
+        except ValueError as error:
+            cure = "correct the column index"
+            raise NirError(fault(path, "whole numbers", f"'{row['index']}'", cure)) from error
+    return names

@@ -1,0 +1,104 @@
+"""Brain masks: given ones, from stripped images, from the template, or from a BET library."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from nir.errors import NirError, fault
+from nir.grid import Grid
+from nir.io import load_volume
+
+if TYPE_CHECKING:
+    from nir.preprocess import Template
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a method may use: the scan, and the mask and the template if they were given."""
+
+    path: Path
+    voxels: np.ndarray
+    grid: Grid
+    mask_path: Path | str | None
+    template: Template | None
+    seed: int
+
+
+def skull_strip(
+    image_path: Path | str,
+    method: str,
+    *,
+    mask_path: Path | str | None = None,
+    template: Template | None = None,
+    seed: int = 1,
+) -> np.ndarray:
+    """Return the brain mask of a scan, uint8, shape (X, Y, Z), on the scan's own grid.
+
+    Args:
+        image_path: the scan.
+        method: a key of ``METHODS``.
+        mask_path: the given mask, for method ``mask``.
+        template: the template, for method ``template``.
+        seed: of the registration in method ``template``.
+
+    Raises:
+        NirError: unknown method, unreadable file, missing library, or an empty mask.
+    """
+    if method not in METHODS:
+        near = difflib.get_close_matches(method, METHODS, n=1)
+        cure = f"did you mean '{near[0]}'?" if near else "correct preprocess.skull_strip"
+        raise NirError(fault("skull_strip", f"one of {', '.join(METHODS)}", repr(method), cure))
+    voxels, grid = load_volume(image_path)
+    mask = METHODS[method](Scan(Path(image_path), voxels, grid, mask_path, template, seed))
+    if not mask.any():
+        cure = "look at the image, or choose another preprocess.skull_strip"
+        raise NirError(fault(image_path, f"a brain found by '{method}'", "an empty mask", cure))
+    return mask.astype(np.uint8)
+
+
+def read_mask(path: Path | str, grid: Grid) -> np.ndarray:
+    """Read a mask, uint8, shape (X, Y, Z), that must be on ``grid`` and not empty."""
+    mask, found = load_volume(path)
+    if not found.same_as(grid):
+        cure = "resample the mask to the image"
+        wanted = f"the image's grid {grid.shape} at {np.round(grid.affine[:3, 3], 2).tolist()} mm"
+        other = f"{found.shape} at {np.round(found.affine[:3, 3], 2).tolist()} mm"
+        raise NirError(fault(path, wanted, other, cure))
+    if not (mask > 0).any():
+        raise NirError(fault(path, "a brain mask", "an empty mask", "give another mask"))
+    return (mask > 0).astype(np.uint8)
+
+
+def largest_component(mask: np.ndarray) -> np.ndarray:
+    """Keep the largest face-connected part of a mask; bool, shape (X, Y, Z)."""
+    parts, count = ndimage.label(mask)
+    if count == 0:
+        return np.zeros(mask.shape, bool)
+    return parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+
+
+def _already_stripped(scan: Scan) -> np.ndarray:
+    """Take the non-zero voxels: the image holds nothing but the brain."""
+    return ndimage.binary_fill_holes(largest_component(scan.voxels != 0))
+
+
+def _given(scan: Scan) -> np.ndarray:
+    """Take the mask that came with the scan."""
+    if scan.mask_path is None:
+        cure = "give its path in column 'mask', or choose another preprocess.skull_strip"
+        raise NirError(fault(scan.path, "a given brain mask", "none", cure))
+    return read_mask(scan.mask_path, scan.grid)
+
+
+METHODS: dict[str, Callable[[Scan], np.ndarray]] = {
+    "none": _already_stripped,
+    "mask": _given,
+}
+"""How a brain mask can be had."""

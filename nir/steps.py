@@ -1,0 +1,322 @@
+"""The steps of one pair, from files to files; the command line and the rules call the same ones."""
+
+from __future__ import annotations
+
+import math
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from nir import metrics
+from nir.config import AffineConfig, Method
+from nir.demo import true_pair_points
+from nir.engines import Pair, pick_device, register
+from nir.errors import NirError, fault
+from nir.figures import pair_figure, pair_thumbnail
+from nir.fit import Progress
+from nir.grid import Grid
+from nir.io import (
+    atomic,
+    load_affine,
+    load_displacement,
+    load_json,
+    load_labels,
+    load_volume,
+    save_affine,
+    save_displacement,
+    save_json,
+    save_volume,
+)
+from nir.linear import register_affine
+from nir.planes import PairImages
+from nir.warp import affine_map, displacement_map, resample
+
+FORWARD = "from-moving_to-fixed_mode-image_xfm.nii.gz"
+INVERSE = "from-fixed_to-moving_mode-image_xfm.nii.gz"
+LIBRARIES = ("nir-registration", "torch", "antspyx", "numpy", "scipy", "nibabel", "snakemake")
+FOLD_WARNING_PERCENT = 0.01
+
+
+@dataclass(frozen=True)
+class Brain:
+    """The files of one subject that a pair needs.
+
+    Args:
+        image: the original scan, resampled once into ``warped.nii.gz``.
+        brain, mask: the prepared brain and its mask, on the scan's grid.
+        labels: label map on the same grid, if there is one.
+    """
+
+    id: str
+    image: Path
+    brain: Path
+    mask: Path
+    labels: Path | None = None
+
+
+def align(
+    fixed: Brain, moving: Brain, config: AffineConfig, seed: int, matrix: Path, record: Path
+) -> None:
+    """Run the affine by ANTs and write its ITK file and what is known about it."""
+    result = register_affine(fixed.brain, moving.brain, config, seed, fixed.mask)
+    content = {
+        "kind": config.kind,
+        "similarity_before": result.similarity_before,
+        "similarity_after": result.similarity_after,
+        "seconds": result.seconds,
+        "seed": seed,
+        "warnings": result.warnings,
+    }
+    save_json(record, content)
+    save_affine(matrix, result.matrix_lps)
+
+
+def register_pair(
+    fixed: Brain,
+    moving: Brain,
+    matrix: Path,
+    method: Method,
+    folder: Path,
+    *,
+    seed: int,
+    device: str,
+    threads: int,
+    progress: Progress | None = None,
+    log: Callable[[str], None] = print,
+) -> None:
+    """Register a pair and write both directions, the trace and ``fit.json`` (last)."""
+    torch.set_num_threads(threads)
+    chosen = pick_device(device)
+    start = time.perf_counter()
+    fixed_brain, fixed_grid = load_volume(fixed.brain)
+    moving_brain, moving_grid = load_volume(moving.brain)
+    mask, _ = load_volume(fixed.mask)
+    pair = Pair(fixed_brain, fixed_grid, mask, moving_brain, moving_grid, load_affine(matrix))
+    result = register(pair, method, seed, chosen, progress, log)
+    elapsed = time.perf_counter() - start
+    save_displacement(folder / FORWARD, result.forward, fixed_grid)
+    save_displacement(folder / INVERSE, result.inverse, moving_grid)
+    with atomic(folder / "trace.tsv") as temporary:
+        pd.DataFrame(result.trace).to_csv(temporary, sep="\t", index=False, na_rep="n/a")
+    fit = method.fit.model_dump(mode="json") if method.engine == "nir" else None
+    record = {
+        "method": method.name,
+        "engine": method.engine,
+        "settings": method.model_dump(mode="json") | {"fit": fit},
+        "seed": seed,
+        "device": str(chosen) if method.engine == "nir" else "cpu",
+        "threads": threads,
+        "versions": versions(),
+        "seconds": result.seconds | {"registration": elapsed},
+        "peak_mb": peak_mb(chosen),
+    }
+    save_json(folder / "fit.json", record)
+
+
+def warp_pair(fixed: Brain, moving: Brain, folder: Path, interpolation: str = "nearest") -> None:
+    """Resample image and labels once, through the whole mapping, and write det J."""
+    u_lps, grid = load_displacement(folder / FORWARD)
+    voxels, source = load_volume(moving.image)
+    warped = resample(voxels, source, grid, displacement_map(u_lps))
+    save_volume(folder / "warped.nii.gz", warped, grid)
+    if moving.labels:
+        labels = _warp_labels(moving.labels, folder / FORWARD, u_lps, grid, interpolation)
+        save_volume(folder / "warped_labels.nii.gz", labels, grid)
+    save_volume(folder / "jacobian.nii.gz", metrics.jacobian_determinant(u_lps, grid), grid)
+
+
+def _warp_labels(
+    path: Path, transform: Path, u_lps: np.ndarray, grid: Grid, interpolation: str
+) -> np.ndarray:
+    """Warp a label map by nearest neighbour, or by ANTs' generic label interpolation."""
+    labels, source = load_labels(path)
+    if interpolation == "nearest":
+        return resample(labels, source, grid, displacement_map(u_lps), "nearest")
+    import ants
+
+    from nir.linear import to_ants
+
+    warped = ants.apply_transforms(
+        fixed=to_ants(np.zeros(grid.shape), grid),
+        moving=to_ants(labels, source),
+        transformlist=[str(transform)],
+        interpolator=interpolation,
+    )
+    return np.rint(warped.numpy()).astype(np.int32)
+
+
+def evaluate_pair(
+    fixed: Brain,
+    moving: Brain,
+    matrix: Path,
+    affine_record: Path,
+    folder: Path,
+    *,
+    include: tuple[int, ...] | None = None,
+    exclude: tuple[int, ...] = (),
+    names: dict[int, str] | None = None,
+    truth: Path | None = None,
+) -> None:
+    """Measure one registered pair; write ``labels.tsv`` and ``result.json`` (last)."""
+    fit, affine = load_json(folder / "fit.json"), load_json(affine_record)
+    forward, grid = load_displacement(folder / FORWARD)
+    inverse, moving_grid = load_displacement(folder / INVERSE)
+    mask = load_volume(fixed.mask)[0] > 0
+    fixed_brain, _ = load_volume(fixed.brain)
+    moving_brain, source = load_volume(moving.brain)
+    linear, whole = affine_map(load_affine(matrix)), displacement_map(forward)
+    det, _ = load_volume(folder / "jacobian.nii.gz")
+    found: dict[str, float] = {
+        "similarity_before": metrics.lncc_score(
+            fixed_brain, resample(moving_brain, source, grid, linear), mask
+        ),
+        "similarity_after": metrics.lncc_score(
+            fixed_brain, resample(moving_brain, source, grid, whole), mask
+        ),
+        "folds_percent": metrics.folds_percent(det, mask),
+        "sdlogj": metrics.sd_log_jacobian(det, mask),
+        "min_jacobian": float(det[mask].min()),
+    }
+    mean, largest, _ = metrics.inverse_consistency(forward, grid, inverse, moving_grid, mask)
+    found |= {"inverse_consistency_mean_mm": mean, "inverse_consistency_max_mm": largest}
+    if truth:
+        points = partial(true_pair_points, truth, fixed.id, moving.id)
+        linear_u = linear(grid.points_lps(), slice(None)) - grid.points_lps()
+        found["truth_error_before_mm"] = metrics.truth_error(linear_u, grid, mask, points)["mean"]
+        found["truth_error_after_mm"] = metrics.truth_error(forward, grid, mask, points)["mean"]
+    table = _label_table(fixed, moving, folder, linear, include, exclude, names or {})
+    with atomic(folder / "labels.tsv") as temporary:
+        table.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
+    for column in ("dice_before", "dice_after", "hd95_before_mm", "hd95_after_mm"):
+        found[column] = float(table[column].mean()) if len(table) else math.nan
+    seconds = fit["seconds"] | {"affine": affine["seconds"]}
+    seconds["total"] = seconds["affine"] + seconds["registration"]
+    result = fit | {
+        "fixed": fixed.id,
+        "moving": moving.id,
+        "metrics": {name: _known(value) for name, value in found.items()},
+        "labels_scored": [int(n) for n in table["index"]],
+        "warnings": affine["warnings"] + _warnings(found),
+        "seconds": seconds,
+    }
+    save_json(folder / "result.json", result)
+
+
+def _label_table(
+    fixed: Brain,
+    moving: Brain,
+    folder: Path,
+    linear: Any,
+    include: tuple[int, ...] | None,
+    exclude: tuple[int, ...],
+    names: dict[int, str],
+) -> pd.DataFrame:
+    """Score each label before (affine) and after; empty where a subject has no labels."""
+    columns = ["index", "name", "dice_before", "dice_after", "hd95_before_mm", "hd95_after_mm"]
+    columns += ["voxels_fixed", "voxels_moving"]
+    if not (fixed.labels and moving.labels):
+        return pd.DataFrame(columns=columns)
+    target, grid = load_labels(fixed.labels)
+    source, moving_grid = load_labels(moving.labels)
+    after, _ = load_labels(folder / "warped_labels.nii.gz")
+    before = resample(source, moving_grid, grid, linear, "nearest")
+    labels = metrics.label_list(target, source, include, exclude)
+    scores: dict[str, dict[int, Any]] = {
+        "dice_before": metrics.dice_per_label(target, before, labels),
+        "dice_after": metrics.dice_per_label(target, after, labels),
+        "hd95_before_mm": metrics.hd95_per_label(target, before, labels, grid.spacing),
+        "hd95_after_mm": metrics.hd95_per_label(target, after, labels, grid.spacing),
+        "voxels_fixed": {n: int((target == n).sum()) for n in labels},
+        "voxels_moving": {n: int((source == n).sum()) for n in labels},
+    }
+    rows = [
+        {"index": n, "name": names.get(n, str(n))} | {key: scores[key][n] for key in scores}
+        for n in labels
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _warnings(found: dict[str, float]) -> list[str]:
+    """Word what a reader should look at."""
+    sentences = []
+    if found["folds_percent"] > FOLD_WARNING_PERCENT:
+        sentences.append(
+            f"{found['folds_percent']:.3f} % of the brain is folded (det J <= 0), more than"
+            f" {FOLD_WARNING_PERCENT} %: raise the smoothness."
+        )
+    if found["similarity_after"] < found["similarity_before"]:
+        sentences.append(
+            f"The similarity fell from {found['similarity_before']:.3f} (affine) to"
+            f" {found['similarity_after']:.3f}: look at the pictures of this pair."
+        )
+    return sentences
+
+
+def _known(value: float) -> float | None:
+    """JSON knows no NaN: a missing value is null."""
+    return value if math.isfinite(value) else None
+
+
+def draw_pair(
+    fixed: Brain, moving: Brain, matrix: Path, folder: Path, full: Path, thumbnail: Path
+) -> None:
+    """Draw the pictures of a pair and method."""
+    u_lps, grid = load_displacement(folder / FORWARD)
+    fixed_brain, _ = load_volume(fixed.brain)
+    moving_brain, source = load_volume(moving.brain)
+    labels = bool(fixed.labels and moving.labels)
+    images = PairImages(
+        fixed=fixed_brain,
+        affine=resample(moving_brain, source, grid, affine_map(load_affine(matrix))),
+        warped=resample(moving_brain, source, grid, displacement_map(u_lps)),
+        mask=load_volume(fixed.mask)[0],
+        jacobian=load_volume(folder / "jacobian.nii.gz")[0],
+        u_lps=u_lps,
+        grid=grid,
+        fixed_labels=load_labels(fixed.labels)[0] if labels and fixed.labels else None,
+        warped_labels=load_labels(folder / "warped_labels.nii.gz")[0] if labels else None,
+    )
+    method = load_json(folder / "fit.json")["method"]
+    pair_figure(images, full, f"{fixed.id} (fixed), {moving.id} (moving), {method}")
+    pair_thumbnail(images, thumbnail)
+
+
+def check_same_grid(image: Path, others: Iterable[Path | None]) -> None:
+    """Refuse labels or masks that are not on the image's grid.
+
+    Raises:
+        NirError: names the file, both shapes and the cure.
+    """
+    _, grid = load_volume(image)
+    for path in others:
+        if path is None:
+            continue
+        _, other = load_volume(path)
+        if not grid.same_as(other, tolerance_mm=0.1 * float(grid.spacing.min())):
+            found = f"shape {other.shape}" if other.shape != grid.shape else "another affine"
+            cure = "resample it onto the image, labels by nearest neighbour"
+            raise NirError(fault(path, f"the grid of {image}, {grid.shape}", found, cure))
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide the numbers."""
+    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+
+
+def peak_mb(device: torch.device) -> float:
+    """Largest memory of this process so far, MB: the GPU's where one was used, else resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kilobytes on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -1,0 +1,174 @@
+"""The two tables of a cohort: metrics per pair and method, and scores per label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nir.io import atomic, load_json, save_json
+
+MISSING = "n/a"
+WARNINGS_JOIN = " | "
+TEXT = ("fixed", "moving", "method", "engine", "device", "warnings", "name")
+
+# column: long name, description, units
+COLUMNS: dict[str, tuple[str, str, str]] = {
+    "fixed": ("Fixed subject", "Subject whose grid the moving image is brought to", ""),
+    "moving": ("Moving subject", "Subject that is warped", ""),
+    "method": ("Method", "Name of the method in the configuration", ""),
+    "engine": ("Engine", "What registers: affine, syn or nir", ""),
+    "dice_before": ("Dice, affine", "Mean Dice over the scored labels after the affine only", "1"),
+    "dice_after": ("Dice", "Mean Dice over the scored labels after the whole mapping", "1"),
+    "hd95_before_mm": (
+        "HD95, affine",
+        "95th percentile Hausdorff distance after the affine only, mean over the scored labels",
+        "mm",
+    ),
+    "hd95_after_mm": (
+        "HD95",
+        "95th percentile Hausdorff distance after the whole mapping, mean over the scored labels",
+        "mm",
+    ),
+    "folds_percent": (
+        "Folds",
+        "Share of the fixed brain mask where det J <= 0, at full resolution",
+        "percent",
+    ),
+    "sdlogj": (
+        "SDlogJ",
+        "Standard deviation of the natural logarithm of det J in the fixed brain mask",
+        "1",
+    ),
+    "min_jacobian": ("Minimum det J", "Smallest det J in the fixed brain mask", "1"),
+    "inverse_consistency_mean_mm": (
+        "Inverse consistency, mean",
+        "Mean distance in the fixed brain mask between a point and its image under the mapping"
+        " followed by the inverse mapping",
+        "mm",
+    ),
+    "inverse_consistency_max_mm": ("Inverse consistency, maximum", "Maximum of the same", "mm"),
+    "similarity_before": ("LNCC, affine", "LNCC in the brain mask after the affine only", "1"),
+    "similarity_after": ("LNCC", "LNCC in the brain mask after the whole mapping", "1"),
+    "truth_error_before_mm": (
+        "True error, affine",
+        "Mean distance to the true deformation after the affine only (simulated cohorts)",
+        "mm",
+    ),
+    "truth_error_after_mm": (
+        "True error",
+        "Mean distance to the true deformation after the whole mapping (simulated cohorts)",
+        "mm",
+    ),
+    "seconds_total": ("Time", "Wall time of the registration, all phases", "s"),
+    "peak_mb": ("Peak memory", "Largest resident memory of the process", "MB"),
+    "seed": ("Seed", "Seed of the random numbers", ""),
+    "device": ("Device", "Device that computed the fit", ""),
+    "threads": ("Threads", "Threads of the registration", ""),
+    "labels_scored": ("Labels scored", "Number of labels that enter the means", "1"),
+    "warnings": ("Warnings", f"Sentences, joined by '{WARNINGS_JOIN}'", ""),
+}
+PER_LABEL: dict[str, tuple[str, str, str]] = {
+    "dice_before": ("Dice, affine", "Dice of the label after the affine only", "1"),
+    "dice_after": ("Dice", "Dice of the label after the whole mapping", "1"),
+    "hd95_before_mm": (
+        "HD95, affine",
+        "95th percentile Hausdorff distance of the label after the affine only",
+        "mm",
+    ),
+    "hd95_after_mm": (
+        "HD95",
+        "95th percentile Hausdorff distance of the label after the whole mapping",
+        "mm",
+    ),
+    "index": ("Label", "Value of the label in the label map", ""),
+    "name": ("Structure", "Name of the label", ""),
+    "voxels_fixed": ("Voxels, fixed", "Voxels of the label in the fixed image", "1"),
+    "voxels_moving": ("Voxels, moving", "Voxels of the label in the moving image", "1"),
+}
+_NAMES = list(COLUMNS)
+METRICS = _NAMES[_NAMES.index("dice_before") : _NAMES.index("seconds_total")]
+KEYS = ["fixed", "moving", "method"]
+
+
+def gather(
+    result_paths: Iterable[Path | str], label_paths: Iterable[Path | str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Collect the results of all pairs and methods, in the order given.
+
+    Args:
+        result_paths: ``result.json`` files, one for each pair and method.
+        label_paths: their ``labels.tsv`` files, in the same order.
+
+    Returns:
+        The metrics, a row for each pair and method, and the label scores, a row for each pair,
+        method and label. Missing values are NaN.
+    """
+    rows, tables = [], []
+    for result_path, label_path in zip(result_paths, label_paths, strict=True):
+        result = load_json(result_path)
+        rows.append(_metric_row(result))
+        table = _read(Path(label_path))
+        keys = pd.DataFrame({key: [result[key]] * len(table) for key in KEYS})
+        tables.append(pd.concat([keys, table], axis=1))
+    metrics = pd.DataFrame(rows)
+    tables = [t for t in tables if len(t)]
+    labels = (
+        pd.concat(tables, ignore_index=True)
+        if tables
+        else pd.DataFrame(columns=[*KEYS, *PER_LABEL])
+    )
+    return metrics, labels
+
+
+def write_tables(folder: Path | str, metrics: pd.DataFrame, labels: pd.DataFrame) -> None:
+    """Write ``metrics.tsv`` and ``labels.tsv``, each with a JSON sidecar of its columns."""
+    for name, table, own in (("metrics", metrics, {}), ("labels", labels, PER_LABEL)):
+        path = Path(folder) / f"{name}.tsv"
+        with atomic(path) as temporary:
+            table.to_csv(temporary, sep="\t", index=False, na_rep=MISSING, lineterminator="\n")
+        save_json(
+            path.with_suffix(".json"), {str(c): _describe(str(c), COLUMNS | own) for c in table}
+        )
+
+
+def read_tables(folder: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read the two tables that ``write_tables`` wrote; ids and names stay text."""
+    return _read(Path(folder) / "metrics.tsv"), _read(Path(folder) / "labels.tsv")
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Read a TSV in which only ``n/a`` is missing, so that a subject may be called NA or 001."""
+    types: Any = dict.fromkeys(TEXT, "object")
+    return pd.read_csv(path, sep="\t", dtype=types, keep_default_na=False, na_values=[MISSING])
+
+
+def _metric_row(result: dict[str, Any]) -> dict[str, Any]:
+    """Flatten one ``result.json``."""
+    row: dict[str, Any] = {key: result[key] for key in (*KEYS, "engine")}
+    row |= {name: float("nan") if value is None else value for name, value in _numbers(result)}
+    row |= {key: result.get(key) for key in ("peak_mb", "seed", "device", "threads")}
+    row["labels_scored"] = len(result.get("labels_scored") or [])
+    sentences = [" ".join(str(w).split()) for w in result.get("warnings") or []]
+    return row | {"warnings": WARNINGS_JOIN.join(sentences) or None}
+
+
+def _numbers(result: dict[str, Any]) -> list[tuple[str, float | None]]:
+    """Metrics, the known ones first, then the seconds of each phase."""
+    metrics = result["metrics"]
+    names = METRICS + [name for name in metrics if name not in METRICS]
+    seconds = {"total": None} | result.get("seconds", {})
+    found = [(name, metrics.get(name)) for name in names]
+    return found + [(f"seconds_{phase}", value) for phase, value in seconds.items()]
+
+
+def _describe(column: str, known: dict[str, tuple[str, str, str]]) -> dict[str, str]:
+    """Describe a column for the sidecar."""
+    if column not in known and column.startswith("seconds_"):
+        phase = column.removeprefix("seconds_")
+        return {"LongName": f"Time, {phase}", "Description": f"Wall time: {phase}", "Units": "s"}
+    name, description, units = known.get(column, (column, column.replace("_", " "), ""))
+    found = {"LongName": name, "Description": description}
+    return found | ({"Units": units} if units else {})

@@ -1,0 +1,160 @@
+"""Dense transforms on a lattice over the cube: warping, composition, integration, inversion.
+
+Displacements and velocities are tensors of shape (1, 3, X, Y, Z) in ``axis`` millimetres, sampled
+on a lattice whose corners are the corners of the cube; ``extent`` is the length of the cube's edges
+in mm, shape (3,). A displacement u stands for the map p -> p + u(p).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+INVERSE_MM = 1e-3  # residual at which a point of an inverse is good enough
+
+
+def identity(shape: tuple[int, ...], device: torch.device | None = None) -> Tensor:
+    """Return the cube coordinates of a lattice, shape (1, 3, X, Y, Z)."""
+    axes = [torch.linspace(-1, 1, n, device=device) for n in shape]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
+
+
+def to_cube(u_mm: Tensor, extent: Tensor) -> Tensor:
+    """Convert vectors of shape (B, 3, X, Y, Z) from mm to cube units."""
+    return u_mm * (2 / extent).view(1, 3, 1, 1, 1)
+
+
+def sample(volume: Tensor, cube: Tensor, mode: str = "bilinear") -> Tensor:
+    """Read a volume at points.
+
+    Args:
+        volume: shape (1, C, X, Y, Z); outside it the border value goes on.
+        cube: points in [-1, 1], shape (B, 3, x, y, z).
+        mode: ``bilinear`` (trilinear in 3-D) or ``nearest``.
+
+    Returns:
+        Values, shape (B, C, x, y, z); differentiable in both arguments.
+    """
+    at = cube.flip(1).permute(0, 2, 3, 4, 1)  # grid_sample wants (z, y, x) last
+    volume = volume.expand(len(at), -1, -1, -1, -1)
+    return F.grid_sample(volume, at, mode=mode, padding_mode="border", align_corners=True)
+
+
+def resize(volume: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Interpolate a volume, shape (1, C, X, Y, Z), linearly on another lattice over the cube."""
+    if tuple(volume.shape[2:]) == tuple(shape):
+        return volume
+    return F.interpolate(volume, size=shape, mode="trilinear", align_corners=True)
+
+
+def compose(outer: Tensor, inner: Tensor, extent: Tensor) -> Tensor:
+    """Return the displacement of outer o inner: u(p) = inner(p) + outer(p + inner(p)).
+
+    The result lives on the lattice of ``inner``.
+    """
+    points = identity(tuple(inner.shape[2:]), inner.device) + to_cube(inner, extent)
+    return inner + sample(outer, points)
+
+
+def exponential(velocity: Tensor, extent: Tensor, squarings: int) -> Tensor:
+    """Integrate a stationary velocity over unit time by scaling and squaring.
+
+    Arsigny et al. 2006, algorithm 2.
+    """
+    u = velocity / 2**squarings
+    for _ in range(squarings):
+        u = compose(u, u, extent)
+    return u
+
+
+def runge_kutta(
+    velocity: Callable[[Tensor], Tensor], cube: Tensor, extent: Tensor, steps: int
+) -> Tensor:
+    """Integrate a stationary velocity over unit time along the path of each point (RK4).
+
+    Args:
+        velocity: maps cube points, shape (N, 3), to mm, shape (N, 3).
+        cube: start points, shape (N, 3).
+
+    Returns:
+        Displacements in mm, shape (N, 3).
+    """
+    scale = 2 / extent
+    h = 1 / steps
+    u = torch.zeros_like(cube)
+    for _ in range(steps):
+        k1 = velocity(cube + u * scale)
+        k2 = velocity(cube + (u + h / 2 * k1) * scale)
+        k3 = velocity(cube + (u + h / 2 * k2) * scale)
+        k4 = velocity(cube + (u + h * k3) * scale)
+        u = u + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    return u
+
+
+def smooth(volume: Tensor, sigma_vox: float | tuple[float, ...]) -> Tensor:
+    """Convolve with a Gaussian, separably, borders replicated; shape (1, C, X, Y, Z)."""
+    sigmas = sigma_vox if isinstance(sigma_vox, tuple) else (sigma_vox,) * 3
+    channels = volume.shape[1]
+    for axis, sigma in enumerate(sigmas):
+        radius = min(int(3 * sigma + 0.5), volume.shape[2 + axis] - 1)
+        if radius < 1:
+            continue
+        x = torch.arange(-radius, radius + 1, dtype=volume.dtype, device=volume.device)
+        kernel = torch.exp(-0.5 * (x / sigma) ** 2)
+        shape = [channels, 1, 1, 1, 1]
+        shape[2 + axis] = len(x)
+        weight = (kernel / kernel.sum()).view(*[len(x) if i == 2 + axis else 1 for i in range(5)])
+        padding = [0] * 6
+        padding[2 * (2 - axis)] = padding[2 * (2 - axis) + 1] = radius
+        padded = F.pad(volume, padding, mode="replicate")
+        volume = F.conv3d(padded, weight.expand(*shape), groups=channels)
+    return volume
+
+
+def invert(u: Tensor, extent: Tensor, points: Tensor, iterations: int = 60) -> Tensor:
+    """Find where the map p -> p + u(p) reaches given points.
+
+    Args:
+        u: displacement in mm, shape (1, 3, X, Y, Z).
+        points: cube coordinates to be reached, shape (N, 3); they may lie outside the cube.
+        iterations: of the fixed point at most; each point keeps its own step, halved when it
+            overshoots, and leaves the iteration once it is within ``INVERSE_MM``.
+
+    Returns:
+        Cube coordinates q with q + u(q) = points, shape (N, 3). Not differentiable.
+
+    Notes:
+        Chen et al. 2008, with damping, so that it converges where the map expands strongly.
+    """
+    u_cube, half = to_cube(u, extent), extent / 2
+
+    def residual(q: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
+        r = q + _at_points(u_cube, q) - goal
+        return r, (r * half).square().sum(1, keepdim=True)
+
+    result = points - _at_points(u_cube, points)
+    left = torch.arange(len(points), device=points.device)
+    q, goal = result, points
+    r, size = residual(q, goal)
+    step = torch.ones_like(size)
+    for _ in range(iterations):
+        keep = size[:, 0] > INVERSE_MM**2
+        if not keep.any():
+            break
+        left, q, goal, r, size, step = (x[keep] for x in (left, q, goal, r, size, step))
+        trial = q - step * r
+        trial_r, trial_size = residual(trial, goal)
+        better = trial_size < size
+        q, r = torch.where(better, trial, q), torch.where(better, trial_r, r)
+        size = torch.where(better, trial_size, size)
+        step = torch.where(better, (1.5 * step).clamp(max=1.0), step / 2)
+        result[left] = q
+    return result
+
+
+def _at_points(volume: Tensor, cube: Tensor) -> Tensor:
+    """Read a volume with three channels at points, shape (N, 3)."""
+    return sample(volume, cube.T[None, :, :, None, None])[0, :, :, 0, 0].T

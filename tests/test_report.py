@@ -1,0 +1,261 @@
+"""The cohort's tables and page."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from nir.report import ReportContext, cohort_report, percent, spread, summary
+from nir.tables import gather, read_tables, write_tables
+
+TEMPLATES = Path(__file__).resolve().parents[1] / "reports"
+EVIL = "<script>alert('&')</script>"
+DICE = {"affine": 0.6, "syn": 0.7, "nir": 0.8}
+
+
+def write_result(
+    folder: Path, fixed: str, moving: str, method: str, known: bool = True, **changes: Any
+) -> tuple[Path, Path]:
+    """Write a plausible result and its label table."""
+    folder = folder / f"{len(list(folder.iterdir()))}"
+    folder.mkdir()
+    dice = DICE[method]
+    metrics: dict[str, float | None] = {
+        "dice_before": 0.6 if known else None,
+        "dice_after": dice if known else None,
+        "hd95_before_mm": 4.0 if known else None,
+        "hd95_after_mm": 2.0 if known else None,
+        "folds_percent": 0.0,
+        "sdlogj": 0.2,
+        "min_jacobian": 0.3,
+        "inverse_consistency_mean_mm": 0.05,
+        "inverse_consistency_max_mm": 0.5,
+        "similarity_before": 0.4,
+        "similarity_after": dice - 0.1,
+        "truth_error_before_mm": None,
+        "truth_error_after_mm": None,
+    }
+    result = {
+        "fixed": fixed,
+        "moving": moving,
+        "method": method,
+        "engine": method,
+        "metrics": metrics | changes.pop("metrics", {}),
+        "labels_scored": [1, 2] if known else [],
+        "warnings": [],
+        "seconds": {"affine": 3.0, "fit": 9.0, "total": 12.5},
+        "peak_mb": 700.0,
+        "settings": {},
+        "seed": 1,
+        "device": "cpu",
+        "threads": 2,
+        "versions": {"nir": "0.1"},
+    }
+    (folder / "result.json").write_text(json.dumps(result | changes))
+    header = "index\tname\tdice_before\tdice_after\thd95_before_mm\thd95_after_mm"
+    lines = [header + "\tvoxels_fixed\tvoxels_moving"]
+    if known:
+        lines.append(f"1\tthalamus\t0.6\t{dice}\t4\t2\t900\t880")
+        lines.append("2\tn/a\tn/a\tn/a\tn/a\tn/a\t0\t12")
+    (folder / "labels.tsv").write_text("\n".join(lines) + "\n")
+    return folder / "result.json", folder / "labels.tsv"
+
+
+def tables(folder: Path, subject: str = "001", known: bool = True) -> Any:
+    """Tables of two pairs and three methods."""
+    folder = folder / "pairs"
+    folder.mkdir(parents=True)
+    pairs = [(subject, "NA"), ("NA", subject)]
+    paths = [write_result(folder, f, m, method, known) for f, m in pairs for method in DICE]
+    return gather(*zip(*paths, strict=True))
+
+
+def context(**changes: Any) -> ReportContext:
+    """What stands beside the tables."""
+    values: dict[str, Any] = {
+        "name": "demo",
+        "simulated": True,
+        "config_yaml": "seed: 1\n",
+        "command": "snakemake --cores 2",
+        "versions": {"nir": "0.1"},
+        "machine": {"cores": 2},
+        "seed": 1,
+        "subjects": 2,
+    }
+    return ReportContext(**(values | changes))
+
+
+def page(folder: Path, metrics: pd.DataFrame, labels: pd.DataFrame, **changes: Any) -> str:
+    """Write the page and return its text."""
+    cohort_report(folder / "report.html", metrics, labels, context(**changes), TEMPLATES)
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+class Page(HTMLParser):
+    """Collects what a test asks a page for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def test_tables_survive_the_way_through_files(tmp_path: Path) -> None:
+    metrics, labels = tables(tmp_path)
+    write_tables(tmp_path, metrics, labels)
+    read_metrics, read_labels = read_tables(tmp_path)
+    assert list(read_metrics["fixed"].unique()) == ["001", "NA"]
+    assert list(read_metrics.columns) == list(metrics.columns)
+    pd.testing.assert_frame_equal(read_labels, labels)
+    assert read_metrics["truth_error_after_mm"].isna().all()
+    assert read_metrics.loc[2, "dice_after"] == 0.8
+    assert "\tn/a\t" in (tmp_path / "metrics.tsv").read_text()
+
+
+def test_every_column_is_described_with_its_unit(tmp_path: Path) -> None:
+    metrics, labels = tables(tmp_path)
+    write_tables(tmp_path, metrics, labels)
+    for name, table in (("metrics", metrics), ("labels", labels)):
+        sidecar = json.loads((tmp_path / f"{name}.json").read_text())
+        assert set(sidecar) == set(table.columns)
+        for column, entry in sidecar.items():
+            assert entry["LongName"] != column
+            assert entry["Description"]
+            assert column.endswith("_mm") == (entry.get("Units") == "mm")
+    assert "the label" in sidecar["dice_after"]["Description"]
+
+
+def test_warnings_stay_in_one_cell(tmp_path: Path) -> None:
+    paths = write_result(tmp_path, "a", "b", "nir", warnings=["first\tline\nbroken", "second"])
+    metrics, labels = gather([paths[0]], [paths[1]])
+    write_tables(tmp_path, metrics, labels)
+    assert read_tables(tmp_path)[0].loc[0, "warnings"] == "first line broken | second"
+    text = page(tmp_path, metrics, labels)
+    assert "<strong>a ← b, nir</strong>: first line broken</li>" in text
+    assert "<strong>a ← b, nir</strong>: second</li>" in text
+
+
+def test_summary_says_what_the_table_holds(tmp_path: Path) -> None:
+    metrics, _ = tables(tmp_path)
+    said = " ".join(summary(metrics)).replace("\N{NO-BREAK SPACE}", " ")
+    assert "Mean Dice, highest first: nir 0.800, syn 0.700, affine 0.600." in said
+    assert "nir 0.00 %" in said
+    assert "true deformation" not in said
+    alone = summary(metrics[metrics["method"] == "nir"])[0]
+    assert alone.endswith("nir 0.800, after the affine only 0.600.")
+    assert "not comparable" in " ".join(summary(metrics.iloc[:-1]))
+
+
+def test_summary_gives_the_true_error_where_known(tmp_path: Path) -> None:
+    metrics, _ = tables(tmp_path)
+    metrics["truth_error_after_mm"] = metrics["method"].map({"affine": 4.0, "syn": 1.5, "nir": 0.9})
+    said = " ".join(summary(metrics)).replace("\N{NO-BREAK SPACE}", " ")
+    assert said.endswith("true deformation: nir 0.90 mm, syn 1.50 mm, affine 4.00 mm.")
+
+
+def test_numbers_are_not_rounded_into_lies() -> None:
+    assert percent(0) == "0.00"
+    assert percent(0.0003) == "0.0003"
+    assert percent(1e-9) == "< 0.000001"
+    assert percent(0.126) == "0.13"
+    assert percent(float("nan")) == "n/a"
+    assert spread(pd.Series([0.5, 0.7]), 3) == "0.600 ± 0.141"
+    assert spread(pd.Series([0.5, None]), 2) == "0.50"
+    assert spread(pd.Series([None], dtype=float), 2) == "n/a"
+
+
+def test_markup_in_names_and_texts_is_escaped(tmp_path: Path) -> None:
+    metrics, labels = tables(tmp_path, subject=EVIL)
+    metrics["warnings"] = EVIL
+    labels["name"] = EVIL
+    text = page(
+        tmp_path,
+        metrics,
+        labels,
+        name=EVIL,
+        config_yaml=EVIL,
+        command=EVIL,
+        versions={EVIL: EVIL},
+        machine={EVIL: EVIL},
+        left_out={EVIL: [EVIL]},
+        dropped_pairs=[(EVIL, "b", EVIL)],
+        figures={(EVIL, "NA", "nir"): (f'"{EVIL}.png', "javascript:alert(1)")},
+    )
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;") > 12
+    for tag, attributes in Page(text).tags:
+        assert not (attributes.get("href") or "").startswith("javascript:")
+        assert not any(name.startswith("on") for name in attributes), tag
+
+
+def test_the_page_needs_no_network(tmp_path: Path) -> None:
+    metrics, labels = tables(tmp_path)
+    figures = {("001", "NA", "nir"): ("pairs/a b/thumb.png", "pairs/a b/full.png")}
+    text = page(tmp_path, metrics, labels, figures=figures)
+    links = [a.get("src") or a.get("href") or "" for _, a in Page(text).tags]
+    assert "pairs/a%20b/thumb.png" in links
+    assert "pairs/a%20b/full.png" in links
+    assert not [link for link in links if re.match(r"(?i)(https?:)?//", link)]
+    assert "@import" not in text
+    assert "url(" not in text
+    assert "<script" not in text
+
+
+def test_pictures_have_alternative_texts_and_anchors_exist(tmp_path: Path) -> None:
+    text = page(tmp_path, *tables(tmp_path))
+    found = Page(text).tags
+    pictures = [attributes for tag, attributes in found if tag == "img"]
+    assert len(pictures) == 5  # Dice by method, pair and structure; folds; times
+    assert all(attributes.get("alt") for attributes in pictures)
+    ids = [attributes["id"] for _, attributes in found if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = [a["href"] for t, a in found if t == "a" and (a["href"] or "").startswith("#")]
+    assert {f"#{i}" for i in ids} >= set(targets)
+
+
+def test_without_labels_the_page_still_tells_the_similarity(tmp_path: Path) -> None:
+    text = page(tmp_path, *tables(tmp_path, known=False))
+    assert "Mean LNCC, highest first: nir 0.700" in text
+    assert "<td>n/a</td>" in text
+    assert ">nan<" not in text
+    assert 'id="structures"' not in text
+
+
+def test_same_input_same_bytes(tmp_path: Path) -> None:
+    metrics, labels = tables(tmp_path)
+    assert page(tmp_path, metrics, labels) == page(tmp_path, metrics, labels)
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_a_simulated_cohort_is_called_so(tmp_path: Path, simulated: bool) -> None:
+    text = page(tmp_path, *tables(tmp_path), simulated=simulated)
+    assert ("This cohort is simulated." in text) == simulated
+
+
+def test_what_was_left_out_is_told(tmp_path: Path) -> None:
+    metrics, labels = tables(tmp_path)
+    left_out = {"sub-9": ["sub-9.nii.gz: expected a 3-D image"]}
+    text = page(
+        tmp_path, metrics, labels, left_out=left_out, dropped_pairs=[("a", "sub-9", "faulty")]
+    )
+    assert "1 subject left out" in text
+    assert "sub-9.nii.gz: expected a 3-D image" in text
+    assert "<strong>a ← sub-9</strong>: faulty" in text
+
+
+def test_many_labels_are_cut_in_the_plot_and_kept_in_the_table(tmp_path: Path) -> None:
+    metrics, labels = tables(tmp_path)
+    one = labels[labels["index"] == 1]
+    many = [one.assign(index=i, name=f"part {i}", voxels_fixed=i) for i in range(1, 51)]
+    text = page(tmp_path, metrics, pd.concat(many, ignore_index=True))
+    assert "The 30 largest of 50 structures are drawn" in text
+    assert all(f">part {i}</th>" in text for i in range(1, 51))
