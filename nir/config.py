@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nir.errors import NirError
 from nir.presets import preset_settings
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$")]
 
 
@@ -33,6 +35,9 @@ class Phase(Settings):
     resolution_mm: Positive | None = Field(
         None, description="voxel size of the level's images, mm; null: the fixed image's own grid"
     )
+    smoothing_mm: NonNegative = Field(
+        0.0, description="standard deviation of the Gaussian applied to both images first, mm"
+    )
     stride: Count = Field(1, description="downsize: take every n-th voxel of the level")
     patches: Count = Field(8, description="mini-patch: cubes in each step")
     patch_size: Count = Field(32, description="mini-patch: edge of a cube, voxels")
@@ -46,7 +51,7 @@ class Phase(Settings):
         "grid", description="grid: dense multi-resolution features; fourier: Gaussian Fourier"
     )
     encoding_levels: tuple[Count, ...] = Field(
-        (8, 16, 32), description="grid: nodes along each axis, coarse to fine"
+        (8, 16, 32, 64), min_length=1, description="grid: nodes along each axis, coarse to fine"
     )
     encoding_features: Count = Field(4, description="grid: features a node and level")
     fourier_features: Count = Field(128, description="fourier: frequencies")
@@ -58,25 +63,35 @@ class Phase(Settings):
     bounded: bool = Field(False, description="bound each component to the gain by tanh")
     similarity: Literal["lncc", "mse"] = "lncc"
     radius: Count = Field(2, description="LNCC: half-width of the window, samples")
-    dropout: Fraction = Field(0.0, description="LNCC: share of windows left out of each step")
+    dropout: Share = Field(0.0, description="LNCC: share of windows left out of each step")
     smoothness: NonNegative = Field(1.0, description="weight of the mean squared gradient")
     jacobian: NonNegative = Field(1.0, description="weight of the folding term")
     jacobian_margin: float = Field(
         0.0, ge=0, lt=1, description="determinants below this are penalised"
     )
     steps: Count = Field(30, description="optimiser steps at most")
-    lr: Positive = Field(1e-2, description="Adam's first learning rate")
+    optimiser: Literal["adam", "tensor-adam"] = Field(
+        "tensor-adam", description="tensor-adam: one second moment for each tensor of parameters"
+    )
+    lr: Positive = Field(0.05, description="first learning rate")
     lr_end: Positive = Field(0.1, description="learning rate of the last step / first one")
     patience: Count = Field(10, description="steps without progress after which the phase ends")
     tolerance: NonNegative = Field(1e-4, description="fall of the loss that counts as progress")
 
     @model_validator(mode="after")
-    def _lncc_needs_neighbours(self) -> Phase:
+    def _windows_fit(self) -> Phase:
         if self.sampler == "random" and self.similarity == "lncc":
             raise ValueError(
                 "the random sampler has no neighbourhoods for LNCC: set similarity to mse,"
                 " or sampler to downsize or mini-patch"
             )
+        if self.sampler == "mini-patch" and self.similarity == "lncc":
+            width = 2 * self.radius + 1
+            if self.patch_size < width:
+                raise ValueError(
+                    f"patch_size {self.patch_size} is smaller than the window of LNCC, {width}"
+                    " samples: set a larger patch_size or a smaller radius"
+                )
         return self
 
 
@@ -164,6 +179,13 @@ class PreprocessConfig(Settings):
         (0.5, 99.5), description="of the brain's intensities, mapped to 0 and 1"
     )
 
+    @model_validator(mode="after")
+    def _percentiles_in_order(self) -> PreprocessConfig:
+        low, high = self.percentiles
+        if not 0 <= low < high <= 100:
+            raise ValueError(f"percentiles: expected 0 <= low < high <= 100, found {low}, {high}")
+        return self
+
 
 class AffineConfig(Settings):
     """The linear alignment, by ANTs."""
@@ -172,7 +194,9 @@ class AffineConfig(Settings):
         "fixed", description="template: one affine a subject, composed for each pair"
     )
     kind: Literal["Rigid", "Similarity", "Affine"] = "Affine"
-    iterations: tuple[int, ...] = Field((200, 100, 50), description="coarse to fine")
+    iterations: tuple[Whole, ...] = Field(
+        (200, 100, 50), min_length=1, description="coarse to fine"
+    )
 
 
 class Method(Settings):
@@ -185,7 +209,9 @@ class Method(Settings):
     metric: Literal["mattes", "CC"] = Field("mattes", description="syn: similarity")
     radius: Count = Field(4, description="syn: CC half-width, voxels")
     bins: Count = Field(32, description="syn: histogram bins of mutual information")
-    iterations: tuple[int, ...] = Field((40, 20, 0), description="syn: coarse to fine")
+    iterations: tuple[Whole, ...] = Field(
+        (40, 20, 0), min_length=1, description="syn: coarse to fine"
+    )
 
     @property
     def fit(self) -> FitConfig:
@@ -241,6 +267,9 @@ def fit_config(preset: str, overrides: dict[str, Any] | None = None) -> FitConfi
         NirError: unknown preset or key, or a value out of range.
     """
     settings = preset_settings(preset)
+    given = (overrides or {}).get("phases", [])
+    if not isinstance(given, list) or not all(isinstance(phase, dict) for phase in given):
+        raise NirError(f"phases: expected a list of mappings, found {given!r}")
     for key, value in (overrides or {}).items():
         head, _, rest = key.partition(".")
         if head == "phases" and rest:
@@ -256,7 +285,16 @@ def fit_config(preset: str, overrides: dict[str, Any] | None = None) -> FitConfi
     try:
         return FitConfig.model_validate(settings)
     except ValidationError as error:
-        raise NirError("\n".join(validation_lines(error, FitConfig))) from error
+        lines = _merge_phases(validation_lines(error, FitConfig), len(settings["phases"]))
+        raise NirError("\n".join(lines)) from error
+
+
+def _merge_phases(lines: list[str], phases: int) -> list[str]:
+    """Tell a fault that all phases share once."""
+    merged = [re.sub(r"^phases\.\d+", "phases.*", line) for line in lines]
+    shared = {line for line in merged if merged.count(line) == phases > 1}
+    told = [b if b in shared else a for a, b in zip(lines, merged, strict=True)]
+    return list(dict.fromkeys(told))
 
 
 def load_pipeline(raw: dict[str, Any]) -> PipelineConfig:
@@ -275,9 +313,8 @@ def load_pipeline(raw: dict[str, Any]) -> PipelineConfig:
 
 def validation_lines(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """Word each fault that pydantic found: the key, what was found, what to do."""
-    import difflib
-
     known = sorted(_field_names(model))
+    places = [item["loc"] for item in error.errors()]
     lines = []
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"]) or "configuration"
@@ -288,10 +325,20 @@ def validation_lines(error: ValidationError, model: type[BaseModel]) -> list[str
         elif item["type"] == "missing":
             lines.append(f"{where}: this key is needed and missing")
         elif item["type"] == "value_error":
-            lines.append(f"{where}: {item['ctx']['error']}")
+            lines += [f"{where}: {line}" for line in str(item["ctx"]["error"]).splitlines()]
+        elif item["type"] == "too_short" and any(_below(place, item["loc"]) for place in places):
+            continue  # its entries are there, but faulty, and told already
         else:
-            lines.append(f"{where}: {item['msg'].lower()}, found {item['input']!r}")
+            lines.append(f"{where}: {_decapitalise(item['msg'])}, found {item['input']!r}")
     return lines
+
+
+def _below(place: tuple[int | str, ...], other: tuple[int | str, ...]) -> bool:
+    return len(place) > len(other) and place[: len(other)] == other
+
+
+def _decapitalise(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
 
 
 def _field_names(model: type[BaseModel]) -> set[str]:
@@ -301,11 +348,3 @@ def _field_names(model: type[BaseModel]) -> set[str]:
     for part in [schema, *schema.get("$defs", {}).values()]:
         names |= set(part.get("properties", {}))
     return names
-
-
-def load_yaml(path: Path | str) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping."""
-    content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise NirError(f"{path}: expected a YAML mapping of settings")
-    return content

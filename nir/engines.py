@@ -77,8 +77,10 @@ def pick_device(name: str) -> torch.device:
     """Turn ``auto``, ``cpu`` or ``cuda`` into a device that is there.
 
     Raises:
-        NirError: ``cuda`` is asked for and no CUDA device can be used.
+        NirError: another name, or ``cuda`` is asked for and no CUDA device can be used.
     """
+    if name not in ("auto", "cpu", "cuda"):
+        raise NirError(f"device: expected auto, cpu or cuda, found '{name}'")
     if name == "cuda" and not torch.cuda.is_available():
         raise NirError(
             "device: expected a CUDA device, found none that torch can use; set device to auto or"

@@ -14,6 +14,7 @@ from nir.config import FitConfig, Phase
 from nir.errors import NirError
 from nir.field import NeuralField
 from nir.grid import Grid
+from nir.optimiser import OPTIMISERS
 from nir.regularity import folding, gradient, smoothness
 from nir.sampling import SAMPLERS, Take
 from nir.similarity import LOSSES
@@ -99,7 +100,7 @@ def fit_pair(
     for number, settings in enumerate(config.phases):
         start = time.perf_counter()
         warped = moving if number == 0 else sample(moving, points + to_cube(result.u_mm, extent))
-        level = make_level(fixed, warped, mask, grid, settings.resolution_mm)
+        level = make_level(fixed, warped, mask, grid, settings)
         model = NeuralField(settings, seed + number).to(fixed.device)
         rows = _optimise(model, level, config, settings, seed + number, number, progress)
         with torch.no_grad():
@@ -110,24 +111,18 @@ def fit_pair(
     return result
 
 
-def make_level(
-    fixed: Tensor, moving: Tensor, mask: Tensor, grid: Grid, resolution_mm: float | None
-) -> Level:
-    """Smooth and resample the images to a resolution; null keeps their own grid.
-
-    The Gaussian has half the new voxel as standard deviation; it is left out where the grid is
-    already that coarse.
-    """
-    target = (
-        grid if resolution_mm is None else grid.resampled(max(resolution_mm, grid.spacing.min()))
-    )
+def make_level(fixed: Tensor, moving: Tensor, mask: Tensor, grid: Grid, settings: Phase) -> Level:
+    """Smooth the images and resample them to the resolution of a phase; null keeps their grid."""
+    target = grid
+    if settings.resolution_mm is not None:
+        target = grid.resampled(max(settings.resolution_mm, float(grid.spacing.min())))
     if min(target.shape) < MIN_SAMPLES:
         raise NirError(
-            f"a level of {resolution_mm} mm has only {min(target.shape)} voxels along the shortest"
-            f" axis of the brain, expected at least {MIN_SAMPLES}: set a finer resolution_mm"
+            f"a level of {settings.resolution_mm} mm has only {min(target.shape)} voxels along the"
+            f" shortest axis of the brain, expected at least {MIN_SAMPLES}: set a finer"
+            " resolution_mm"
         )
-    ratio = target.spacing / grid.spacing
-    sigma = tuple(0.5 * r if r > 1.25 else 0.0 for r in ratio)
+    sigma = tuple(settings.smoothing_mm / grid.spacing)
     images = [resize(smooth(x, sigma), target.shape) for x in (fixed, moving)]
     weight = (resize(mask, target.shape) > 0.5).float()
     extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=fixed.device)
@@ -194,7 +189,7 @@ def _optimise(
 ) -> list[dict[str, float]]:
     """Fit one field with Adam; return the trace."""
     generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.Adam(model.parameters(), lr=settings.lr)
+    optimiser = OPTIMISERS[settings.optimiser](model.parameters(), lr=settings.lr)
     schedule = torch.optim.lr_scheduler.LinearLR(
         optimiser, 1.0, settings.lr_end, total_iters=max(1, settings.steps - 1)
     )

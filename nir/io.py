@@ -12,12 +12,12 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from scipy.io import loadmat, savemat
 
 from nir.errors import NirError, fault
 from nir.grid import RAS_TO_LPS, Array, Grid
 
+DAMAGED = "the file is truncated or damaged: restore it"
 VECTOR_INTENT = "vector"  # NIfTI intent code 1007, what ITK reads as a displacement field
 
 
@@ -53,13 +53,20 @@ def open_image(path: Path | str) -> nib.Nifti1Image:
     path = Path(path)
     if not path.exists():
         raise NirError(fault(path, "an image file", "no such file", "correct the path"))
-    try:
-        image = nib.load(path)
+    with _readable(path, "a readable NIfTI image", "convert or restore the file"):
+        image: Any = nib.load(path)
         assert image.shape is not None
-        return image
-    except (ImageFileError, OSError, EOFError, ValueError, AssertionError) as error:
-        cure = "convert or restore the file"
-        raise NirError(fault(path, "a readable NIfTI image", str(error), cure)) from error
+    return image
+
+
+@contextmanager
+def _readable(path: Path | str, expected: str, cure: str) -> Iterator[None]:
+    """Turn what a reader raises on a damaged file, which may be any error, into a sentence."""
+    try:
+        yield
+    except Exception as error:
+        gist = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise NirError(fault(path, expected, gist, cure)) from error
 
 
 def grid_of(image: nib.Nifti1Image) -> Grid:
@@ -82,20 +89,22 @@ def load_volume(path: Path | str, dtype: Any = np.float32) -> tuple[np.ndarray, 
     if len(shape) < 3 or any(n != 1 for n in shape[3:]):
         cure = "extract one volume"
         raise NirError(fault(path, "a 3-D image", f"shape {tuple(shape)}", cure))
-    try:
+    if image.get_data_dtype().kind not in "biuf":
+        found, cure = f"voxels of type {image.get_data_dtype()}", "convert it to grey values"
+        raise NirError(fault(path, "one real number a voxel", found, cure))
+    with _readable(path, "a complete image", DAMAGED):
         voxels = np.asanyarray(image.dataobj).reshape(shape[:3])
-    except (OSError, EOFError, ValueError) as error:
-        cure = "the file is truncated or damaged: restore it"
-        raise NirError(fault(path, "a complete image", str(error), cure)) from error
     return np.ascontiguousarray(voxels, dtype=dtype), grid_of(image)
 
 
 def load_labels(path: Path | str) -> tuple[np.ndarray, Grid]:
     """Read a label map as int32, shape (X, Y, Z); labels stored as whole floats are accepted."""
     voxels, grid = load_volume(path, dtype=np.float64)
+    cure = "store the label map as integers"
     if not np.array_equal(voxels, np.rint(voxels)):
-        cure = "store the label map as integers"
         raise NirError(fault(path, "whole-number labels", "fractional values", cure))
+    if np.abs(voxels).max() > np.iinfo(np.int32).max:
+        raise NirError(fault(path, "labels of 32 bits", "larger values", cure))
     return voxels.astype(np.int32), grid
 
 
@@ -131,7 +140,9 @@ def load_displacement(path: Path | str) -> tuple[np.ndarray, Grid]:
     if len(image.shape) != 5 or image.shape[3:] != (1, 3):
         cure = "give an ITK displacement field"
         raise NirError(fault(path, "shape (X, Y, Z, 1, 3)", str(tuple(image.shape)), cure))
-    return np.asarray(image.dataobj, dtype=np.float32)[:, :, :, 0, :], grid_of(image)
+    with _readable(path, "a complete displacement field", DAMAGED):
+        u_lps = np.asarray(image.dataobj, dtype=np.float32)[:, :, :, 0, :]
+    return u_lps, grid_of(image)
 
 
 def save_affine(path: Path | str, lps: Array) -> None:
@@ -150,16 +161,16 @@ def load_affine(path: Path | str) -> Array:
     path = Path(path)
     if not path.exists():
         raise NirError(fault(path, "an ITK affine file", "no such file", "correct the path"))
-    try:
+    cure = "give the GenericAffine.mat of ANTs or one of ours"
+    with _readable(path, "an ITK affine .mat file", cure):
         content = loadmat(path)
-        key = next(k for k in content if "Transform" in k)
+        key = next((k for k in content if "Transform" in k), "no transform")
         parameters, centre = content[key].ravel(), content["fixed"].ravel()
-        matrix = np.eye(4)
-        matrix[:3, :3] = parameters[:9].reshape(3, 3)
-        matrix[:3, 3] = parameters[9:12] + centre - matrix[:3, :3] @ centre
-    except (ValueError, StopIteration, KeyError, TypeError) as error:
-        cure = "give the GenericAffine.mat of ANTs or one of ours"
-        raise NirError(fault(path, "an ITK affine .mat file", str(error), cure)) from error
+        if len(parameters) != 12:
+            raise ValueError(f"{key} with {len(parameters)} parameters instead of 12")
+    matrix = np.eye(4)
+    matrix[:3, :3] = parameters[:9].reshape(3, 3)
+    matrix[:3, 3] = parameters[9:] + centre - matrix[:3, :3] @ centre
     return matrix
 
 

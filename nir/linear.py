@@ -21,10 +21,16 @@ from nir.errors import NirError, fault
 from nir.grid import Array, Grid, apply_matrix
 from nir.io import load_affine, load_volume, save_affine
 
+# ITK reads this once, at the first call of ANTs. With more threads the sums of the metric depend on
+# which thread ends first, and the matrix of an affine differs by 1e-6 from run to run.
+os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
+
 WORKING_MM = 2.0  # an affine has 12 numbers: finer voxels cost time and change it little
 SEARCH_MM = 8.0
 SEARCH_DEGREES = (-30, -15, 0, 15, 30)
+SAMPLING = 0.25  # share of the voxels that enter the metric
 BINS = 32
+CLIP_PERCENTILE = 99.5  # a few bright voxels would leave most histogram bins empty
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,7 @@ def coarse(volume: Volume, spacing_mm: float) -> Volume:
 
 
 def resample(volume: Volume, grid: Grid, matrix_lps: Array | None = None) -> np.ndarray:
-    """Sample a volume, zero outside its grid, at ``matrix_lps`` of each voxel centre of ``grid``."""
+    """Sample a volume, zero outside its grid, at the mapped voxel centres of another grid."""
     points = grid.points_lps()
     if matrix_lps is not None:
         points = apply_matrix(matrix_lps, points)
@@ -172,7 +178,7 @@ def starting_map(fixed: Volume, moving: Volume) -> Array:
 
     Gradient descent finds the optimum from some 15 degrees away: the search has that step.
     """
-    here, there = _centre_of_mass(fixed), _centre_of_mass(moving)
+    here, there = centre_of_mass(fixed), centre_of_mass(moving)
     points = fixed.grid.points_lps() - here
     best, best_score = np.eye(4), -np.inf
     for angles in itertools.product(SEARCH_DEGREES, repeat=3):
@@ -195,6 +201,8 @@ def _fit(fixed: Volume, moving: Volume, first: Array, config: AffineConfig, seed
     levels = len(config.iterations)
     matrix = first
     for kind in dict.fromkeys(("Rigid", config.kind)):
+        # The rigid map is only a start: its finest level would double the time for nothing.
+        last = 0 if kind != config.kind and levels > 1 else config.iterations[-1]
         with tempfile.TemporaryDirectory() as folder, ants_seed(seed):
             save_affine(Path(folder) / "first.mat", matrix)
             ants.registration(
@@ -202,29 +210,30 @@ def _fit(fixed: Volume, moving: Volume, first: Array, config: AffineConfig, seed
                 type_of_transform=kind,
                 initial_transform=[str(Path(folder) / "first.mat")],
                 outprefix=str(Path(folder) / "fit_"),
-                aff_iterations=config.iterations,
+                aff_iterations=(*config.iterations[:-1], last),
                 aff_shrink_factors=tuple(2**n for n in reversed(range(levels))),
                 aff_smoothing_sigmas=tuple(reversed(range(levels))),
-                aff_random_sampling_rate=0.5,
+                aff_random_sampling_rate=SAMPLING,
                 singleprecision=False,
             )
             matrix = load_affine(Path(folder) / "fit_0GenericAffine.mat")
     return matrix
 
 
-def _centre_of_mass(volume: Volume) -> Array:
+def centre_of_mass(volume: Volume) -> Array:
     """Centre of mass of the intensities, LPS mm, shape (3,)."""
     weights = np.clip(volume.voxels, 0, None).astype(np.float64)
     return (volume.grid.points_lps() * weights[..., None]).sum((0, 1, 2)) / weights.sum()
 
 
 def _load_brain(path: Path | str) -> Volume:
-    """Read an image that must hold something."""
+    """Read an image that must hold something, its intensities brought to [0, 1]."""
     voxels, grid = load_volume(path)
     if not (voxels > 0).any():
         cure = "check the skull strip of this subject"
         raise NirError(fault(path, "a brain", "no voxel above zero", cure))
-    return Volume(voxels, grid)
+    high = float(np.percentile(voxels[voxels > 0], CLIP_PERCENTILE))
+    return Volume(np.clip(voxels, 0, high) / high, grid)
 
 
 def _load_mask(path: Path | str | None, image: Volume) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import psutil
@@ -9,10 +10,14 @@ import torch
 
 from nir.config import FitConfig, Phase
 from nir.errors import NirError
+from nir.fit import CHUNK, lattice_shape
 from nir.grid import Grid
 
-GRID_BYTES = 120  # a voxel of the pair's grid: images, points, displacement and its composition
-LEVEL_BYTES = 260  # a sampled voxel of a level: window sums, gradients, warped coordinates
+GRID_BYTES = 60  # a voxel of the pair's grid, all along: images, points, displacement
+COMPOSE_BYTES = 150  # a voxel of the grid while two displacements are composed
+VOXEL_BYTES = 60  # a voxel of a level, all along: images, weight, points
+SAMPLE_BYTES = 140  # a sampled voxel: window sums, gradients, warped coordinates
+SQUARING_BYTES = 90  # a node of the lattice and squaring, kept for the gradient
 BASE_MB = 700  # the interpreter with torch and ANTs loaded
 RK4_EVALUATIONS = 16
 
@@ -20,27 +25,43 @@ RK4_EVALUATIONS = 16
 def estimate_mb(grid: Grid, config: FitConfig) -> float:
     """Estimate the peak memory of a fit on a grid, MB.
 
-    Linear in the voxels; where a field is evaluated point by point, its stored activations count.
+    Linear in the voxels of the grid and of the level and in the points at which the field is
+    evaluated; the constants were measured on a CPU.
     """
-    voxels = grid.shape[0] * grid.shape[1] * grid.shape[2]
-    phases = [_phase_bytes(grid, p, config) for p in config.phases]
-    return BASE_MB + (GRID_BYTES * voxels + max(phases)) / 2**20
+    voxels = math.prod(grid.shape)
+    fitting = GRID_BYTES * voxels + max(_phase_bytes(grid, p, config) for p in config.phases)
+    return BASE_MB + max(COMPOSE_BYTES * voxels, fitting) / 2**20
 
 
 def _phase_bytes(grid: Grid, phase: Phase, config: FitConfig) -> float:
-    level = grid if phase.resolution_mm is None else grid.resampled(phase.resolution_mm)
-    voxels = float(level.shape[0] * level.shape[1] * level.shape[2])
+    level = grid
+    if phase.resolution_mm is not None:
+        level = grid.resampled(max(phase.resolution_mm, float(grid.spacing.min())))
+    voxels = float(math.prod(level.shape))
     sampled = {
         "downsize": voxels / phase.stride**3,
         "mini-patch": float(phase.patches * phase.patch_size**3),
         "random": float(phase.samples),
     }[phase.sampler]
-    total = LEVEL_BYTES * sampled + 40 * voxels
-    if phase.lattice is None:
-        inputs = 2 * phase.fourier_features
-        stored = 4 * (2 * inputs + 2 * phase.hidden * phase.width)
-        total += sampled * stored * (RK4_EVALUATIONS if config.model == "velocity" else 1)
-    return total
+    total = SAMPLE_BYTES * sampled + VOXEL_BYTES * voxels
+    stored, passing = _activation_bytes(phase)
+    velocity = config.model == "velocity"
+    if phase.lattice is not None:
+        nodes = math.prod(lattice_shape(level.shape, phase.lattice))
+        return total + nodes * (stored + velocity * config.squarings * SQUARING_BYTES)
+    fitting = sampled * stored * (RK4_EVALUATIONS if velocity else 1)
+    inference = min(CHUNK, math.prod(grid.shape)) * passing
+    return max(total + fitting, inference)
+
+
+def _activation_bytes(phase: Phase) -> tuple[int, int]:
+    """Bytes a point of a field: all activations, kept for the gradient, and those alive at once."""
+    if phase.encoding == "fourier":
+        channels = 2 * phase.fourier_features
+    else:
+        channels = len(phase.encoding_levels) * phase.encoding_features
+    stored = 3 * channels + 3 * phase.hidden * phase.width
+    return 4 * stored, 4 * max(3 * channels, channels + 3 * phase.width)
 
 
 def check(

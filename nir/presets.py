@@ -8,15 +8,44 @@ from typing import Any
 
 from nir.errors import NirError
 
+_PAPER_PHASE = {
+    "optimiser": "adam",
+    "lattice": None,
+    "encoding": "fourier",
+    "fourier_features": 128,
+    "fourier_scale": 1.0,
+    "width": 256,
+    "hidden": 4,
+    "activation": "sine",
+    "gain_mm": 90.0,  # half a field of view: the reference's output is in units of the cube
+    "dropout": 0.2,
+    "smoothness": 0.0,
+    "jacobian": 10.0,
+    "steps": 200,
+    "lr": 1e-4,
+    "lr_end": 0.91,  # the reference falls to a tenth over 2000 steps
+    "patience": 200,
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
+    # Coarse to fine, each field on the frozen composition of those before it.
     "default": {
         "model": "velocity",
         "phases": [
-            {"resolution_mm": 4.0, "lattice": 2, "steps": 30, "smoothness": 1.5},
-            {"resolution_mm": 4.0, "lattice": 2, "steps": 30, "smoothness": 1.5},
-            {"resolution_mm": 2.0, "lattice": 2, "steps": 30, "smoothness": 1.5},
-            {"resolution_mm": 2.0, "lattice": 2, "steps": 30, "smoothness": 1.5},
-            {"resolution_mm": 2.0, "lattice": 2, "steps": 30, "smoothness": 1.5},
+            {"resolution_mm": 4.0, "smoothing_mm": 4.0},
+            {"resolution_mm": 4.0, "smoothing_mm": 3.2},
+            {"resolution_mm": 2.0, "smoothing_mm": 2.2},
+            {"resolution_mm": 2.0, "smoothing_mm": 1.6},
+            {"resolution_mm": 2.0, "smoothing_mm": 1.3},
+        ],
+    },
+    # The numbers of the reference implementation (hybrid: downsize, then mini-patch on top). Its
+    # windows of 9 and 18 samples become 9 and 19: a window here has a voxel in its middle.
+    "paper": {
+        "model": "displacement",
+        "phases": [
+            {**_PAPER_PHASE, "sampler": "downsize", "stride": 3, "radius": 4},
+            {**_PAPER_PHASE, "sampler": "mini-patch", "radius": 9},
         ],
     },
 }

@@ -33,7 +33,7 @@ class ReportContext:
         dropped_pairs: fixed, moving and the reason of each pair that was dropped.
         figures: for fixed, moving and method the thumbnail and the full picture, as paths
             relative to the page.
-        label_names: names of labels for which the table of scores has none.
+        notes: where and what, for warnings of the preprocessing.
     """
 
     name: str
@@ -47,7 +47,7 @@ class ReportContext:
     left_out: dict[str, list[str]] = field(default_factory=dict)
     dropped_pairs: list[tuple[str, str, str]] = field(default_factory=list)
     figures: dict[tuple[str, str, str], tuple[str, str]] = field(default_factory=dict)
-    label_names: dict[int, str] = field(default_factory=dict)
+    notes: list[tuple[str, str]] = field(default_factory=list)
 
 
 def cohort_report(
@@ -74,7 +74,6 @@ def cohort_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    labels = labels.assign(name=labels["name"].fillna(labels["index"].map(context.label_names)))
     page = environment.get_template("cohort.html.j2").render(
         context=context,
         summary=summary(metrics),
@@ -84,7 +83,7 @@ def cohort_report(
         plots=cohort_plots(metrics, labels),
         pairs=_pair_rows(metrics, context),
         structures=_structure_rows(metrics, labels),
-        warnings=_warnings(metrics),
+        warnings=context.notes + _warnings(metrics),
         resources=_resources(metrics),
         columns=[COLUMNS[name] for name in metrics if name in COLUMNS],
     )

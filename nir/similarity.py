@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 EMPTY = 1e-6  # variance below which a window is empty, for intensities in [0, 1]
-EPSILON = 1e-7  # keeps the correlation finite where the variances are tiny
+EPSILON = 1e-5  # product of variances below which a correlation counts for little: noise
 
 
 def box_mean(x: Tensor, radius: int) -> Tensor:
@@ -109,9 +109,8 @@ def lncc_loss(
     """Return 1 - LNCC over the windows that lie inside, a random share of them left out."""
     weight = weight * inside_windows(fixed, radius)
     if keep < 1:
-        weight = weight * (
-            torch.rand(weight.shape, generator=generator, device=weight.device) < keep
-        )
+        drawn = torch.rand(weight.shape, generator=generator)  # on the CPU: repeats on any device
+        weight = weight * (drawn < keep).to(weight.device)
     return 1 - lncc(fixed, warped, weight, radius)
 
 

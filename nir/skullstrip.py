@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
 from nir.errors import NirError, fault
 from nir.grid import Grid
 from nir.io import load_volume
+from nir.linear import Volume, coarse, resample
 
 if TYPE_CHECKING:
     from nir.preprocess import Template
+
+BET_MM = 2.0
+BET_THRESHOLD = 0.7  # with the usual 0.5 the surface runs down into the neck
 
 
 @dataclass(frozen=True)
@@ -97,8 +104,41 @@ def _given(scan: Scan) -> np.ndarray:
     return read_mask(scan.mask_path, scan.grid)
 
 
+def _from_template(scan: Scan) -> np.ndarray:
+    """Register the template to the head and carry its mask over."""
+    from nir.headmatch import carried_mask
+
+    if scan.template is None:
+        raise NirError(fault("skull_strip", "a template", "none", "give one to method 'template'"))
+    brain = Volume(scan.template.brain, scan.template.grid)
+    head = Volume(scan.voxels, scan.grid)
+    mask = carried_mask(head, brain, scan.template.mask, scan.seed)
+    return ndimage.binary_fill_holes(largest_component(mask))
+
+
+def _bet(scan: Scan) -> np.ndarray:
+    """Run BET (Smith 2002) as brainextractor has it, which wants cubic voxels.
+
+    It knows no anatomy: where the neck is in view, method ``template`` is the better one.
+    """
+    try:
+        from brainextractor import BrainExtractor
+    except ImportError as error:
+        cure = "run: pip install 'nir-registration[bet]', or choose another preprocess.skull_strip"
+        raise NirError(fault("skull_strip", "brainextractor", "no such package", cure)) from error
+    head = coarse(Volume(scan.voxels, scan.grid), BET_MM)
+    affine = np.diag([BET_MM, BET_MM, BET_MM, 1.0])
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints every one of its 1000 steps
+        extractor = BrainExtractor(nib.Nifti1Image(head.voxels, affine), bt=BET_THRESHOLD)
+        extractor.run()
+    found = np.asarray(extractor.compute_mask(), np.float32)
+    return resample(Volume(found, head.grid), scan.grid) > 0.5
+
+
 METHODS: dict[str, Callable[[Scan], np.ndarray]] = {
     "none": _already_stripped,
     "mask": _given,
+    "template": _from_template,
+    "bet": _bet,
 }
 """How a brain mask can be had."""

@@ -7,7 +7,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -38,7 +38,7 @@ from nir.io import (
     save_json,
     save_volume,
 )
-from nir.linear import register_affine
+from nir.linear import compose_template_affines, register_affine
 from nir.planes import PairImages
 from nir.warp import affine_map, displacement_map, resample
 
@@ -64,6 +64,14 @@ class Brain:
     mask: Path
     labels: Path | None = None
 
+    @classmethod
+    def of(cls, files: Any, role: str, name: str) -> Brain:
+        """Pick the files of a role, ``fixed`` or ``moving``, from a rule's named inputs."""
+        brain, labels = files[f"{role}_brain"], files.get(f"{role}_labels")
+        image = files.get(f"{role}_image", brain)
+        paths = [Path(p) for p in (image, brain, files[f"{role}_mask"])]
+        return cls(name, paths[0], paths[1], paths[2], Path(labels) if labels else None)
+
 
 def align(
     fixed: Brain, moving: Brain, config: AffineConfig, seed: int, matrix: Path, record: Path
@@ -80,6 +88,21 @@ def align(
     }
     save_json(record, content)
     save_affine(matrix, result.matrix_lps)
+
+
+def align_through_template(
+    matrices: Sequence[Path | None], records: Sequence[Path | None], matrix: Path, record: Path
+) -> None:
+    """Chain the affines of fixed and moving subject to the template; None: the template itself."""
+    fixed, moving = (np.eye(4) if path is None else load_affine(path) for path in matrices)
+    known = [load_json(path) for path in records if path is not None]
+    content = {
+        "kind": "composed through the template",
+        "seconds": sum(r["seconds"] for r in known),
+        "warnings": [w for r in known for w in r["warnings"]],
+    }
+    save_json(record, content)
+    save_affine(matrix, compose_template_affines(fixed, moving))
 
 
 def register_pair(

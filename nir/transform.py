@@ -120,39 +120,52 @@ def invert(u: Tensor, extent: Tensor, points: Tensor, iterations: int = 60) -> T
     Args:
         u: displacement in mm, shape (1, 3, X, Y, Z).
         points: cube coordinates to be reached, shape (N, 3); they may lie outside the cube.
-        iterations: of the fixed point at most; each point keeps its own step, halved when it
-            overshoots, and leaves the iteration once it is within ``INVERSE_MM``.
+        iterations: at most; a point leaves the iteration once it is within ``INVERSE_MM``.
 
     Returns:
         Cube coordinates q with q + u(q) = points, shape (N, 3). Not differentiable.
 
     Notes:
-        Chen et al. 2008, with damping, so that it converges where the map expands strongly.
+        Starts as a fixed point iteration (Chen et al. 2008); each point then learns the inverse of
+        the map's Jacobian from its own steps (Broyden 1965) and halves a step that overshoots, so
+        that it converges where the map expands, shrinks or turns strongly.
     """
-    u_cube, half = to_cube(u, extent), extent / 2
+    half = extent / 2
+    goal = points * half  # mm from the middle of the cube, as q, r and step below
 
     def residual(q: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
-        r = q + _at_points(u_cube, q) - goal
-        return r, (r * half).square().sum(1, keepdim=True)
+        r = q + _at_points(u, q / half) - goal
+        return r, r.square().sum(1, keepdim=True)
 
-    result = points - _at_points(u_cube, points)
+    result = goal - _at_points(u, points)
     left = torch.arange(len(points), device=points.device)
-    q, goal = result, points
+    q = result
     r, size = residual(q, goal)
-    step = torch.ones_like(size)
+    share = torch.ones_like(size)
+    inverse = torch.eye(3, device=points.device).repeat(len(points), 1, 1)
     for _ in range(iterations):
         keep = size[:, 0] > INVERSE_MM**2
         if not keep.any():
             break
-        left, q, goal, r, size, step = (x[keep] for x in (left, q, goal, r, size, step))
-        trial = q - step * r
-        trial_r, trial_size = residual(trial, goal)
+        state = (left, q, goal, r, size, share, inverse)
+        left, q, goal, r, size, share, inverse = (x[keep] for x in state)
+        step = -share * (inverse @ r[:, :, None])[:, :, 0]
+        trial_r, trial_size = residual(q + step, goal)
+        inverse = _broyden(inverse, step[:, :, None], (trial_r - r)[:, :, None])
         better = trial_size < size
-        q, r = torch.where(better, trial, q), torch.where(better, trial_r, r)
+        q, r = torch.where(better, q + step, q), torch.where(better, trial_r, r)
         size = torch.where(better, trial_size, size)
-        step = torch.where(better, (1.5 * step).clamp(max=1.0), step / 2)
+        share = torch.where(better, (2 * share).clamp(max=1.0), share / 2)
         result[left] = q
-    return result
+    return result / half
+
+
+def _broyden(inverse: Tensor, step: Tensor, change: Tensor) -> Tensor:
+    """Update inverse Jacobians, shape (N, 3, 3), so that they turn ``change`` into ``step``."""
+    guess, row = inverse @ change, step.mT @ inverse
+    scale = step.mT @ guess
+    sound = scale.abs() > 1e-3 * step.mT @ step  # else the update would blow up
+    return inverse + torch.where(sound, (step - guess) @ row / scale, 0)
 
 
 def _at_points(volume: Tensor, cube: Tensor) -> Tensor:

@@ -55,6 +55,6 @@ def resample(
             continue
         cube = source.vox_to_cube(vox).astype(np.float32)[..., ::-1]
         at = torch.from_numpy(np.ascontiguousarray(cube))[None]
-        values = F.grid_sample(tensor, at, mode="bilinear", align_corners=True)
-        result[slab] = values[0, 0].numpy()
+        values = F.grid_sample(tensor, at, mode="bilinear", align_corners=True)[0, 0].numpy()
+        result[slab] = values if volume.dtype.kind == "f" else np.rint(values)
     return result

@@ -1,0 +1,57 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_CONFIG := config/demo.yaml
+
+.PHONY: help install install-test demo test lint format schema clean
+
+help:
+	@echo "make demo     install, then run the pipeline on the embedded simulated cohort"
+	@echo "make test     install what tests need, then lint and test"
+	@echo "make lint     ruff, snakefmt, snakemake --lint, types, spelling"
+	@echo "make format   apply the formatters"
+	@echo "make schema   write the JSON schema of the configuration"
+	@echo "make clean    remove the virtual environment and the results of the demo"
+
+# torch goes first: where an index offers a CPU build of this version, nothing replaces it later.
+$(VENV)/.installed: pyproject.toml envs/constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'NIR needs Python 3.11 or newer: set PYTHON')"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --progress-bar off "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --progress-bar off --constraint envs/constraints.txt --config-settings editable_mode=compat --editable .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --progress-bar off --constraint envs/constraints.txt --config-settings editable_mode=compat --editable ".[test]"
+	touch $@
+
+install: $(VENV)/.installed
+
+install-test: $(VENV)/.installed-test
+
+demo: install
+	$(BIN)/snakemake --configfile $(DEMO_CONFIG)
+
+test: install-test lint
+	$(BIN)/python -m pytest
+
+lint: install-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+format: install-test
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+
+schema: install
+	$(BIN)/nir schema -o workflow/schemas/config.schema.json
+
+clean:
+	rm -rf $(VENV) results/demo

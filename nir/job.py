@@ -1,0 +1,32 @@
+"""What every rule's script does around its work: the log, the threads, faults in a sentence."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nir.errors import NirError
+
+
+@contextmanager
+def job(snakemake: Any) -> Iterator[None]:
+    """Send all output, that of C++ libraries too, to the rule's log and bound the threads.
+
+    A ``NirError`` ends the script with its sentence in the log and exit code 1.
+    """
+    for name in ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
+        os.environ[name] = str(snakemake.threads)
+    path = Path(snakemake.log[0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    try:
+        yield
+    except NirError as error:
+        print(f"nir: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)

@@ -1,0 +1,94 @@
+"""The cohort's page from a finished run: reads the tables and records, says what was used."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from nir.io import load_json
+from nir.report import ReportContext, cohort_report
+from nir.steps import versions
+from nir.tables import read_tables
+
+
+def write_cohort_page(
+    page: Path,
+    config: dict[str, Any],
+    *,
+    prepared: Sequence[Path],
+    pairs: Sequence[tuple[str, str]],
+    methods: Sequence[str],
+    left_out: dict[str, list[str]],
+    dropped_pairs: Sequence[tuple[str, str]],
+    command: str,
+    templates: Path,
+) -> None:
+    """Write ``report.html`` beside the tables and pictures it shows.
+
+    Args:
+        page: the HTML file, in the folder of the results.
+        config: the settings of the run, complete.
+        prepared: ``preprocess.json`` of each subject, for its warnings.
+        pairs: fixed and moving ids.
+        left_out: faults of each subject that was left out.
+        command: makes the run again.
+        templates: folder of the page's templates.
+    """
+    metrics, labels = read_tables(page.parent)
+    notes = [
+        (path.parent.name, sentence)
+        for path in prepared
+        for sentence in load_json(path)["warnings"]
+    ]
+    context = ReportContext(
+        name=config["name"],
+        simulated=config["cohort"]["kind"] == "demo",
+        config_yaml=yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
+        command=command,
+        versions=versions(),
+        machine=machine(),
+        seed=config["seed"],
+        subjects=len(prepared),
+        left_out=left_out,
+        dropped_pairs=[(f, m, _reason(f, m, left_out)) for f, m in dropped_pairs],
+        figures={(f, m, k): _pictures(f, m, k) for f, m in pairs for k in methods},
+        notes=notes,
+    )
+    cohort_report(page, metrics, labels, context, templates)
+
+
+def _pictures(fixed: str, moving: str, method: str) -> tuple[str, str]:
+    """Return thumbnail and full picture, relative to the page."""
+    folder = f"pairs/{fixed}__{moving}/{method}"
+    return f"{folder}/thumbnail.png", f"{folder}/figure.png"
+
+
+def _reason(fixed: str, moving: str, left_out: dict[str, list[str]]) -> str:
+    names = [name for name in (fixed, moving) if name in left_out]
+    return f"{' and '.join(names)} left out"
+
+
+def machine() -> dict[str, Any]:
+    """Name the processor, its cores, the memory and the system."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory (GB)": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": platform.platform(terse=True),
+    }
+
+
+def _processor() -> str:
+    """Return the processor's name, which Linux keeps in a file of its own."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,185 @@
+"""A cohort run: its settings, its subjects and pairs, and where each file lies."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from nir.cohort import Cohort, Progress, Subject, load_cohort
+from nir.config import Method, PipelineConfig, load_pipeline
+from nir.errors import NirError
+from nir.grid import Grid
+from nir.io import grid_of, open_image
+from nir.pairs import TEMPLATE
+
+DEMO_EXTENT_MM = (210.0, 252.0, 212.0)  # of a simulated head, before it is built
+
+
+@dataclass(frozen=True)
+class Run:
+    """Settings and cohort of one run; every path of the pipeline is spelt here and nowhere else."""
+
+    config: PipelineConfig
+    cohort: Cohort
+
+    @property
+    def output(self) -> Path:
+        """Folder of all results."""
+        return self.config.output
+
+    @property
+    def raw(self) -> Path:
+        """Folder of the simulated cohort."""
+        return self.output / "cohort" / "raw"
+
+    @property
+    def methods(self) -> dict[str, Method]:
+        """Methods by name, in the order of the settings."""
+        return {m.name: m for m in self.config.methods}
+
+    @property
+    def label_names(self) -> Path | None:
+        """Table of label names, if there is one."""
+        if self.config.cohort.kind == "demo":
+            return self.raw / "labels.tsv"
+        return self.config.cohort.label_names
+
+    @property
+    def truth(self) -> Path | None:
+        """Folder of the true deformations of a simulated cohort."""
+        return self.raw / "truth" if self.config.cohort.kind == "demo" else None
+
+    def subject(self, name: str) -> Subject:
+        """Return the raw files of a subject, or of the template."""
+        if name == TEMPLATE:
+            return Subject(name, Path(self.prepared(name, "brain")), self.config.template.labels)
+        return self._subjects[name]
+
+    @property
+    def _subjects(self) -> dict[str, Subject]:
+        return {s.id: s for s in self.cohort.subjects}
+
+    def prepared(self, name: str, part: str) -> str:
+        """Path of a prepared subject's ``brain``, ``mask`` or ``affine.mat`` (to the template)."""
+        suffix = "" if "." in part else ".nii.gz"
+        return str(self.output / "subjects" / name / f"{part}{suffix}")
+
+    def pair(self, part: str, fixed: str = "{fixed}", moving: str = "{moving}") -> str:
+        """Path of a file of a pair, the same for all methods."""
+        return str(self.output / "pairs" / f"{fixed}__{moving}" / part)
+
+    def result(
+        self,
+        part: str,
+        fixed: str = "{fixed}",
+        moving: str = "{moving}",
+        method: str = "{method}",
+    ) -> str:
+        """Path of a file of a pair and method."""
+        return self.pair(f"{method}/{part}", fixed, moving)
+
+    def results(self, part: str) -> list[str]:
+        """Paths of a file for all pairs and methods, pair by pair."""
+        return [self.result(part, f, m, k) for f, m in self.cohort.pairs for k in self.methods]
+
+    def log(self, rule: str, wildcards: str) -> str:
+        """Path of a rule's log."""
+        return str(self.output / "logs" / rule / f"{wildcards}.log")
+
+    def benchmark(self, rule: str, wildcards: str) -> str:
+        """Path of a rule's resource record."""
+        return str(self.output / "benchmarks" / rule / f"{wildcards}.tsv")
+
+    def grid(self, name: str) -> Grid:
+        """Return the grid of a subject from its header; a nominal one before it is built."""
+        subject = self.subject(name)
+        if name == TEMPLATE or self.config.cohort.kind == "demo":
+            is_template = name == TEMPLATE
+            source = self.config.template if is_template else self.config.cohort.demo
+            if not (is_template and self.config.template.image):
+                return _nominal_grid(source.spacing_mm)
+            return _header_grid(self.config.template.image)
+        return _header_grid(subject.image)
+
+    def megavoxels(self, names: Iterable[str]) -> float:
+        """Return the voxels of the largest of some subjects, in millions."""
+        return max(float(np.prod(self.grid(n).shape)) for n in names) / 1e6
+
+
+def plan_run(raw: dict[str, Any], progress: Progress | None = None) -> Run:
+    """Read the settings, check the cohort's files and plan the pairs.
+
+    Raises:
+        NirError: lists all faults of the settings and of the cohort in one message.
+    """
+    try:
+        config = load_pipeline(raw)
+    except NirError as error:
+        raise NirError(_with_cohort_faults(raw, error)) from error
+    cache = config.output / "cohort" / "checks.json"
+    return Run(config, load_cohort(config, cache, progress))
+
+
+def _with_cohort_faults(raw: dict[str, Any], settings_error: NirError) -> str:
+    """Add the cohort's faults to those of the settings, if its part of the settings is sound.
+
+    One run of the program then shows all there is to correct.
+    """
+    usable: dict[str, Any] = {
+        k: raw[k] for k in ("cohort", "pairs", "preprocess", "output") if k in raw
+    }
+    usable["methods"] = [{"name": "affine", "engine": "affine"}]
+    try:
+        load_cohort(load_pipeline(usable))
+    except NirError as error:
+        if "configuration has" not in str(error):
+            return f"{settings_error}\n{error}"
+    return str(settings_error)
+
+
+class FolderLock:
+    """An exclusive hold on a results folder that ends with the process, however it ends.
+
+    Snakemake's own lock outlives a killed run; this one does not, so it tells a stale lock from
+    a run that is still going on.
+    """
+
+    def __init__(self, output: Path, state: Path) -> None:
+        """Take the hold and remove what a killed run left locked.
+
+        Args:
+            output: folder of the results.
+            state: Snakemake's folder ``.snakemake``.
+
+        Raises:
+            NirError: another run works in this folder.
+        """
+        output.mkdir(parents=True, exist_ok=True)
+        path = output / ".nir.lock"
+        self._file: IO[str] = path.open("w")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise NirError(
+                f"{output}: another run works in this folder; wait for it to end, stop it, or set"
+                " another output"
+            ) from error
+        for lock in (state / "locks").glob("*.lock"):
+            if f"{output}/" in lock.read_text(encoding="utf-8"):
+                lock.unlink()
+
+
+def _nominal_grid(spacing_mm: float) -> Grid:
+    i, j, k = (round(e / spacing_mm) for e in DEMO_EXTENT_MM)
+    return Grid((i, j, k), np.diag([spacing_mm] * 3 + [1.0]))
+
+
+@lru_cache(maxsize=100_000)
+def _header_grid(path: Path) -> Grid:
+    return grid_of(open_image(path))

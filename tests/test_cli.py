@@ -1,0 +1,126 @@
+"""`nir register`: what it writes, that it repeats, that other tools read it, what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import ants
+import numpy as np
+import pytest
+from tiny import write_cohort
+from typer.testing import CliRunner
+
+from nir import cli
+from nir.errors import NirError
+from nir.io import load_displacement, load_volume
+from nir.steps import FORWARD, INVERSE
+
+QUICK = ["--set", "steps=5", "--set", "encoding_levels=[8]", "--threads", "1", "--device", "cpu"]
+QUICK += ["--set", "resolution_mm=4", "--set", "smoothing_mm=2"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_cohort(folder, 2)
+    return folder
+
+
+def register(data: Path, output: Path, *words: str) -> dict[str, object]:
+    fixed, moving = data / "s0", data / "s1"
+    inputs = [f"{fixed}_T1w.nii.gz", f"{moving}_T1w.nii.gz", "-o", str(output)]
+    done = CliRunner().invoke(cli.app, ["register", *inputs, *QUICK, *words])
+    if isinstance(done.exception, NirError):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return json.loads((output / "result.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def result(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    output = tmp_path_factory.mktemp("out") / "pair"
+    labels = ["--fixed-labels", str(data / "s0_dseg.nii.gz")]
+    labels += ["--moving-labels", str(data / "s1_dseg.nii.gz")]
+    return output, register(data, output, *labels)
+
+
+def test_writes_what_it_promises(result: tuple[Path, dict]) -> None:
+    output, content = result
+    names = {p.name for p in output.iterdir()}
+    promised = {"warped.nii.gz", "warped_labels.nii.gz", "jacobian.nii.gz", "trace.tsv"}
+    assert names == promised | {FORWARD, INVERSE, "result.json"}
+    for key in ("seed", "device", "threads", "versions", "seconds", "peak_mb", "settings"):
+        assert content[key]
+    assert content["metrics"]["similarity_after"] > content["metrics"]["similarity_before"]
+    assert content["metrics"]["inverse_consistency_mean_mm"] < 0.05
+
+
+def test_ants_gives_our_warped_image_from_our_file(data: Path, result: tuple[Path, dict]) -> None:
+    output, _ = result
+    warped, _ = load_volume(output / "warped.nii.gz")
+    theirs = ants.apply_transforms(
+        fixed=ants.image_read(str(data / "s0_T1w.nii.gz")),
+        moving=ants.image_read(str(data / "s1_T1w.nii.gz")),
+        transformlist=[str(output / FORWARD)],
+        interpolator="linear",
+    ).numpy()
+    inner = (slice(4, -4),) * 3
+    assert np.abs(theirs - warped)[inner].max() < 1e-3 * np.ptp(warped)
+
+
+def test_same_seed_repeats(data: Path, tmp_path: Path) -> None:
+    first = register(data, tmp_path / "a", "--seed", "5")["metrics"]
+    second = register(data, tmp_path / "b", "--seed", "5")["metrics"]
+    for name, value in first.items():
+        assert second[name] == pytest.approx(value, abs=1e-6), name
+    one, two = (load_displacement(tmp_path / f / FORWARD)[0] for f in "ab")
+    assert np.array_equal(one, two)
+
+
+def test_identity_and_file_as_initial(data: Path, tmp_path: Path) -> None:
+    from nir.io import save_affine
+
+    shift = np.eye(4)
+    shift[0, 3] = 4.0
+    save_affine(tmp_path / "shift.mat", shift)
+    still = register(data, tmp_path / "i", "--initial", "identity")
+    moved = register(data, tmp_path / "f", "--initial", str(tmp_path / "shift.mat"))
+    assert still["seconds"]["affine"] == 0
+    before = [r["metrics"]["similarity_before"] for r in (still, moved)]
+    assert before[0] != before[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "sign"),
+    [
+        (["--set", "stesp=3"], "did you mean 'steps'"),
+        (["--preset", "papre"], "did you mean 'paper'"),
+        (["--set", "steps"], "key=value"),
+        (["--initial", "nowhere.mat"], "no such file"),
+        (["--model", "affine"], "model"),
+        (["--set", "lr=-1"], "lr"),
+    ],
+)
+def test_faults_are_sentences_before_any_work(
+    data: Path, tmp_path: Path, words: list[str], sign: str
+) -> None:
+    with pytest.raises(NirError, match=sign):
+        register(data, tmp_path / "out", *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_on_another_grid_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(NirError, match="the grid of"):
+        register(data, tmp_path / "out", "--fixed-mask", str(data / "s1_mask.nii.gz"))
+
+
+def test_main_prints_the_sentence_and_exits_2(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["nir", "register", "a.nii.gz", "b.nii.gz", "-o", "out", "--device", "cpu"]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert "a.nii.gz: expected an image file" in capsys.readouterr().err

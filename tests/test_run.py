@@ -1,0 +1,128 @@
+"""Paths, locks, progress lines, and the files that must agree with each other."""
+
+from __future__ import annotations
+
+import io
+import logging
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+from tiny import settings, write_cohort
+
+from nir.config import PipelineConfig
+from nir.errors import NirError
+from nir.progress import StepLines
+from nir.run import FolderLock, plan_run
+
+
+def requirements() -> list[str]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+
+
+def test_conda_environment_agrees_with_pyproject() -> None:
+    parts = yaml.safe_load((ROOT / "envs/nir.yaml").read_text())["dependencies"]
+    assert sorted(parts[-1]["pip"]) == sorted(requirements())
+
+
+def test_every_dependency_is_bounded_and_constrained() -> None:
+    known = (ROOT / "envs/constraints.txt").read_text().lower()
+    for item in requirements():
+        assert "==" in item or "<" in item, item
+        name = item.split("[")[0].split(">")[0].split("=")[0].lower()
+        assert f"{name}==" in known, name
+
+
+def test_schema_is_in_step_with_the_settings() -> None:
+    import json
+
+    written = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text())
+    assert written == PipelineConfig.model_json_schema(), "run `make schema`"
+
+
+def test_every_setting_is_explained() -> None:
+    page = (ROOT / "config/README.md").read_text()
+    schema = PipelineConfig.model_json_schema()
+    for part in [schema, *schema["$defs"].values()]:
+        for key in part.get("properties", {}):
+            assert f"`{key}`" in page, key
+
+
+@pytest.mark.parametrize("name", [p.name for p in (ROOT / "config").glob("*.yaml")])
+def test_shipped_settings_are_valid(name: str) -> None:
+    from nir.config import load_pipeline, load_yaml
+
+    load_pipeline(load_yaml(ROOT / "config" / name))
+
+
+def test_nothing_imports_a_gpu_library_or_ants_for_a_plan() -> None:
+    code = (
+        "import sys, nir.run; print([m for m in ('torch', 'ants', 'triton') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_paths_and_sizes(tmp_path: Path) -> None:
+    table = write_cohort(tmp_path / "data", 2)
+    run = plan_run(settings(table, tmp_path / "out"))
+    assert run.result("warped.nii.gz", "s0", "s1", "nir").endswith("s0__s1/nir/warped.nii.gz")
+    assert run.megavoxels(["s0", "s1"]) == pytest.approx(36 * 40 * 34 / 1e6)
+
+
+def test_a_lock_ends_with_its_holder_and_clears_what_it_left(tmp_path: Path) -> None:
+    output, state = tmp_path / "out", tmp_path / ".snakemake"
+    (state / "locks").mkdir(parents=True)
+    stale, foreign = state / "locks/0.output.lock", state / "locks/1.output.lock"
+    stale.write_text(f"{output}/report.html\n")
+    foreign.write_text("elsewhere/report.html\n")
+    code = (
+        "import sys, time; from pathlib import Path; from nir.run import FolderLock;"
+        f"l = FolderLock(Path({str(output)!r}), Path('none')); print('held', flush=True);"
+        "time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout and holder.stdout.readline() == "held\n"
+    with pytest.raises(NirError, match="another run works"):
+        FolderLock(output, state)
+    assert stale.exists()
+    holder.kill()
+    holder.wait()
+    FolderLock(output, state)
+    assert not stale.exists()
+    assert foreign.exists()
+
+
+def record(event: str | None, level: int = logging.INFO, **fields: object) -> logging.LogRecord:
+    made = logging.makeLogRecord({"msg": fields.pop("msg", ""), "levelno": level})
+    vars(made).update(fields)
+    if event:
+        made.event = event
+    return made
+
+
+def test_progress_says_each_step_failures_and_silence(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    lines = StepLines(stream, quiet_seconds=0.2)
+    lines.follow(record("run_info", stats={"warp": 2, "all": 1, "total": 3}))
+    for number, name in enumerate(("s0", "s1")):
+        lines.follow(record("job_info", jobid=number, rule_name="warp", wildcards={"id": name}))
+    lines.follow(record("job_finished", job_id=0))
+    time.sleep(0.6)
+    log = tmp_path / "x.log"
+    log.write_text("the cause\n")
+    lines.follow(record("job_error", jobid=1, rule_name="warp", log=[str(log)]))
+    lines.follow(record(None, logging.WARNING, msg="mind this"))
+    lines.follow(record(None, msg="chatter"))
+    text = stream.getvalue()
+    assert "[##########----------]   1 of 2  warp  s0" in text
+    assert "running: warp  s1" in text
+    assert "FAILED  warp  s1" in text
+    assert "| the cause" in text
+    assert "mind this" in text
+    assert "chatter" not in text

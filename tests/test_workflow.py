@@ -1,0 +1,200 @@
+"""The pipeline through Snakemake: what it plans, what it refuses, how it goes on after a kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from conftest import ROOT
+from tiny import copy_workflow, settings, write_cohort, write_settings
+
+from nir.io import load_json
+from nir.tables import read_tables
+
+SNAKEMAKE = Path(sys.executable).parent / "snakemake"
+
+
+def run(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    command = [str(w) for w in (SNAKEMAKE, *words)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = copy_workflow(ROOT, tmp_path_factory.mktemp("spaced näme") / "pipeline")
+    write_cohort(folder / "data", 3)
+    return folder
+
+
+def test_bare_dry_run_plans_the_demo() -> None:
+    done = run(ROOT, "-n", "--config", "output=results/planned-by-a-test", "--nolock")
+    assert done.returncode == 0, done.stderr
+    assert "1 demo cohort" in done.stderr
+    assert "4 register nir" in done.stderr
+    assert not (ROOT / "results/planned-by-a-test").exists()
+
+
+def test_lint_finds_nothing_in_another_cohort(workplace: Path) -> None:
+    table = workplace / "data/subjects.tsv"
+    config = write_settings(workplace / "lint.yaml", settings(table, workplace / "lint"))
+    done = run(workplace, "--lint", "--configfile", config)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("pairs", ["all", "consecutive", "to-template", "to-subject", "table"])
+@pytest.mark.parametrize("target", ["fixed", "template"])
+def test_dry_run_matrix(workplace: Path, pairs: str, target: str) -> None:
+    expected = {"all": 6, "consecutive": 2, "to-template": 3, "to-subject": 2, "table": 1}[pairs]
+    (workplace / "pairs.csv").write_text("fixed,moving\ns2,s0\n")
+    content = settings(
+        workplace / "data/subjects.tsv",
+        workplace / f"out-{pairs}-{target}",
+        pairs={"mode": pairs, "subject": "s1", "table": str(workplace / "pairs.csv")},
+        affine={"target": target},
+        methods=[
+            {"name": "affine", "engine": "affine"},
+            {"name": "syn", "engine": "syn"},
+            {"name": "a", "engine": "nir"},
+            {"name": "b", "engine": "nir", "preset": "paper"},
+        ],
+    )
+    config = write_settings(workplace / f"{pairs}-{target}.yaml", content)
+    done = run(workplace, "-n", "--configfile", config)
+    assert done.returncode == 0, done.stderr
+    assert f"{4 * expected} evaluate" in done.stderr
+    assert f"{2 * expected} register nir" in done.stderr
+    assert ("affine to template" in done.stderr) == (target == "template")
+
+
+def test_ten_faults_in_one_list_and_no_work(workplace: Path, tmp_path: Path) -> None:
+    data, output = tmp_path / "data", tmp_path / "out"
+    write_cohort(data, 10)
+
+    def replace(name: str, voxels: np.ndarray) -> None:
+        image = nib.load(data / name)
+        nib.save(nib.Nifti1Image(voxels, image.affine), data / name)
+
+    shape = nib.load(data / "s0_T1w.nii.gz").shape
+    (data / "s0_T1w.nii.gz").unlink()
+    replace("s1_T1w.nii.gz", np.random.default_rng(0).random((*shape, 2)).astype(np.float32))
+    replace("s2_T1w.nii.gz", np.full(shape, np.nan, dtype=np.float32))
+    replace("s3_T1w.nii.gz", np.full(shape, 7.0, dtype=np.float32))
+    replace("s4_dseg.nii.gz", np.ones((9, 9, 9), dtype=np.int16))
+    replace("s5_dseg.nii.gz", np.random.default_rng(0).random(shape).astype(np.float32))
+    table = data / "subjects.tsv"
+    table.write_text(table.read_text().replace("\ns6\t", "\ns7\t"))
+    image = nib.load(data / "s8_T1w.nii.gz")
+    image.set_qform(np.diag([2.0, 2, 2, 1]), code=1)
+    nib.save(image, data / "s8_T1w.nii.gz")
+    replace("s9_mask.nii.gz", np.zeros(shape, dtype=np.uint8))
+    config = write_settings(tmp_path / "c.yaml", settings(table, output, trheads=3))
+    done = run(workplace, "--configfile", config)
+    assert done.returncode != 0
+    for sign in ("trheads", "s0_T1w", "s1_T1w", "s2_T1w", "s3_T1w", "s4_dseg", "s5_dseg"):
+        assert sign in done.stderr
+    for sign in ("'s7'", "s8_T1w", "s9_mask"):
+        assert sign in done.stderr
+    assert "did you mean 'threads'" in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert not list(output.rglob("*.nii.gz"))
+
+
+def test_skip_leaves_the_faulty_out_and_says_so(workplace: Path, tmp_path: Path) -> None:
+    table = write_cohort(tmp_path / "data", 3)
+    (tmp_path / "data/s2_T1w.nii.gz").write_bytes(b"")
+    cohort = {"table": str(table), "on_invalid": "skip"}
+    content = settings(table, tmp_path / "out", cohort=cohort)
+    config = write_settings(tmp_path / "c.yaml", content)
+    done = run(workplace, "--configfile", config)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "out/report.html").read_text()
+    assert "s2_T1w.nii.gz" in page
+    assert "1 subject left out" in " ".join(page.split())
+
+
+def metrics_of(output: Path) -> dict[tuple[str, ...], dict[str, float]]:
+    found = {}
+    for path in sorted(output.glob("pairs/*/*/result.json")):
+        result = load_json(path)
+        found[path.parent.parts[-2:]] = result["metrics"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(workplace: Path) -> Path:
+    output = workplace / "whole"
+    content = settings(workplace / "data/subjects.tsv", output)
+    done = run(workplace, "--configfile", write_settings(workplace / "whole.yaml", content))
+    assert done.returncode == 0, done.stderr
+    assert "report.html" in done.stdout + done.stderr
+    return output
+
+
+def test_whole_run_improves_on_affine(finished: Path) -> None:
+    found = metrics_of(finished)
+    assert len(found) == 4
+    metrics, labels = read_tables(finished)
+    table = metrics.set_index(["fixed", "moving", "method"])
+    for fixed, moving in (("s0", "s1"), ("s1", "s2")):
+        nir, affine = table.loc[(fixed, moving, "nir")], table.loc[(fixed, moving, "affine")]
+        assert nir["similarity_after"] > affine["similarity_after"]
+        assert nir["folds_percent"] == 0
+    assert set(labels["index"]) == {1, 2, 3, 4, 5, 6}
+
+
+def test_nothing_to_do_after_a_whole_run(workplace: Path, finished: Path) -> None:
+    done = run(workplace, "--configfile", workplace / "whole.yaml")
+    assert done.returncode == 0
+    assert "Nothing to be done" in done.stderr
+
+
+def test_only_fits_rerun_for_a_changed_setting(workplace: Path, finished: Path) -> None:
+    content = settings(workplace / "data/subjects.tsv", finished)
+    content["methods"][1]["set"]["phases"][0]["steps"] = 6  # type: ignore[index]
+    done = run(workplace, "-n", "--configfile", write_settings(workplace / "6.yaml", content))
+    assert "2 register nir" in done.stderr
+    assert "register affine" not in done.stderr
+    assert "preprocess" not in done.stderr
+
+
+@pytest.mark.parametrize("wait_for", ["subjects/s0/brain.nii.gz", "pairs/s0__s1/nir/trace.tsv"])
+def test_killed_run_goes_on_and_ends_the_same(
+    workplace: Path, finished: Path, wait_for: str
+) -> None:
+    output = workplace / f"killed-{Path(wait_for).stem}"
+    content = settings(workplace / "data/subjects.tsv", output)
+    config = write_settings(workplace / f"{output.name}.yaml", content)
+    command = [str(SNAKEMAKE), "--configfile", str(config)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=workplace, start_new_session=True, **quiet)
+    for _ in range(600):
+        if (output / wait_for).exists():
+            break
+        assert process.poll() is None, "the run ended before it was killed"
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (output / "report.html").exists()
+    before = {p: p.stat().st_mtime_ns for p in output.glob("subjects/*/preprocess.json")}
+    done = run(workplace, "--configfile", config)
+    assert done.returncode == 0, done.stderr
+    assert metrics_of(output) == metrics_of(finished)
+    kept = [p for p in before if p.stat().st_mtime_ns == before[p]]
+    assert len(kept) >= len(before) - 2  # at most the steps that ran when it was killed
+
+
+def test_a_second_run_in_the_folder_is_refused(workplace: Path, finished: Path) -> None:
+    import fcntl
+
+    with (finished / ".nir.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = run(workplace, "--configfile", workplace / "whole.yaml")
+    assert done.returncode != 0
+    assert "another run works in this folder" in done.stderr

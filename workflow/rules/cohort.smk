@@ -1,0 +1,25 @@
+if SETTINGS.cohort.kind == "demo":
+
+    rule demo_cohort:
+        output:
+            table=RUN.raw / "participants.tsv",
+            labels=RUN.raw / "labels.tsv",
+            truth=directory(RUN.raw / "truth"),
+            images=[
+                path
+                for subject in RUN.cohort.subjects
+                for path in (subject.image, subject.labels, subject.mask)
+            ],
+        log:
+            RUN.log("demo_cohort", "all"),
+        benchmark:
+            RUN.benchmark("demo_cohort", "all")
+        conda:
+            "../../envs/nir.yaml"
+        threads: 2
+        resources:
+            mem_mb=4000,
+        params:
+            settings=SETTINGS.cohort.demo.model_dump(mode="json"),
+        script:
+            "../scripts/demo_cohort.py"

@@ -1,0 +1,82 @@
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, workflow.basedir)
+os.environ["PYTHONPATH"] = (
+    workflow.basedir
+)  # scripts find the package without an installation
+
+from nir.errors import NirError
+from nir.run import FolderLock, plan_run
+
+if "cohort" not in config:
+
+    configfile: "config/demo.yaml"
+
+
+def show_check(number, total, name):
+    """Tell which subject was checked, on one line."""
+    if sys.stderr.isatty() or number == total:
+        print(f"checked {number} of {total}: {name}", file=sys.stderr, flush=True)
+
+
+try:
+    RUN = plan_run(config, show_check if workflow.is_main_process else None)
+    if workflow.is_main_process and not workflow.output_settings.dryrun:
+        LOCK = FolderLock(RUN.output, Path(".snakemake"))
+except NirError as error:
+    print(f"\n{error}\n", file=sys.stderr)
+    sys.exit(1)
+
+
+SETTINGS = RUN.config
+BY_ENGINE = {
+    engine: [m.name for m in SETTINGS.methods if m.engine == engine]
+    for engine in ("affine", "syn", "nir")
+}
+
+
+wildcard_constraints:
+    id=r"[A-Za-z0-9_-]+",
+    fixed=r"[A-Za-z0-9-]+(_[A-Za-z0-9-]+)*",
+    moving=r"[A-Za-z0-9-]+(_[A-Za-z0-9-]+)*",
+    method="|".join(RUN.methods),
+
+
+def megabytes(base, per_megavoxel):
+    """Return a resource function: MB linear in the voxels of the job's largest image."""
+
+    def mem_mb(wildcards, attempt):
+        names = [v for k, v in wildcards.items() if k in ("id", "fixed", "moving")]
+        return int((base + per_megavoxel * RUN.megavoxels(names)) * attempt)
+
+    return mem_mb
+
+
+def nir_megabytes(wildcards, attempt):
+    """Return the memory of a fit, MB, by the estimate that the fit itself prints."""
+    from nir.memory import estimate_mb
+
+    grid = RUN.grid(wildcards.fixed)
+    return int(1.2 * estimate_mb(grid, RUN.methods[wildcards.method].fit) * attempt)
+
+
+def brains(wildcards):
+    """Return the prepared files of a pair, by name."""
+    return {
+        f"{role}_{part}": RUN.prepared(name, part)
+        for role, name in (("fixed", wildcards.fixed), ("moving", wildcards.moving))
+        for part in ("brain", "mask")
+    }
+
+
+def scans(wildcards):
+    """Return the prepared and the original files of a pair, by name."""
+    files = brains(wildcards)
+    for role, name in (("fixed", wildcards.fixed), ("moving", wildcards.moving)):
+        subject = RUN.subject(name)
+        files[f"{role}_image"] = str(subject.image)
+        if subject.labels:
+            files[f"{role}_labels"] = str(subject.labels)
+    return files

@@ -1,0 +1,61 @@
+rule warp:
+    input:
+        unpack(scans),
+        forward=RUN.result("from-moving_to-fixed_mode-image_xfm.nii.gz"),
+    output:
+        warped=RUN.result("warped.nii.gz"),
+        jacobian=RUN.result("jacobian.nii.gz"),
+    log:
+        RUN.log("warp", "{fixed}__{moving}__{method}"),
+    benchmark:
+        RUN.benchmark("warp", "{fixed}__{moving}__{method}")
+    conda:
+        "../../envs/nir.yaml"
+    threads: 1
+    resources:
+        mem_mb=megabytes(800, 150),
+    params:
+        interpolation=SETTINGS.label_interpolation,
+    script:
+        "../scripts/warp.py"
+
+
+def label_names_file(wildcards):
+    """Return the table of label names, if there is one."""
+    return [str(RUN.label_names)] if RUN.label_names else []
+
+
+def truth_folder(wildcards):
+    """Return the true deformations of a simulated cohort."""
+    return [str(RUN.truth)] if RUN.truth else []
+
+
+rule evaluate:
+    input:
+        unpack(scans),
+        matrix=RUN.pair("affine.mat"),
+        affine=RUN.pair("affine.json"),
+        forward=RUN.result("from-moving_to-fixed_mode-image_xfm.nii.gz"),
+        inverse=RUN.result("from-fixed_to-moving_mode-image_xfm.nii.gz"),
+        fit=RUN.result("fit.json"),
+        warped=RUN.result("warped.nii.gz"),
+        jacobian=RUN.result("jacobian.nii.gz"),
+        label_names=label_names_file,
+        truth=truth_folder,
+    output:
+        result=RUN.result("result.json"),
+        labels=RUN.result("labels.tsv"),
+    log:
+        RUN.log("evaluate", "{fixed}__{moving}__{method}"),
+    benchmark:
+        RUN.benchmark("evaluate", "{fixed}__{moving}__{method}")
+    conda:
+        "../../envs/nir.yaml"
+    threads: 1
+    resources:
+        mem_mb=megabytes(1000, 400),
+    params:
+        include=SETTINGS.cohort.labels,
+        exclude=SETTINGS.cohort.labels_exclude,
+    script:
+        "../scripts/evaluate.py"

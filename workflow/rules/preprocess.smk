@@ -1,0 +1,52 @@
+rule template:
+    output:
+        brain=RUN.prepared("template", "brain"),
+        mask=RUN.prepared("template", "mask"),
+    log:
+        RUN.log("template", "template"),
+    benchmark:
+        RUN.benchmark("template", "template")
+    conda:
+        "../../envs/nir.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        settings=SETTINGS.template.model_dump(mode="json"),
+    script:
+        "../scripts/template.py"
+
+
+def raw_files(wildcards):
+    """Return the scan of a subject, and its mask where the skull strip needs it."""
+    subject = RUN.subject(wildcards.id)
+    files = {"image": str(subject.image)}
+    if SETTINGS.preprocess.skull_strip == "mask":
+        files["mask"] = str(subject.mask)
+    return files
+
+
+rule preprocess:
+    input:
+        unpack(raw_files),
+    output:
+        brain=RUN.prepared("{id}", "brain"),
+        mask=RUN.prepared("{id}", "mask"),
+        record=RUN.prepared("{id}", "preprocess.json"),
+    log:
+        RUN.log("preprocess", "{id}"),
+    benchmark:
+        RUN.benchmark("preprocess", "{id}")
+    wildcard_constraints:
+        id="(?!template/)[A-Za-z0-9_-]+",
+    conda:
+        "../../envs/nir.yaml"
+    threads: 1  # ANTs repeats its transforms bit by bit on one thread only
+    resources:
+        mem_mb=megabytes(1500, 250),
+    params:
+        settings=SETTINGS.preprocess.model_dump(mode="json"),
+        template=SETTINGS.template.model_dump(mode="json"),
+        seed=SETTINGS.seed,
+    script:
+        "../scripts/preprocess.py"

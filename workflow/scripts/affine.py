@@ -1,0 +1,22 @@
+"""Align two brains by an affine."""
+
+from pathlib import Path
+
+from nir.job import job
+
+with job(snakemake):
+    from nir.config import AffineConfig
+    from nir.steps import Brain, align
+
+    files = snakemake.input
+    fixed, moving = (
+        Brain.of(files, role, snakemake.wildcards.get(role, "")) for role in ("fixed", "moving")
+    )
+    align(
+        fixed,
+        moving,
+        AffineConfig(**snakemake.params.settings),
+        snakemake.params.seed,
+        Path(snakemake.output.matrix),
+        Path(snakemake.output.record),
+    )

@@ -1,0 +1,25 @@
+"""Register one pair with one method."""
+
+from pathlib import Path
+
+from nir.job import job
+
+with job(snakemake):
+    from nir.config import Method
+    from nir.steps import Brain, register_pair
+
+    settings = {k: v for k, v in snakemake.params.method.items() if k != "fit"}
+    fixed, moving = (
+        Brain.of(snakemake.input, role, snakemake.wildcards[role]) for role in ("fixed", "moving")
+    )
+    register_pair(
+        fixed,
+        moving,
+        Path(snakemake.input.matrix),
+        Method(**settings),
+        Path(snakemake.output.forward).parent,
+        seed=snakemake.params.seed,
+        device=snakemake.params.device,
+        threads=snakemake.threads,
+        progress=lambda phase, step, loss: print(f"phase {phase} step {step} loss {loss:.5f}"),
+    )

@@ -1,0 +1,20 @@
+"""Write the page of the cohort."""
+
+from pathlib import Path
+
+from nir.job import job
+
+with job(snakemake):
+    from nir.pages import write_cohort_page
+
+    write_cohort_page(
+        Path(snakemake.output.page),
+        snakemake.params.config,
+        prepared=[Path(p) for p in snakemake.input.prepared],
+        pairs=snakemake.params.pairs,
+        methods=snakemake.params.methods,
+        left_out=snakemake.params.left_out,
+        dropped_pairs=snakemake.params.dropped_pairs,
+        command=snakemake.params.command,
+        templates=Path(snakemake.input.templates[0]).parent,
+    )
