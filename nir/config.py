@@ -101,7 +101,10 @@ class FitConfig(Settings):
     model: Literal["displacement", "velocity"] = Field(
         "velocity", description="velocity: stationary, integrated, diffeomorphic"
     )
-    squarings: Count = Field(6, description="velocity on a lattice: scaling and squaring steps")
+    repair_folds: bool = Field(
+        True, description="smooth the composed displacement in the few cells that fold"
+    )
+    squarings: Count = Field(5, description="velocity on a lattice: scaling and squaring steps")
     margin_mm: NonNegative = Field(10.0, description="border kept around the fixed brain mask")
     phases: tuple[Phase, ...] = Field(min_length=1, description="fitted one after another")
 

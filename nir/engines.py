@@ -48,12 +48,14 @@ class Registration:
         forward: fixed to moving points, on the fixed grid, float32 (X, Y, Z, 3).
         inverse: moving to fixed points, on the moving grid.
         trace: one row a step of the fit.
+        repaired: folded cells that the fit smoothed away.
         seconds: wall time of each part.
     """
 
     forward: np.ndarray
     inverse: np.ndarray
     trace: list[dict[str, float]] = field(default_factory=list)
+    repaired: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -96,7 +98,7 @@ def _affine_only(pair: Pair) -> Registration:
     start = time.perf_counter()
     forward = _matrix_displacement(pair.fixed_grid, pair.affine_lps)
     inverse = _matrix_displacement(pair.moving_grid, np.linalg.inv(pair.affine_lps))
-    return Registration(forward, inverse, [], {"transforms": time.perf_counter() - start})
+    return Registration(forward, inverse, seconds={"transforms": time.perf_counter() - start})
 
 
 def _matrix_displacement(grid: Grid, matrix: Array) -> np.ndarray:
@@ -132,7 +134,7 @@ def _nir(
         **{f"phase_{n}": s for n, s in enumerate(result.seconds)},
         "transforms": time.perf_counter() - fitted,
     }
-    return Registration(forward, inverse, result.trace, seconds)
+    return Registration(forward, inverse, result.trace, result.repaired, seconds)
 
 
 def brain_box(mask: np.ndarray, grid: Grid, margin_mm: float) -> tuple[slice, slice, slice]:
@@ -217,6 +219,5 @@ def _syn(pair: Pair, method: Method, seed: int) -> Registration:
         axis=-1,
     )
     inverse = (inverse - points).astype(np.float32)
-    return Registration(
-        forward, inverse, [], {"syn": fitted - start, "transforms": time.perf_counter() - fitted}
-    )
+    seconds = {"syn": fitted - start, "transforms": time.perf_counter() - fitted}
+    return Registration(forward, inverse, seconds=seconds)

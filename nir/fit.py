@@ -27,6 +27,7 @@ from nir.transform import (
     sample,
     smooth,
     to_cube,
+    untangle,
 )
 
 RK4_STEPS = 4
@@ -45,11 +46,13 @@ class FitResult:
         u_mm: displacement in ``axis`` mm on the grid of the fit, shape (1, 3, X, Y, Z).
         trace: one row a step: phase, step, loss and its terms, learning rate, seconds.
         seconds: wall time of each phase.
+        repaired: folded cells of the composition that were smoothed away at the end.
     """
 
     u_mm: Tensor
     trace: list[dict[str, float]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    repaired: int = 0
 
 
 @dataclass
@@ -108,6 +111,9 @@ def fit_pair(
             result.u_mm = u if number == 0 else compose(result.u_mm, u, extent)
         result.trace += rows
         result.seconds.append(time.perf_counter() - start)
+    if config.repair_folds:
+        with torch.no_grad():
+            result.repaired = untangle(result.u_mm, extent)
     return result
 
 

@@ -14,7 +14,7 @@ from nir.fit import CHUNK, lattice_shape
 from nir.grid import Grid
 
 GRID_BYTES = 60  # a voxel of the pair's grid, all along: images, points, displacement
-COMPOSE_BYTES = 150  # a voxel of the grid while two displacements are composed
+COMPOSE_BYTES = 190  # a voxel of the grid while two displacements are composed
 VOXEL_BYTES = 60  # a voxel of a level, all along: images, weight, points
 SAMPLE_BYTES = 140  # a sampled voxel: window sums, gradients, warped coordinates
 SQUARING_BYTES = 90  # a node of the lattice and squaring, kept for the gradient

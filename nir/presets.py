@@ -32,17 +32,18 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {
         "model": "velocity",
         "phases": [
-            {"resolution_mm": 4.0, "smoothing_mm": 4.0},
-            {"resolution_mm": 4.0, "smoothing_mm": 3.2},
-            {"resolution_mm": 2.0, "smoothing_mm": 2.2},
-            {"resolution_mm": 2.0, "smoothing_mm": 1.6},
-            {"resolution_mm": 2.0, "smoothing_mm": 1.3},
+            {"resolution_mm": 4.0, "smoothing_mm": 4.0, "smoothness": 0.8},
+            {"resolution_mm": 4.0, "smoothing_mm": 3.2, "smoothness": 0.8},
+            {"resolution_mm": 2.0, "smoothing_mm": 2.2, "smoothness": 0.8},
+            {"resolution_mm": 2.0, "smoothing_mm": 1.6, "smoothness": 0.8},
+            {"resolution_mm": 1.5, "smoothing_mm": 1.2, "smoothness": 0.8},
         ],
     },
     # The numbers of the reference implementation (hybrid: downsize, then mini-patch on top). Its
     # windows of 9 and 18 samples become 9 and 19: a window here has a voxel in its middle.
     "paper": {
         "model": "displacement",
+        "repair_folds": False,
         "phases": [
             {**_PAPER_PHASE, "sampler": "downsize", "stride": 3, "radius": 4},
             {**_PAPER_PHASE, "sampler": "mini-patch", "radius": 9},

@@ -141,6 +141,7 @@ def register_pair(
         "device": str(chosen) if method.engine == "nir" else "cpu",
         "threads": threads,
         "versions": versions(),
+        "repaired_folds": result.repaired,
         "seconds": result.seconds | {"registration": elapsed},
         "peak_mb": peak_mb(chosen),
     }

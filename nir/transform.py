@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nir.regularity import determinant, gradient
+
+UNTANGLE_SLAB = 16  # slices whose gradient is held at once
 INVERSE_MM = 1e-3  # residual at which a point of an inverse is good enough
 
 
@@ -171,3 +174,58 @@ def _broyden(inverse: Tensor, step: Tensor, change: Tensor) -> Tensor:
 def _at_points(volume: Tensor, cube: Tensor) -> Tensor:
     """Read a volume with three channels at points, shape (N, 3)."""
     return sample(volume, cube.T[None, :, :, None, None])[0, :, :, 0, 0].T
+
+
+def untangle(u: Tensor, extent: Tensor, floor: float = 0.01, iterations: int = 100) -> int:
+    """Smooth a displacement, in place, just where its map folds or nearly so.
+
+    A composition of fold-free maps is fold-free, its samples on a lattice need not be: where the
+    map shears strongly, a few cells turn over. Each such cell and its neighbours are replaced by
+    the mean of their surroundings, until none is left.
+
+    Args:
+        u: displacement in mm, shape (1, 3, X, Y, Z); changed.
+        floor: determinants of forward differences up to this are repaired.
+        iterations: at most.
+
+    Returns:
+        How many cells were folded at the start.
+    """
+    spacing = extent / (torch.tensor(u.shape[2:], device=u.device) - 1)
+    slabs = range(0, u.shape[2] - 1, UNTANGLE_SLAB)
+    found = []
+    for start in slabs:  # slab by slab: the gradient has nine numbers a voxel
+        part = u[:, :, start : start + UNTANGLE_SLAB + 1]
+        cells = (determinant(gradient(part, spacing))[0] <= floor).nonzero()
+        found.append(cells + torch.tensor([start, 0, 0], device=u.device))
+    bad = torch.cat(found)
+    count = len(bad)
+    size = torch.tensor(u.shape[2:], device=u.device)
+    for _ in range(iterations):
+        if len(bad) == 0:
+            break
+        region = _neighbours(bad, -1, 2).clamp(min=1)
+        region = torch.minimum(region, size - 2).unique(dim=0)
+        around = _neighbours(region, -1, 1)
+        x, y, z = region.T
+        i, j, k = around.T
+        u[0, :, x, y, z] = u[0, :, i, j, k].reshape(3, len(region), -1).mean(-1)
+        touched = torch.minimum(_neighbours(region, -1, 0).clamp(min=0), size - 2).unique(dim=0)
+        bad = touched[_cell_determinants(u, touched, spacing) <= floor]
+    return count
+
+
+def _neighbours(index: Tensor, low: int, high: int) -> Tensor:
+    """Return all neighbours of voxels, offsets low..high along each axis; (N, 3) -> (N * k, 3)."""
+    steps = torch.arange(low, high + 1, device=index.device)
+    offsets = torch.cartesian_prod(steps, steps, steps)
+    return (index[:, None] + offsets[None]).reshape(-1, 3)
+
+
+def _cell_determinants(u: Tensor, index: Tensor, spacing: Tensor) -> Tensor:
+    """Return det J by forward differences at voxels, shape (N, 3) -> (N,)."""
+    x, y, z = index.T
+    base = u[0, :, x, y, z]
+    ahead = [u[0, :, x + 1, y, z], u[0, :, x, y + 1, z], u[0, :, x, y, z + 1]]
+    columns = [(value - base) / spacing[axis] for axis, value in enumerate(ahead)]
+    return determinant(torch.stack(columns, dim=1)[None])[0]

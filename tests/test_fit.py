@@ -11,10 +11,10 @@ from synthetic import OBLIQUE, ball, make_grid, texture, waves
 from torch import Tensor
 
 from nir import fit
-from nir.config import FitConfig, fit_config
+from nir.config import FitConfig, Phase, fit_config
 from nir.errors import NirError
-from nir.fit import FitResult, fit_pair
-from nir.regularity import determinant, gradient
+from nir.fit import FitResult, fit_pair, make_level
+from nir.regularity import determinant, gradient, smoothness
 from nir.similarity import lncc
 from nir.transform import identity, sample, to_cube
 
@@ -26,6 +26,7 @@ TRUTH = waves(SHAPE, 3.0)
 
 BASE: dict[str, Any] = {
     "steps": 40,
+    "patience": 40,
     "lr": 5e-2,
     "smoothness": 0.3,
     "encoding_levels": (4, 8, 16),
@@ -102,6 +103,44 @@ def test_a_second_phase_builds_on_the_first() -> None:
     assert first == [row["loss"] for row in one.trace]
 
 
+def test_fields_are_chained_from_the_last_to_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    points_mm = identity(SHAPE) * (EXTENT / 2).view(1, 3, 1, 1, 1)
+    shift = torch.tensor([2.0, -1.0, 0.5]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
+    fields = iter([0.2 * points_mm, shift])
+    monkeypatch.setattr(fit, "dense_displacement", lambda *settings: next(fields))
+    result = run(settings({"steps": 1}, {"steps": 1}))
+    expected = shift + 0.2 * (points_mm + shift)  # the fresh field moves the fixed points first
+    core = (0, slice(None), *(slice(4, -4),) * 3)
+    torch.testing.assert_close(result.u_mm[core], expected[core], atol=1e-4, rtol=0)
+
+
+def test_dropout_leaves_windows_out() -> None:
+    plain, some = (run(settings({"steps": 1, "dropout": d})) for d in (0.0, 0.5))
+    gap = plain.trace[0]["similarity"] - some.trace[0]["similarity"]
+    assert 0 < abs(gap) < 0.05
+
+
+@pytest.mark.parametrize(
+    "phase", [{"lattice": 1}, {"lattice": None}, {"lattice": None, "stride": 3}]
+)
+def test_smoothness_is_measured_in_millimetres(phase: dict[str, Any]) -> None:
+    result = run(settings(phase | {"lr_end": 1e-3}))
+    spacing = torch.tensor(GRID.spacing, dtype=torch.float32)
+    expected = smoothness(gradient(result.u_mm, spacing)).item()
+    assert result.trace[-1]["smoothness"] == pytest.approx(expected, rel=0.3)
+
+
+def test_levels_are_smoothed_in_millimetres() -> None:
+    impulse = torch.zeros(1, 1, *SHAPE)
+    impulse[..., 16, 15, 14] = 1
+    level = make_level(impulse, impulse, impulse, GRID, Phase(smoothing_mm=2.0))
+    for axis, (count, edge) in enumerate(zip(SHAPE, GRID.spacing, strict=True)):
+        profile = level.fixed[0, 0].sum([d for d in range(3) if d != axis])
+        offset = (torch.arange(count) - (16, 15, 14)[axis]) * edge
+        width = (profile * offset**2).sum().div(profile.sum()).sqrt().item()
+        assert width == pytest.approx(2.0, rel=0.05)
+
+
 def test_the_jacobian_term_keeps_folds_away() -> None:
     spacing = torch.tensor(GRID.spacing, dtype=torch.float32)
 
@@ -161,7 +200,9 @@ class TestRepeatability:
         assert torch.equal(run(self.config).u_mm, one.u_mm)
 
     def test_another_seed_is_another_fit(self) -> None:
-        assert not torch.equal(run(self.config, seed=1).u_mm, run(self.config, seed=2).u_mm)
+        one, two = run(self.config, seed=1), run(self.config, seed=2)
+        assert not torch.equal(one.u_mm, two.u_mm)
+        assert one.trace[0]["similarity"] != two.trace[0]["similarity"]  # other patches
 
     @pytest.mark.parametrize("model", ["displacement", "velocity"])
     def test_chunks_do_not_show(self, model: str, monkeypatch: pytest.MonkeyPatch) -> None:

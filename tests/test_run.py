@@ -15,7 +15,7 @@ import yaml
 from conftest import ROOT
 from tiny import settings, write_cohort
 
-from nir.config import PipelineConfig
+from nir.config import FitConfig, PipelineConfig
 from nir.errors import NirError
 from nir.progress import StepLines
 from nir.run import FolderLock, plan_run
@@ -47,8 +47,9 @@ def test_schema_is_in_step_with_the_settings() -> None:
 
 def test_every_setting_is_explained() -> None:
     page = (ROOT / "config/README.md").read_text()
-    schema = PipelineConfig.model_json_schema()
-    for part in [schema, *schema["$defs"].values()]:
+    schemas = [m.model_json_schema() for m in (PipelineConfig, FitConfig)]
+    parts = [part for s in schemas for part in (s, *s["$defs"].values())]
+    for part in parts:
         for key in part.get("properties", {}):
             assert f"`{key}`" in page, key
 

@@ -78,7 +78,7 @@ def test_downsize_reads_every_voxel_over_its_offsets(stride: int) -> None:
 
 @pytest.mark.parametrize("edge", [4, 5])
 def test_patches_are_centred_on_the_mask_or_pushed_inwards(edge: int) -> None:
-    settings = Phase(sampler="mini-patch", patches=200, patch_size=edge)
+    settings = Phase(sampler="mini-patch", patches=200, patch_size=edge, radius=1)
     take = mini_patch(INSIDE, settings, torch.Generator().manual_seed(0))
     index = take(indices())
     assert index.shape == (200, 3, edge, edge, edge)

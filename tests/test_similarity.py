@@ -16,10 +16,16 @@ SHAPE = (9, 10, 11)
 RADIUS = 2
 
 
-def images(sigma_vox: float = 0.7) -> tuple[Tensor, Tensor]:
+def images() -> tuple[Tensor, Tensor]:
     """Two textured images, double precision, shape (1, 1, X, Y, Z)."""
-    fixed, moving = (torch.from_numpy(texture(SHAPE, sigma_vox, seed)) for seed in (1, 2))
+    fixed, moving = (torch.from_numpy(texture(SHAPE, 0.7, seed)) for seed in (1, 2))
     return fixed[None, None].double(), (0.6 * fixed + 0.4 * moving)[None, None].double()
+
+
+def bold_images() -> tuple[Tensor, Tensor]:
+    """The same in black and white: contrast far above any noise floor."""
+    fixed, warped = images()
+    return (fixed > fixed.median()).double(), (warped > warped.median()).double()
 
 
 def reference(fixed: Tensor, warped: Tensor, weight: Tensor, radius: int) -> Tensor:
@@ -66,7 +72,7 @@ class TestBoxMean:
 
 class TestLncc:
     def test_identical_textures(self) -> None:
-        image = images(0.5)[0]
+        image = bold_images()[0]
         assert lncc(image, image).item() == pytest.approx(1, abs=0.01)
 
     def test_unrelated_textures(self) -> None:
@@ -75,7 +81,7 @@ class TestLncc:
 
     @pytest.mark.parametrize(("scale", "shift"), [(0.8, 0.1), (-1.0, 1.0), (1.3, 0.0)])
     def test_linear_contrast_changes_do_not_matter(self, scale: float, shift: float) -> None:
-        fixed, warped = images(0.5)
+        fixed, warped = bold_images()
         change = lncc(fixed, scale * warped + shift) - lncc(fixed, warped)
         assert abs(change.item()) < 2e-3
 
@@ -150,6 +156,11 @@ class TestLncc:
         part = lncc(fixed, warped, weight)
         torch.testing.assert_close(part, lncc(fixed, fixed, weight))
         assert part > lncc(fixed, warped)
+
+    def test_weights_are_relative(self) -> None:
+        fixed, warped = images()
+        weight = torch.rand_like(fixed)
+        torch.testing.assert_close(lncc(fixed, warped, 1e-6 * weight), lncc(fixed, warped, weight))
 
     def test_no_weight_at_all(self) -> None:
         fixed, warped = images()
