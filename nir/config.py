@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nir.errors import NirError
@@ -351,3 +352,11 @@ def _field_names(model: type[BaseModel]) -> set[str]:
     for part in [schema, *schema.get("$defs", {}).values()]:
         names |= set(part.get("properties", {}))
     return names
+
+
+def load_yaml(path: Path | str) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping."""
+    content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise NirError(f"{path}: expected a YAML mapping of settings")
+    return content

@@ -204,15 +204,19 @@ def untangle(u: Tensor, extent: Tensor, floor: float = 0.01, iterations: int = 1
     for _ in range(iterations):
         if len(bad) == 0:
             break
-        region = _neighbours(bad, -1, 2).clamp(min=1)
-        region = torch.minimum(region, size - 2).unique(dim=0)
-        around = _neighbours(region, -1, 1)
+        region = _inside(_neighbours(bad, -1, 2), size - 1).unique(dim=0)
+        around = _inside(_neighbours(region, -1, 1), size - 1)
         x, y, z = region.T
         i, j, k = around.T
         u[0, :, x, y, z] = u[0, :, i, j, k].reshape(3, len(region), -1).mean(-1)
-        touched = torch.minimum(_neighbours(region, -1, 0).clamp(min=0), size - 2).unique(dim=0)
+        touched = _inside(_neighbours(region, -1, 0), size - 2).unique(dim=0)
         bad = touched[_cell_determinants(u, touched, spacing) <= floor]
     return count
+
+
+def _inside(index: Tensor, last: Tensor) -> Tensor:
+    """Move voxels that lie outside the lattice to its border, shape (N, 3)."""
+    return torch.minimum(index.clamp(min=0), last)
 
 
 def _neighbours(index: Tensor, low: int, high: int) -> Tensor:

@@ -36,7 +36,7 @@ class TestPipeline:
     @pytest.mark.parametrize(
         ("raw", "line"),
         [
-            (pipeline(metods=[]), "metods: unknown key; did you mean 'methods'?"),
+            (pipeline(method=[]), "method: unknown key; did you mean 'methods'?"),
             (pipeline(zzz=1), "zzz: unknown key; remove it"),
             (
                 pipeline(preprocess={"skullstrip": "none"}),
@@ -116,7 +116,7 @@ class TestFit:
 
     def test_an_unknown_preset_gives_the_nearest(self) -> None:
         with pytest.raises(NirError, match=r"known are .*did you mean 'default'\?"):
-            fit_config("defualt")
+            fit_config("default2")
 
     def test_a_preset_is_not_changed_by_overrides(self) -> None:
         before = fit_config("default")

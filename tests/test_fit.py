@@ -141,17 +141,29 @@ def test_levels_are_smoothed_in_millimetres() -> None:
         assert width == pytest.approx(2.0, rel=0.05)
 
 
-def test_the_jacobian_term_keeps_folds_away() -> None:
-    spacing = torch.tensor(GRID.spacing, dtype=torch.float32)
+class TestFolds:
+    def run_wild(self, **changes: Any) -> tuple[FitResult, float]:
+        """A fit without smoothness, and the share of its cells that fold."""
+        wild = {"smoothness": 0.0, "jacobian": 0.0, "lr": 0.1, "lattice": 1}
+        phase = wild | {"encoding_levels": (16, 32)} | changes
+        repair = phase.pop("repair_folds", False)
+        result = run(settings(phase).model_copy(update={"repair_folds": repair}))
+        spacing = torch.tensor(GRID.spacing, dtype=torch.float32)
+        cells = determinant(gradient(result.u_mm, spacing))
+        return result, (cells <= 0).float().mean().item()
 
-    def folded(weight: float) -> float:
-        wild = {"smoothness": 0.0, "lr": 0.1, "encoding_levels": (16, 32), "lattice": 1}
-        result = run(settings(wild | {"jacobian": weight}))
-        return (determinant(gradient(result.u_mm, spacing)) <= 0).float().mean().item()
+    def test_the_jacobian_term_keeps_folds_away(self) -> None:
+        _, free = self.run_wild()
+        _, kept = self.run_wild(jacobian=50.0)
+        assert free > 1e-3
+        assert kept < free / 4
 
-    free, kept = folded(0.0), folded(50.0)
-    assert free > 1e-3
-    assert kept < free / 4
+    def test_what_folds_nevertheless_is_repaired_and_counted(self) -> None:
+        plain, folded = self.run_wild(jacobian=50.0)
+        repaired, left = self.run_wild(jacobian=50.0, repair_folds=True)
+        assert plain.repaired == 0 < folded
+        assert left == 0 < repaired.repaired
+        assert abs(error_mm(plain.u_mm) - error_mm(repaired.u_mm)) < 0.1
 
 
 TRACED = {"steps": 8, "lr_end": 0.25, "smoothness": 0.7, "jacobian": 2.0, "jacobian_margin": 0.9}

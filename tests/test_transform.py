@@ -8,6 +8,7 @@ from scipy.linalg import expm
 from synthetic import waves
 from torch import Tensor
 
+from nir import transform
 from nir.regularity import determinant, gradient
 from nir.transform import (
     INVERSE_MM,
@@ -20,6 +21,7 @@ from nir.transform import (
     sample,
     smooth,
     to_cube,
+    untangle,
 )
 
 SHAPE = (20, 22, 24)
@@ -213,3 +215,48 @@ class TestInvert:
         before = goal.clone()
         invert(exponential(waves(SHAPE, 4.0), EXTENT, 7), EXTENT, goal)
         assert torch.equal(goal, before)
+
+
+class TestUntangle:
+    def cells(self, u: Tensor) -> Tensor:
+        return determinant(gradient(u, spacing()))[0]
+
+    def jump(self) -> Tensor:
+        """One voxel that jumps over its neighbours."""
+        u = waves(SHAPE, 1.0)
+        u[0, 0, 10, 11, 12] -= 5.0
+        return u
+
+    def test_a_fold_is_smoothed_where_it_is(self) -> None:
+        u = self.jump()
+        before, folded = u.clone(), int((self.cells(u) <= 0.01).sum())
+        assert untangle(u, EXTENT) == folded > 0
+        assert self.cells(u).min() > 0.01
+        changed = (u != before).any(1)[0].nonzero()
+        assert (changed - torch.tensor([10, 11, 12])).abs().max() < 6
+
+    def test_nothing_folds_nothing_changes(self) -> None:
+        u = exponential(waves(SHAPE, 4.0), EXTENT, 7)
+        before = u.clone()
+        assert untangle(u, EXTENT) == 0
+        assert torch.equal(u, before)
+
+    def test_many_folds(self) -> None:
+        noise = torch.randn(1, 3, *SHAPE, generator=torch.Generator().manual_seed(0))
+        u = waves(SHAPE, 2.0) + 6 * smooth(noise, 1.5)
+        assert untangle(u, EXTENT) > 20
+        assert self.cells(u).min() > 0.01
+
+    @pytest.mark.parametrize("at", [(0, 0, 0), (-1, 11, 12), (10, -1, 0)])
+    def test_a_fold_at_the_border(self, at: tuple[int, int, int]) -> None:
+        u = waves(SHAPE, 1.0)
+        u[0, :, *at] = torch.tensor([9.0 if k == 0 else -9.0 for k in at])
+        assert untangle(u, EXTENT) > 0
+        assert self.cells(u).min() > 0.01
+
+    def test_slabs_do_not_show(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        whole, parts = self.jump(), self.jump()
+        count = untangle(whole, EXTENT)
+        monkeypatch.setattr(transform, "UNTANGLE_SLAB", 3)
+        assert untangle(parts, EXTENT) == count
+        assert torch.equal(whole, parts)
