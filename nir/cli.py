@@ -40,7 +40,10 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
         key, equals, value = word.partition("=")
         if not equals:
             raise NirError(f"--set {word}: expected key=value, for example --set steps=50")
-        settings[key.strip()] = yaml.safe_load(value)
+        try:
+            settings[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise NirError(f"--set {word}: the value is no YAML ({error})") from error
     return settings
 
 

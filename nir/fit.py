@@ -31,7 +31,7 @@ from nir.transform import (
 )
 
 RK4_STEPS = 4
-CHUNK = 2**18  # coordinates evaluated at once where a field is read point by point
+CHUNK = 2**16  # coordinates evaluated at once where a field is read point by point
 MIN_SAMPLES = 16  # a level with fewer voxels along an axis cannot be registered
 
 Progress = Callable[[int, int, float], None]
@@ -117,20 +117,32 @@ def fit_pair(
     return result
 
 
+def level_grid(grid: Grid, settings: Phase) -> Grid:
+    """Return the grid of a phase's images, never finer than the finest axis of the pair's grid."""
+    if settings.resolution_mm is None:
+        return grid
+    return grid.resampled(max(settings.resolution_mm, float(grid.spacing.min())))
+
+
 def make_level(fixed: Tensor, moving: Tensor, mask: Tensor, grid: Grid, settings: Phase) -> Level:
     """Smooth the images and resample them to the resolution of a phase; null keeps their grid."""
-    target = grid
-    if settings.resolution_mm is not None:
-        target = grid.resampled(max(settings.resolution_mm, float(grid.spacing.min())))
-    if min(target.shape) < MIN_SAMPLES:
+    target = level_grid(grid, settings)
+    stride = settings.stride if settings.sampler == "downsize" else 1
+    samples = min(target.shape) // stride
+    if samples < MIN_SAMPLES:
         raise NirError(
-            f"a level of {settings.resolution_mm} mm has only {min(target.shape)} voxels along the"
-            f" shortest axis of the brain, expected at least {MIN_SAMPLES}: set a finer"
-            " resolution_mm"
+            f"a level of {target.spacing.max():.3g} mm with stride {stride} has only {samples}"
+            f" samples along the shortest axis of the brain, expected at least {MIN_SAMPLES}: set a"
+            " finer resolution_mm or a smaller stride"
         )
     sigma = tuple(settings.smoothing_mm / grid.spacing)
     images = [resize(smooth(x, sigma), target.shape) for x in (fixed, moving)]
     weight = (resize(mask, target.shape) > 0.5).float()
+    if not weight.any():
+        raise NirError(
+            "the brain mask vanishes at the resolution of a level: set a finer resolution_mm, or"
+            " look at the mask"
+        )
     extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=fixed.device)
     return Level(target.shape, extent, images[0], images[1], weight, weight[0, 0].nonzero())
 

@@ -10,7 +10,7 @@ import torch
 
 from nir.config import FitConfig, Phase
 from nir.errors import NirError
-from nir.fit import CHUNK, lattice_shape
+from nir.fit import CHUNK, lattice_shape, level_grid
 from nir.grid import Grid
 
 GRID_BYTES = 60  # a voxel of the pair's grid, all along: images, points, displacement
@@ -34,9 +34,7 @@ def estimate_mb(grid: Grid, config: FitConfig) -> float:
 
 
 def _phase_bytes(grid: Grid, phase: Phase, config: FitConfig) -> float:
-    level = grid
-    if phase.resolution_mm is not None:
-        level = grid.resampled(max(phase.resolution_mm, float(grid.spacing.min())))
+    level = level_grid(grid, phase)
     voxels = float(math.prod(level.shape))
     sampled = {
         "downsize": voxels / phase.stride**3,

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from nir.cohort import Subject, check_subjects
 from nir.config import AffineConfig, Method, PreprocessConfig, fit_config
 from nir.engines import pick_device
+from nir.errors import NirError
 from nir.io import load_affine, load_json, save_affine, save_json
 from nir.preprocess import prepare_subject
 from nir.steps import (
     Brain,
     align,
-    check_same_grid,
     evaluate_pair,
     register_pair,
     warp_pair,
@@ -68,8 +69,7 @@ def register_single(
     fit = fit_config(preset, settings)
     method = Method(name="nir", engine="nir", preset=preset, set=settings)
     pick_device(device)
-    check_same_grid(inputs.fixed, (inputs.fixed_labels, inputs.fixed_mask))
-    check_same_grid(inputs.moving, (inputs.moving_labels, inputs.moving_mask))
+    _check(inputs)
     start = None if initial in ("affine", "identity") else load_affine(initial)
     steps = [p.steps for p in fit.phases]
     report = None
@@ -118,3 +118,18 @@ def _prepare(name: str, image: Path, mask: Path | None, labels: Path | None, wor
     folder = work / name
     prepare_subject(image, folder, strip, mask_path=mask)
     return Brain(name, image, folder / "brain.nii.gz", folder / "mask.nii.gz", labels)
+
+
+def _check(inputs: Inputs) -> None:
+    """Read every file to its end and list all faults in one message."""
+    pair = [
+        Subject("fixed", inputs.fixed, inputs.fixed_labels, inputs.fixed_mask),
+        Subject("moving", inputs.moving, inputs.moving_labels, inputs.moving_mask),
+    ]
+    faults = [line for lines in check_subjects(pair, needs_mask=False).values() for line in lines]
+    if len(faults) == 1:
+        raise NirError(faults[0])
+    if faults:
+        raise NirError(
+            "\n".join([f"the pair has {len(faults)} faults:", *map("  - {}".format, faults)])
+        )

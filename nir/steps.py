@@ -7,7 +7,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -22,7 +22,6 @@ from nir import metrics
 from nir.config import AffineConfig, Method
 from nir.demo import true_pair_points
 from nir.engines import Pair, pick_device, register
-from nir.errors import NirError, fault
 from nir.figures import pair_figure, pair_thumbnail
 from nir.fit import Progress
 from nir.grid import Grid
@@ -314,23 +313,6 @@ def draw_pair(
     method = load_json(folder / "fit.json")["method"]
     pair_figure(images, full, f"{fixed.id} (fixed), {moving.id} (moving), {method}")
     pair_thumbnail(images, thumbnail)
-
-
-def check_same_grid(image: Path, others: Iterable[Path | None]) -> None:
-    """Refuse labels or masks that are not on the image's grid.
-
-    Raises:
-        NirError: names the file, both shapes and the cure.
-    """
-    _, grid = load_volume(image)
-    for path in others:
-        if path is None:
-            continue
-        _, other = load_volume(path)
-        if not grid.same_as(other, tolerance_mm=0.1 * float(grid.spacing.min())):
-            found = f"shape {other.shape}" if other.shape != grid.shape else "another affine"
-            cure = "resample it onto the image, labels by nearest neighbour"
-            raise NirError(fault(path, f"the grid of {image}, {grid.shape}", found, cure))
 
 
 def versions() -> dict[str, str]:

@@ -97,6 +97,7 @@ def test_identity_and_file_as_initial(data: Path, tmp_path: Path) -> None:
         (["--set", "stesp=3"], "did you mean 'steps'"),
         (["--preset", "papre"], "did you mean 'paper'"),
         (["--set", "steps"], "key=value"),
+        (["--set", "steps=["], "no YAML"),
         (["--initial", "nowhere.mat"], "no such file"),
         (["--model", "affine"], "model"),
         (["--set", "lr=-1"], "lr"),
@@ -111,7 +112,7 @@ def test_faults_are_sentences_before_any_work(
 
 
 def test_labels_on_another_grid_are_refused(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(NirError, match="the grid of"):
+    with pytest.raises(NirError, match="s1_mask"):
         register(data, tmp_path / "out", "--fixed-mask", str(data / "s1_mask.nii.gz"))
 
 

@@ -59,6 +59,7 @@ GRIDS = {
 @pytest.mark.parametrize("name", GRIDS)
 def test_pictures_have_the_promised_size(tmp_path: Path, name: str) -> None:
     images = ball(GRIDS[name])
+    matplotlib.use("agg")
     before = matplotlib.rcParams.copy()
     pair_figure(images, tmp_path / "full.png", "a$1$ ← <b>$")
     pair_thumbnail(images, tmp_path / "thumb.png")
