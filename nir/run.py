@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -141,6 +142,13 @@ def _with_cohort_faults(raw: dict[str, Any], settings_error: NirError) -> str:
         if "configuration has" not in str(error):
             return f"{settings_error}\n{error}"
     return str(settings_error)
+
+
+def share_package(root: str) -> None:
+    """Let the scripts of all rules find this package, in whatever environment they run."""
+    known = os.environ.get("PYTHONPATH", "")
+    if root not in known.split(os.pathsep):
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, known]))
 
 
 class FolderLock:

@@ -3,12 +3,11 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-os.environ["PYTHONPATH"] = (
-    workflow.basedir
-)  # scripts find the package without an installation
 
 from nir.errors import NirError
-from nir.run import FolderLock, plan_run
+from nir.run import FolderLock, plan_run, share_package
+
+share_package(workflow.basedir)
 
 if "cohort" not in config:
 
@@ -80,3 +79,40 @@ def scans(wildcards):
         if subject.labels:
             files[f"{role}_labels"] = str(subject.labels)
     return files
+
+
+def raw_files(wildcards):
+    """Return the scan of a subject, and its mask where the skull strip needs it."""
+    subject = RUN.subject(wildcards.id)
+    files = {"image": str(subject.image)}
+    if SETTINGS.preprocess.skull_strip == "mask":
+        files["mask"] = str(subject.mask)
+    return files
+
+
+def template_affines(wildcards):
+    """Return the affines of both subjects to the template; the template needs none."""
+    names = {"fixed": wildcards.fixed, "moving": wildcards.moving}
+    return {
+        f"{role}_{kind}": RUN.prepared(name, f"affine.{suffix}")
+        for role, name in names.items()
+        if name != "template"
+        for kind, suffix in (("matrix", "mat"), ("record", "json"))
+    }
+
+
+def method_settings(wildcards):
+    """Return what decides a registration: a change of it, and of nothing else, reruns it."""
+    method = RUN.methods[wildcards.method]
+    fit = method.fit.model_dump(mode="json") if method.engine == "nir" else None
+    return method.model_dump(mode="json") | {"fit": fit}
+
+
+def label_names_file(wildcards):
+    """Return the table of label names, if there is one."""
+    return [str(RUN.label_names)] if RUN.label_names else []
+
+
+def truth_folder(wildcards):
+    """Return the true deformations of a simulated cohort."""
+    return [str(RUN.truth)] if RUN.truth else []

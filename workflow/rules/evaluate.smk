@@ -20,16 +20,6 @@ rule warp:
         "../scripts/warp.py"
 
 
-def label_names_file(wildcards):
-    """Return the table of label names, if there is one."""
-    return [str(RUN.label_names)] if RUN.label_names else []
-
-
-def truth_folder(wildcards):
-    """Return the true deformations of a simulated cohort."""
-    return [str(RUN.truth)] if RUN.truth else []
-
-
 rule evaluate:
     input:
         unpack(scans),

@@ -17,15 +17,6 @@ rule template:
         "../scripts/template.py"
 
 
-def raw_files(wildcards):
-    """Return the scan of a subject, and its mask where the skull strip needs it."""
-    subject = RUN.subject(wildcards.id)
-    files = {"image": str(subject.image)}
-    if SETTINGS.preprocess.skull_strip == "mask":
-        files["mask"] = str(subject.mask)
-    return files
-
-
 rule preprocess:
     input:
         unpack(raw_files),

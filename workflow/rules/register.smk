@@ -47,16 +47,6 @@ else:
         script:
             "../scripts/affine.py"
 
-    def template_affines(wildcards):
-        """Return the affines of both subjects to the template; the template needs none."""
-        names = {"fixed": wildcards.fixed, "moving": wildcards.moving}
-        return {
-            f"{role}_{kind}": RUN.prepared(name, f"affine.{suffix}")
-            for role, name in names.items()
-            if name != "template"
-            for kind, suffix in (("matrix", "mat"), ("record", "json"))
-        }
-
     rule affine:
         input:
             unpack(template_affines),
@@ -74,13 +64,6 @@ else:
             mem_mb=500,
         script:
             "../scripts/affine_through_template.py"
-
-
-def method_settings(wildcards):
-    """Return what decides a registration: a change of it, and of nothing else, reruns it."""
-    method = RUN.methods[wildcards.method]
-    fit = method.fit.model_dump(mode="json") if method.engine == "nir" else None
-    return method.model_dump(mode="json") | {"fit": fit}
 
 
 for engine, names in BY_ENGINE.items():

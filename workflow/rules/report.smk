@@ -67,6 +67,7 @@ rule report:
         methods=list(RUN.methods),
         left_out=RUN.cohort.left_out,
         dropped_pairs=RUN.cohort.dropped_pairs,
-        command="snakemake --configfile " + " ".join(map(str, workflow.configfiles)),
+        command="snakemake --configfile "
+        + " ".join(map(os.path.relpath, workflow.configfiles)),
     script:
         "../scripts/report.py"
