@@ -24,11 +24,6 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _root() -> None:
-    """Keep `register` a verb of its own."""
-
-
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
     """Turn ``key=value`` words into settings; values are read as YAML.
 
@@ -72,7 +67,9 @@ def register(
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="key=value: replaces a setting of the fit; may be repeated."),
+        typer.Option(
+            "--set", help="key=value: replaces a setting (list: `nir settings`); may be repeated."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 1,
     device: Annotated[str, typer.Option(help="'auto', 'cpu' or 'cuda'.")] = "auto",
@@ -117,6 +114,27 @@ def register(
     typer.echo(json.dumps(result["metrics"], indent=2))
     for sentence in result["warnings"]:
         console.print(f"warning: {sentence}", highlight=False)
+
+
+@app.command()
+def settings(
+    preset: Annotated[str, typer.Argument(help=f"One of {', '.join(PRESETS)}.")] = "default",
+) -> None:
+    """List what --set may replace, with the values of a preset.
+
+    A key of a phase replaces it in every phase (steps=50), or in one (phases.0.steps=50).
+    """
+    from nir.config import FitConfig, Phase, fit_config
+
+    fit = fit_config(preset)
+    typer.echo("of the fit:")
+    for name, field in FitConfig.model_fields.items():
+        if name != "phases":
+            typer.echo(f"  {name}={getattr(fit, name)}  {field.description or ''}")
+    typer.echo(f"of its {len(fit.phases)} phases, one value each where they differ:")
+    for name, field in Phase.model_fields.items():
+        values = list(dict.fromkeys(str(getattr(phase, name)) for phase in fit.phases))
+        typer.echo(f"  {name}={' | '.join(values)}  {field.description or ''}")
 
 
 @app.command()

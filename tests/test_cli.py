@@ -116,6 +116,14 @@ def test_labels_on_another_grid_are_refused(data: Path, tmp_path: Path) -> None:
         register(data, tmp_path / "out", "--fixed-mask", str(data / "s1_mask.nii.gz"))
 
 
+def test_settings_lists_every_key() -> None:
+    from nir.config import FitConfig, Phase
+
+    text = CliRunner().invoke(cli.app, ["settings", "paper"]).output
+    for name in {*FitConfig.model_fields, *Phase.model_fields} - {"phases"}:
+        assert f"  {name}=" in text, name
+
+
 def test_main_prints_the_sentence_and_exits_2(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
