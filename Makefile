@@ -17,7 +17,8 @@ help:
 
 # torch goes first: where an index offers a CPU build of this version, nothing replaces it later.
 $(VENV)/.installed: pyproject.toml envs/constraints.txt
-	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'NIR needs Python 3.11 or newer: set PYTHON')"
+	@$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and 'NIR needs Python 3.11 to 3.13: set PYTHON')"
+	@echo "Installing into $(VENV): this takes a few minutes the first time."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --progress-bar off "$(TORCH)"
 	$(BIN)/python -m pip install --quiet --progress-bar off --constraint envs/constraints.txt --config-settings editable_mode=compat --editable .

@@ -23,4 +23,9 @@ onerror:
     print(
         f"\nA step failed: its log is under {RUN.output / 'logs'}. Steps that are done stay done:"
     )
-    print("start the same command again to continue.")
+    print(
+        "start the same command again to continue. A subject or pair that fails again has a fault"
+    )
+    print(
+        "that the checks do not see: correct it, or take it out of the table, for the report."
+    )

@@ -11,7 +11,7 @@ from pathlib import Path
 from nir.checks import CheckCache, Kind, grid_fault
 from nir.config import PipelineConfig
 from nir.errors import NirError, fault
-from nir.pairs import TEMPLATE, Pair, make_pairs, plan_pairs
+from nir.pairs import TEMPLATE, Pair, plan_pairs
 from nir.sheets import label_names, read_rows
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "check_subjects",
     "label_names",
     "load_cohort",
-    "make_pairs",
     "read_table",
 ]
 
@@ -76,6 +75,7 @@ def load_cohort(
         needs_mask = config.preprocess.skull_strip == "mask"
         faults = check_subjects(subjects, needs_mask, CheckCache(cache), progress)
     planned, pair_faults = plan_pairs([s.id for s in subjects], config.pairs)
+    pair_faults += _settings_faults(config)
     if pair_faults or (faults and config.cohort.on_invalid == "stop"):
         raise NirError(_listing(faults, pair_faults))
     pairs = tuple(p for p in planned if not faults.keys() & set(p))
@@ -88,6 +88,19 @@ def load_cohort(
         left_out=faults,
         dropped_pairs=tuple(p for p in planned if p not in pairs),
     )
+
+
+def _settings_faults(config: PipelineConfig) -> list[str]:
+    """Find the faults of files that the settings name beside the cohort's table."""
+    faults = []
+    names = config.cohort.label_names
+    if names is not None and not names.exists():
+        faults.append(fault(names, "a table of label names", "no such file", "correct the path"))
+    template = config.template
+    if template.image is not None:
+        subject = Subject(TEMPLATE, template.image, template.labels, template.mask)
+        faults += _file_faults(subject, True, CheckCache())
+    return faults
 
 
 def _demo_cohort(config: PipelineConfig) -> list[Subject]:
@@ -105,7 +118,7 @@ def _listing(faults: dict[str, list[str]], pair_faults: list[str]) -> str:
     """Word all faults as one list, grouped by subject."""
     groups = {f"subject {i or '(without id)'}": lines for i, lines in faults.items()}
     if pair_faults:
-        groups["pairs"] = pair_faults
+        groups["the settings and pairs"] = pair_faults
     count = sum(map(len, groups.values()))
     where = f" in {len(faults)} subject(s)" if faults else ""
     text = [f"The cohort has {count} fault(s){where}:"]

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nir.errors import NirError
@@ -155,6 +154,14 @@ class TemplateConfig(Settings):
     labels: Path | None = Field(None, description="its label map, if it has one")
     spacing_mm: Positive = Field(2.0, description="voxel size of the shipped template, mm")
 
+    @model_validator(mode="after")
+    def _complete(self) -> TemplateConfig:
+        if self.image is not None and self.mask is None:
+            raise ValueError("template: an image needs its brain mask: give template.mask as well")
+        if self.image is None and (self.mask or self.labels):
+            raise ValueError("template: mask and labels belong to an image: give template.image")
+        return self
+
 
 class PairsConfig(Settings):
     """Which subject is registered to which."""
@@ -203,6 +210,13 @@ class AffineConfig(Settings):
     )
 
 
+ENGINE_KEYS = {
+    "affine": (),
+    "syn": ("metric", "radius", "bins", "iterations"),
+    "nir": ("preset", "set"),
+}
+
+
 class Method(Settings):
     """One registration method; all methods run on the same pairs."""
 
@@ -218,6 +232,12 @@ class Method(Settings):
     )
 
     @property
+    def own_settings(self) -> dict[str, Any]:
+        """What this engine looks at, the whole fit included, ready for JSON."""
+        own = self.model_dump(mode="json", include={"name", "engine", *ENGINE_KEYS[self.engine]})
+        return own | ({"fit": self.fit.model_dump(mode="json")} if self.engine == "nir" else {})
+
+    @property
     def fit(self) -> FitConfig:
         """Settings of the neural field fit."""
         return fit_config(self.preset, self.set)
@@ -229,8 +249,9 @@ class Method(Settings):
                 fit_config(self.preset, self.set)
             except NirError as error:
                 raise ValueError(str(error)) from error
-        elif self.set:
-            raise ValueError("'set' belongs to engine 'nir'")
+        foreign = self.model_fields_set - {"name", "engine", *ENGINE_KEYS[self.engine]}
+        if foreign:
+            raise ValueError(f"engine '{self.engine}' has no {', '.join(sorted(foreign))}")
         return self
 
 
@@ -352,11 +373,3 @@ def _field_names(model: type[BaseModel]) -> set[str]:
     for part in [schema, *schema.get("$defs", {}).values()]:
         names |= set(part.get("properties", {}))
     return names
-
-
-def load_yaml(path: Path | str) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping."""
-    content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise NirError(f"{path}: expected a YAML mapping of settings")
-    return content

@@ -127,13 +127,19 @@ def level_grid(grid: Grid, settings: Phase) -> Grid:
 def make_level(fixed: Tensor, moving: Tensor, mask: Tensor, grid: Grid, settings: Phase) -> Level:
     """Smooth the images and resample them to the resolution of a phase; null keeps their grid."""
     target = level_grid(grid, settings)
-    stride = settings.stride if settings.sampler == "downsize" else 1
-    samples = min(target.shape) // stride
-    if samples < MIN_SAMPLES:
+    if min(target.shape) < MIN_SAMPLES:
         raise NirError(
-            f"a level of {target.spacing.max():.3g} mm with stride {stride} has only {samples}"
-            f" samples along the shortest axis of the brain, expected at least {MIN_SAMPLES}: set a"
-            " finer resolution_mm or a smaller stride"
+            f"a level of {settings.resolution_mm or grid.spacing.max()} mm has only"
+            f" {min(target.shape)} voxels along the shortest axis of the brain, expected at least"
+            f" {MIN_SAMPLES}: set a finer resolution_mm"
+        )
+    width = 2 * settings.radius + 1
+    sampled = min(target.shape) // (settings.stride if settings.sampler == "downsize" else 1)
+    if settings.similarity == "lncc" and sampled < width:
+        raise NirError(
+            f"stride {settings.stride} leaves {sampled} samples along the shortest axis of the"
+            f" brain, expected at least the {width} of an LNCC window: set a smaller stride, a"
+            " smaller radius or a finer resolution_mm"
         )
     sigma = tuple(settings.smoothing_mm / grid.spacing)
     images = [resize(smooth(x, sigma), target.shape) for x in (fixed, moving)]
@@ -237,8 +243,10 @@ def _optimise(
         schedule.step()
         if progress:
             progress(number, step, value)
-        waited = 0 if value < best - settings.tolerance else waited + 1
-        best = min(best, value)
+        if value < best - settings.tolerance:
+            best, waited = value, 0
+        else:
+            waited += 1
         if waited >= settings.patience:
             break
     return rows

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.io import loadmat, savemat
 
 from nir.errors import NirError, fault
-from nir.grid import RAS_TO_LPS, Array, Grid
+from nir.grid import Array, Grid
 
 DAMAGED = "the file is truncated or damaged: restore it"
 VECTOR_INTENT = "vector"  # NIfTI intent code 1007, what ITK reads as a displacement field
@@ -172,11 +172,6 @@ def load_affine(path: Path | str) -> Array:
     matrix[:3, :3] = parameters[:9].reshape(3, 3)
     matrix[:3, 3] = parameters[9:] + centre - matrix[:3, :3] @ centre
     return matrix
-
-
-def ras_matrix(lps: Array) -> Array:
-    """Turn a 4 x 4 point map in LPS into the same map in RAS, and back."""
-    return RAS_TO_LPS @ lps @ RAS_TO_LPS
 
 
 def save_json(path: Path | str, content: Any) -> None:

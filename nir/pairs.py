@@ -19,28 +19,16 @@ Pair = tuple[str, str]
 """Fixed id, moving id."""
 
 
-def make_pairs(subject_ids: Sequence[str], config: PairsConfig) -> list[Pair]:
+def plan_pairs(subject_ids: Sequence[str], config: PairsConfig) -> tuple[list[Pair], list[str]]:
     """Plan who is registered to whom.
 
     ``all``: every ordered pair. ``consecutive``: each subject is the fixed image of the next row's.
     ``to-template``, ``to-subject``: everyone else is moving. ``table``: the file's rows.
 
     Returns:
-        Pairs (fixed id, moving id), in the order of the ids or of the file.
-
-    Raises:
-        NirError: lists all faults: unknown ids, a subject paired with itself, a pair given twice,
-            fewer than two subjects.
+        Pairs (fixed id, moving id), in the order of the ids or of the file, and all faults in
+        words: unknown ids, a subject paired with itself, a pair given twice, too few subjects.
     """
-    pairs, faults = plan_pairs(subject_ids, config)
-    if faults:
-        listing = "\n".join(f"  - {line}" for line in faults)
-        raise NirError(f"The pairs have {len(faults)} fault(s):\n{listing}")
-    return pairs
-
-
-def plan_pairs(subject_ids: Sequence[str], config: PairsConfig) -> tuple[list[Pair], list[str]]:
-    """Return the pairs and the faults found in planning them."""
     ids = list(dict.fromkeys(subject_ids))
     if config.mode == "to-template":
         return [(TEMPLATE, i) for i in ids], []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable
+import re
+import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +18,7 @@ from nir.cohort import Cohort, Progress, Subject, load_cohort
 from nir.config import Method, PipelineConfig, load_pipeline
 from nir.errors import NirError
 from nir.grid import Grid
-from nir.io import grid_of, open_image
+from nir.io import grid_of, open_image, save_text
 from nir.pairs import TEMPLATE
 
 DEMO_EXTENT_MM = (210.0, 252.0, 212.0)  # of a simulated head, before it is built
@@ -50,6 +52,22 @@ class Run:
         if self.config.cohort.kind == "demo":
             return self.raw / "labels.tsv"
         return self.config.cohort.label_names
+
+    @property
+    def all_labelled(self) -> bool:
+        """Whether every moving subject has labels, so that every pair has warped ones."""
+        return all(self.subject(moving).labels for _, moving in self.cohort.pairs)
+
+    @property
+    def command(self) -> Path:
+        """File that keeps the command that started the run."""
+        return self.output / "command.txt"
+
+    @property
+    def template_files(self) -> list[str]:
+        """Files of the template that the settings name."""
+        template = self.config.template
+        return [str(p) for p in (template.image, template.mask) if p]
 
     @property
     def truth(self) -> Path | None:
@@ -144,11 +162,27 @@ def _with_cohort_faults(raw: dict[str, Any], settings_error: NirError) -> str:
     return str(settings_error)
 
 
+def note_command(run: Run, words: Sequence[str]) -> None:
+    """Keep the command that started the run, for the report."""
+    save_text(run.command, shlex.join(["snakemake", *words]) + "\n")
+
+
 def share_package(root: str) -> None:
     """Let the scripts of all rules find this package, in whatever environment they run."""
     known = os.environ.get("PYTHONPATH", "")
     if root not in known.split(os.pathsep):
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, known]))
+
+
+LOOKING = re.compile(
+    r"--(dry-?run|lint|summary|detailed-summary|dag|rulegraph|filegraph|d3dag|list.*|unlock|report"
+    r"|archive|containerize|export-cwl|generate-unit-tests|cleanup-metadata|version|help)(=.*)?|-[nDlvh]"
+)
+
+
+def starts_jobs(words: Sequence[str]) -> bool:
+    """Tell whether a Snakemake command line runs jobs, or only looks at the workflow."""
+    return not any(LOOKING.fullmatch(word) for word in words)
 
 
 class FolderLock:
@@ -179,7 +213,8 @@ class FolderLock:
                 " another output"
             ) from error
         for lock in (state / "locks").glob("*.lock"):
-            if f"{output}/" in lock.read_text(encoding="utf-8"):
+            lines = lock.read_text(encoding="utf-8").splitlines()
+            if any(line.startswith(f"{output}/") for line in lines):
                 lock.unlink()
 
 

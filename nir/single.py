@@ -17,11 +17,23 @@ from nir.errors import NirError
 from nir.io import load_affine, load_json, save_affine, save_json
 from nir.preprocess import prepare_subject
 from nir.steps import (
+    FORWARD,
+    INVERSE,
     Brain,
     align,
     evaluate_pair,
     register_pair,
     warp_pair,
+)
+
+PROMISED = (
+    "warped.nii.gz",
+    "warped_labels.nii.gz",
+    FORWARD,
+    INVERSE,
+    "jacobian.nii.gz",
+    "trace.tsv",
+    "result.json",
 )
 
 
@@ -66,58 +78,56 @@ def register_single(
     Raises:
         NirError: bad input or settings, told before any heavy work.
     """
-    fit = fit_config(preset, settings)
+    steps = [p.steps for p in fit_config(preset, settings).phases]
     method = Method(name="nir", engine="nir", preset=preset, set=settings)
     pick_device(device)
     _check(inputs)
-    start = None if initial in ("affine", "identity") else load_affine(initial)
-    steps = [p.steps for p in fit.phases]
-    report = None
-    if progress:
-        show = progress
+    if folder.is_file():
+        raise NirError(f"{folder}: expected a folder for the results, found a file; name another")
+    start = np.eye(4) if initial in ("affine", "identity") else load_affine(initial)
 
-        def report(phase: int, step: int, loss: float) -> None:
-            show(phase, step + 1, steps[phase], loss)
+    def report(phase: int, step: int, loss: float) -> None:
+        if progress:
+            progress(phase, step + 1, steps[phase], loss)
 
-    with tempfile.TemporaryDirectory(prefix="nir_") as name:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".nir_", dir=folder) as name:
         work = Path(name)
         log("preparing both images")
-        fixed = _prepare("fixed", inputs.fixed, inputs.fixed_mask, inputs.fixed_labels, work)
-        moving = _prepare("moving", inputs.moving, inputs.moving_mask, inputs.moving_labels, work)
+        fixed = _prepare(work, "fixed", inputs.fixed, inputs.fixed_mask, inputs.fixed_labels)
+        moving = _prepare(work, "moving", inputs.moving, inputs.moving_mask, inputs.moving_labels)
         matrix, record = work / "affine.mat", work / "affine.json"
         if initial == "affine":
             log("aligning by an affine (ANTs)")
             align(fixed, moving, AffineConfig(), seed, matrix, record)
         else:
-            save_affine(matrix, np.eye(4) if start is None else start)
+            save_affine(matrix, start)
             save_json(record, {"seconds": 0.0, "warnings": []})
-        register_pair(
-            fixed,
-            moving,
-            matrix,
-            method,
-            folder,
-            seed=seed,
-            device=device,
-            threads=threads,
-            progress=report,
-            log=log,
-        )
+        made = work / "results"
+        options: Any = {"seed": seed, "device": device, "threads": threads, "log": log}
+        register_pair(fixed, moving, matrix, method, made, progress=report, **options)
         log("warping and measuring")
-        warp_pair(fixed, moving, folder)
-        evaluate_pair(fixed, moving, matrix, record, folder)
-    (folder / "fit.json").unlink()
-    (folder / "labels.tsv").unlink()
-    result: dict[str, Any] = load_json(folder / "result.json")
+        warp_pair(fixed, moving, made)
+        evaluate_pair(fixed, moving, matrix, record, made)
+        result: dict[str, Any] = load_json(made / "result.json")
+        result |= {"fixed": str(inputs.fixed), "moving": str(inputs.moving), "initial": initial}
+        for image in (moving, fixed):
+            notes = load_json(image.brain.parent / "preprocess.json")["warnings"]
+            result["warnings"][:0] = [f"{image.image}: {sentence}" for sentence in notes]
+        save_json(made / "result.json", result)
+        (folder / "warped_labels.nii.gz").unlink(missing_ok=True)  # of an earlier pair
+        for part in PROMISED:
+            if (made / part).exists():
+                (made / part).replace(folder / part)
     return result
 
 
-def _prepare(name: str, image: Path, mask: Path | None, labels: Path | None, work: Path) -> Brain:
+def _prepare(work: Path, role: str, image: Path, mask: Path | None, labels: Path | None) -> Brain:
     """Normalise the intensities inside the mask."""
     strip = PreprocessConfig(skull_strip="none" if mask is None else "mask")
-    folder = work / name
+    folder = work / role
     prepare_subject(image, folder, strip, mask_path=mask)
-    return Brain(name, image, folder / "brain.nii.gz", folder / "mask.nii.gz", labels)
+    return Brain(role, image, folder / "brain.nii.gz", folder / "mask.nii.gz", labels)
 
 
 def _check(inputs: Inputs) -> None:

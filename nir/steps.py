@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nir import metrics
+from nir import __version__, metrics
 from nir.config import AffineConfig, Method
 from nir.demo import true_pair_points
 from nir.engines import Pair, pick_device, register
@@ -39,12 +39,13 @@ from nir.io import (
 )
 from nir.linear import compose_template_affines, register_affine
 from nir.planes import PairImages
-from nir.warp import affine_map, displacement_map, resample
+from nir.warp import PointMap, affine_map, displacement_map, resample
 
 FORWARD = "from-moving_to-fixed_mode-image_xfm.nii.gz"
 INVERSE = "from-fixed_to-moving_mode-image_xfm.nii.gz"
-LIBRARIES = ("nir-registration", "torch", "antspyx", "numpy", "scipy", "nibabel", "snakemake")
+LIBRARIES = ("torch", "antspyx", "numpy", "scipy", "nibabel", "snakemake")
 FOLD_WARNING_PERCENT = 0.01
+SIMILARITY_FALL = 1e-3  # less is the rounding of the transform's file
 
 
 @dataclass(frozen=True)
@@ -131,11 +132,10 @@ def register_pair(
     save_displacement(folder / INVERSE, result.inverse, moving_grid)
     with atomic(folder / "trace.tsv") as temporary:
         pd.DataFrame(result.trace).to_csv(temporary, sep="\t", index=False, na_rep="n/a")
-    fit = method.fit.model_dump(mode="json") if method.engine == "nir" else None
     record = {
         "method": method.name,
         "engine": method.engine,
-        "settings": method.model_dump(mode="json") | {"fit": fit},
+        "settings": method.own_settings,
         "seed": seed,
         "device": str(chosen) if method.engine == "nir" else "cpu",
         "threads": threads,
@@ -154,18 +154,24 @@ def warp_pair(fixed: Brain, moving: Brain, folder: Path, interpolation: str = "n
     warped = resample(voxels, source, grid, displacement_map(u_lps))
     save_volume(folder / "warped.nii.gz", warped, grid)
     if moving.labels:
-        labels = _warp_labels(moving.labels, folder / FORWARD, u_lps, grid, interpolation)
+        mapping = displacement_map(u_lps)
+        labels = _warp_labels(moving.labels, folder / FORWARD, mapping, grid, interpolation)
         save_volume(folder / "warped_labels.nii.gz", labels, grid)
+    else:  # of an earlier run, whose moving subject had labels
+        (folder / "warped_labels.nii.gz").unlink(missing_ok=True)
     save_volume(folder / "jacobian.nii.gz", metrics.jacobian_determinant(u_lps, grid), grid)
 
 
 def _warp_labels(
-    path: Path, transform: Path, u_lps: np.ndarray, grid: Grid, interpolation: str
+    path: Path, transform: Path, mapping: PointMap, grid: Grid, interpolation: str
 ) -> np.ndarray:
-    """Warp a label map by nearest neighbour, or by ANTs' generic label interpolation."""
+    """Warp a label map by nearest neighbour, or by ANTs' generic label interpolation.
+
+    ``transform`` and ``mapping`` are the same map, as a file for ANTs and as a function.
+    """
     labels, source = load_labels(path)
     if interpolation == "nearest":
-        return resample(labels, source, grid, displacement_map(u_lps), "nearest")
+        return resample(labels, source, grid, mapping, "nearest")
     import ants
 
     from nir.linear import to_ants
@@ -189,6 +195,7 @@ def evaluate_pair(
     include: tuple[int, ...] | None = None,
     exclude: tuple[int, ...] = (),
     names: dict[int, str] | None = None,
+    interpolation: str = "nearest",
     truth: Path | None = None,
 ) -> None:
     """Measure one registered pair; write ``labels.tsv`` and ``result.json`` (last)."""
@@ -218,7 +225,10 @@ def evaluate_pair(
         linear_u = linear(grid.points_lps(), slice(None)) - grid.points_lps()
         found["truth_error_before_mm"] = metrics.truth_error(linear_u, grid, mask, points)["mean"]
         found["truth_error_after_mm"] = metrics.truth_error(forward, grid, mask, points)["mean"]
-    table = _label_table(fixed, moving, folder, linear, include, exclude, names or {})
+    before = None
+    if fixed.labels and moving.labels:
+        before = _warp_labels(moving.labels, matrix, linear, grid, interpolation)
+    table = _label_table(fixed, moving, folder, before, include, exclude, names or {})
     with atomic(folder / "labels.tsv") as temporary:
         table.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
     for column in ("dice_before", "dice_after", "hd95_before_mm", "hd95_after_mm"):
@@ -240,7 +250,7 @@ def _label_table(
     fixed: Brain,
     moving: Brain,
     folder: Path,
-    linear: Any,
+    before: np.ndarray | None,
     include: tuple[int, ...] | None,
     exclude: tuple[int, ...],
     names: dict[int, str],
@@ -248,12 +258,11 @@ def _label_table(
     """Score each label before (affine) and after; empty where a subject has no labels."""
     columns = ["index", "name", "dice_before", "dice_after", "hd95_before_mm", "hd95_after_mm"]
     columns += ["voxels_fixed", "voxels_moving"]
-    if not (fixed.labels and moving.labels):
+    if not (fixed.labels and moving.labels) or before is None:
         return pd.DataFrame(columns=columns)
     target, grid = load_labels(fixed.labels)
-    source, moving_grid = load_labels(moving.labels)
+    source, _ = load_labels(moving.labels)
     after, _ = load_labels(folder / "warped_labels.nii.gz")
-    before = resample(source, moving_grid, grid, linear, "nearest")
     labels = metrics.label_list(target, source, include, exclude)
     scores: dict[str, dict[int, Any]] = {
         "dice_before": metrics.dice_per_label(target, before, labels),
@@ -278,7 +287,7 @@ def _warnings(found: dict[str, float]) -> list[str]:
             f"{found['folds_percent']:.3f} % of the brain is folded (det J <= 0), more than"
             f" {FOLD_WARNING_PERCENT} %: raise the smoothness."
         )
-    if found["similarity_after"] < found["similarity_before"]:
+    if found["similarity_after"] < found["similarity_before"] - SIMILARITY_FALL:
         sentences.append(
             f"The similarity fell from {found['similarity_before']:.3f} (affine) to"
             f" {found['similarity_after']:.3f}: look at the pictures of this pair."
@@ -317,7 +326,8 @@ def draw_pair(
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that decide the numbers."""
-    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+    own = {"python": platform.python_version(), "nir": __version__}
+    return own | {name: version(name) for name in LIBRARIES}
 
 
 def peak_mb(device: torch.device) -> float:

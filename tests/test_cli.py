@@ -111,6 +111,16 @@ def test_faults_are_sentences_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
+def test_nothing_of_the_user_is_touched(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.tsv").write_text("precious")
+    content = register(data, tmp_path, "--initial", "identity")
+    assert (tmp_path / "labels.tsv").read_text() == "precious"
+    assert content["fixed"].endswith("s0_T1w.nii.gz")
+    assert content["initial"] == "identity"
+    with pytest.raises(NirError, match="found a file"):
+        register(data, tmp_path / "labels.tsv")
+
+
 def test_labels_on_another_grid_are_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(NirError, match="s1_mask"):
         register(data, tmp_path / "out", "--fixed-mask", str(data / "s1_mask.nii.gz"))
@@ -132,4 +142,4 @@ def test_main_prints_the_sentence_and_exits_2(
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 2
-    assert "a.nii.gz: expected an image file" in capsys.readouterr().err
+    assert "a.nii.gz: expected a file, found none" in capsys.readouterr().err

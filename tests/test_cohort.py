@@ -14,6 +14,7 @@ import pytest
 from nir import checks, cohort
 from nir.config import PairsConfig, PipelineConfig
 from nir.errors import NirError
+from nir.pairs import plan_pairs
 
 SHAPE = (10, 9, 8)
 AFFINE = np.array([[-1.5, 0, 0, 9], [0, 1.5, 0, -8], [0, 0, 2.0, 3], [0, 0, 0, 1]])
@@ -409,37 +410,38 @@ IDS = ["a", "b", "c"]
     ],
 )
 def test_pairs_by_rule(settings: dict, expected: list[str]) -> None:
-    assert cohort.make_pairs(IDS, PairsConfig(**settings)) == [tuple(pair) for pair in expected]
+    expected_pairs = [tuple(pair) for pair in expected]
+    assert plan_pairs(IDS, PairsConfig(**settings)) == (expected_pairs, [])
 
 
 def test_pairs_to_template() -> None:
-    pairs = cohort.make_pairs(["a"], PairsConfig(mode="to-template"))
-    assert pairs == [("template", "a")]
+    pairs = plan_pairs(["a"], PairsConfig(mode="to-template"))
+    assert pairs == ([("template", "a")], [])
 
 
 def test_pairs_from_a_table(tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
     path.write_text("fixed,moving\nc,a\na,c\n")
     settings = PairsConfig(mode="table", table=path)
-    assert cohort.make_pairs(IDS, settings) == [("c", "a"), ("a", "c")]
+    assert plan_pairs(IDS, settings) == ([("c", "a"), ("a", "c")], [])
 
 
 def test_all_faults_of_a_pair_table(tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
     path.write_text("fixed,moving\na,b\na,b\nc,c\nsub-x,a\n")
-    with pytest.raises(NirError) as caught:
-        cohort.make_pairs([*IDS, "sub-xy"], PairsConfig(mode="table", table=path))
-    text = str(caught.value)
-    assert "3 fault(s)" in text
+    _, faults = plan_pairs([*IDS, "sub-xy"], PairsConfig(mode="table", table=path))
+    assert len(faults) == 3
+    text = "\n".join(faults)
     for part in ("a,b 2 times", "two different subjects, found c,c", "did you mean 'sub-xy'"):
         assert part in text
 
 
 def test_pairs_need_two_subjects_and_a_known_target() -> None:
-    with pytest.raises(NirError, match="two subjects or more, found 1"):
-        cohort.make_pairs(["a", "a"], PairsConfig(mode="all"))
-    with pytest.raises(NirError, match=r"pairs\.subject.*'z'"):
-        cohort.make_pairs(IDS, PairsConfig(mode="to-subject", subject="z"))
+    [fault] = plan_pairs(["a", "a"], PairsConfig(mode="all"))[1]
+    assert "two subjects or more, found 1" in fault
+    [fault] = plan_pairs(IDS, PairsConfig(mode="to-subject", subject="z"))[1]
+    assert "pairs.subject" in fault
+    assert "'z'" in fault
 
 
 def test_real_scans_are_sound_and_quickly_checked(shared_data: Path) -> None:

@@ -96,7 +96,7 @@ class TestPipeline:
 
     def test_set_is_refused_where_it_has_no_meaning(self) -> None:
         method = {"name": "syn", "engine": "syn", "set": {"steps": 3}}
-        assert faults(pipeline(methods=[method])) == ["methods.0: 'set' belongs to engine 'nir'"]
+        assert faults(pipeline(methods=[method])) == ["methods.0: engine 'syn' has no set"]
 
     def test_settings_cannot_be_changed_afterwards(self) -> None:
         config = load_pipeline(pipeline())

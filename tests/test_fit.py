@@ -229,6 +229,14 @@ class TestRefusals:
         with pytest.raises(NirError, match=r"level of 6.0 mm has only .*finer resolution_mm"):
             run(settings({}, {"resolution_mm": 6.0}))
 
+    def test_a_window_wider_than_the_samples(self) -> None:
+        with pytest.raises(NirError, match=r"stride 4 leaves .* LNCC window"):
+            run(settings({"stride": 4, "radius": 4}))
+
+    def test_a_mask_that_vanishes(self) -> None:
+        with pytest.raises(NirError, match="mask vanishes"):
+            run(settings({}), mask=torch.zeros_like(FIXED))
+
     @pytest.mark.parametrize("image", ["fixed", "moving"])
     @pytest.mark.parametrize("similarity", ["lncc", "mse"])
     def test_a_loss_that_is_not_finite(self, image: str, similarity: str) -> None:

@@ -18,6 +18,8 @@ from tiny import copy_workflow, settings, write_cohort, write_settings
 from nir.io import load_json
 from nir.tables import read_tables
 
+PARTS = {"image": "T1w", "mask": "mask", "labels": "dseg"}
+PROFILE = ROOT / "workflow/profiles/default"
 SNAKEMAKE = Path(sys.executable).parent / "snakemake"
 
 
@@ -33,12 +35,13 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_bare_dry_run_plans_the_demo() -> None:
-    done = run(ROOT, "-n", "--config", "output=results/planned-by-a-test", "--nolock")
+def test_bare_dry_run_plans_the_demo(tmp_path: Path) -> None:
+    folder = copy_workflow(ROOT, tmp_path / "fresh")
+    done = run(folder, "-n")
     assert done.returncode == 0, done.stderr
     assert "1 demo cohort" in done.stderr
     assert "4 register nir" in done.stderr
-    assert not (ROOT / "results/planned-by-a-test").exists()
+    assert not (folder / "results").exists()
 
 
 def test_lint_finds_nothing_in_another_cohort(workplace: Path) -> None:
@@ -186,8 +189,54 @@ def test_killed_run_goes_on_and_ends_the_same(
     done = run(workplace, "--configfile", config)
     assert done.returncode == 0, done.stderr
     assert metrics_of(output) == metrics_of(finished)
-    kept = [p for p in before if p.stat().st_mtime_ns == before[p]]
-    assert len(kept) >= len(before) - 2  # at most the steps that ran when it was killed
+    if "pairs" in wait_for:  # both subjects of the pair were finished long before the kill
+        done_before = [p for p in before if p.parent.name in ("s0", "s1")]
+        assert len(done_before) == 2
+        assert all(p.stat().st_mtime_ns == before[p] for p in done_before)
+
+
+def test_template_and_mixed_labels_end_to_end_from_another_folder(tmp_path: Path) -> None:
+    table = write_cohort(tmp_path / "data", 2)
+    table.write_text(table.read_text().replace("s1_dseg.nii.gz", ""))
+    part = {k: str(tmp_path / f"data/s0_{v}.nii.gz") for k, v in PARTS.items()}
+    content = settings(
+        table,
+        tmp_path / "out",
+        template=part,
+        pairs={"mode": "to-template"},
+        affine={"target": "template"},
+        label_interpolation="genericLabel",
+    )
+    config = write_settings(tmp_path / "c.yaml", content)
+    words = ("-s", ROOT / "Snakefile", "--directory", tmp_path, "--workflow-profile", PROFILE)
+    done = run(tmp_path, *words, "--configfile", config)
+    assert done.returncode == 0, done.stderr
+    metrics, _ = read_tables(tmp_path / "out")
+    table_of = metrics.set_index(["moving", "method"])
+    assert np.isnan(table_of.loc[("s1", "nir"), "dice_after"])
+    same = table_of.loc[("s0", "affine")]
+    assert same["dice_before"] == same["dice_after"] > 0.95
+    assert metrics["warnings"].isna().all()
+    assert "snakemake -s" in (tmp_path / "out/report.html").read_text()
+
+
+def test_template_files_are_checked(workplace: Path, tmp_path: Path) -> None:
+    table = workplace / "data/subjects.tsv"
+    template = {"image": "nowhere.nii.gz", "mask": str(workplace / "data/s1_mask.nii.gz")}
+    content = settings(table, tmp_path / "out", template=template)
+    done = run(workplace, "-n", "--configfile", write_settings(tmp_path / "c.yaml", content))
+    assert done.returncode != 0
+    assert "nowhere.nii.gz" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("mode", ["--lint", "--summary", "--list-rules"])
+def test_looking_at_the_workflow_takes_no_lock(workplace: Path, tmp_path: Path, mode: str) -> None:
+    content = settings(workplace / "data/subjects.tsv", tmp_path / "out")
+    config = write_settings(tmp_path / "c.yaml", content)
+    done = run(workplace, mode, "--configfile", config)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "out/.nir.lock").exists()
 
 
 def test_a_second_run_in_the_folder_is_refused(workplace: Path, finished: Path) -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 
 from nir.errors import NirError
-from nir.run import FolderLock, plan_run, share_package
+from nir.run import FolderLock, note_command, plan_run, share_package, starts_jobs
 
 share_package(workflow.basedir)
 
 if "cohort" not in config:
 
-    configfile: "config/demo.yaml"
+    configfile: Path(workflow.basedir) / "config" / "demo.yaml"
 
 
 def show_check(number, total, name):
@@ -22,8 +22,9 @@ def show_check(number, total, name):
 
 try:
     RUN = plan_run(config, show_check if workflow.is_main_process else None)
-    if workflow.is_main_process and not workflow.output_settings.dryrun:
+    if workflow.is_main_process and starts_jobs(sys.argv[1:]):
         LOCK = FolderLock(RUN.output, Path(".snakemake"))
+        note_command(RUN, sys.argv[1:])
 except NirError as error:
     print(f"\n{error}\n", file=sys.stderr)
     sys.exit(1)
@@ -87,6 +88,8 @@ def raw_files(wildcards):
     files = {"image": str(subject.image)}
     if SETTINGS.preprocess.skull_strip == "mask":
         files["mask"] = str(subject.mask)
+    if SETTINGS.preprocess.skull_strip == "template":
+        files["template"] = RUN.template_files
     return files
 
 
@@ -103,9 +106,7 @@ def template_affines(wildcards):
 
 def method_settings(wildcards):
     """Return what decides a registration: a change of it, and of nothing else, reruns it."""
-    method = RUN.methods[wildcards.method]
-    fit = method.fit.model_dump(mode="json") if method.engine == "nir" else None
-    return method.model_dump(mode="json") | {"fit": fit}
+    return RUN.methods[wildcards.method].own_settings
 
 
 def label_names_file(wildcards):

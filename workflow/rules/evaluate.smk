@@ -5,6 +5,7 @@ rule warp:
     output:
         warped=RUN.result("warped.nii.gz"),
         jacobian=RUN.result("jacobian.nii.gz"),
+        labels=RUN.result("warped_labels.nii.gz") if RUN.all_labelled else [],
     log:
         RUN.log("warp", "{fixed}__{moving}__{method}"),
     benchmark:
@@ -45,6 +46,7 @@ rule evaluate:
     resources:
         mem_mb=megabytes(1000, 400),
     params:
+        interpolation=SETTINGS.label_interpolation,
         include=SETTINGS.cohort.labels,
         exclude=SETTINGS.cohort.labels_exclude,
     script:

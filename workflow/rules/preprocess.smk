@@ -1,4 +1,6 @@
 rule template:
+    input:
+        RUN.template_files,
     output:
         brain=RUN.prepared("template", "brain"),
         mask=RUN.prepared("template", "mask"),

@@ -97,6 +97,6 @@ for engine, names in BY_ENGINE.items():
         params:
             method=method_settings,
             seed=SETTINGS.seed,
-            device=SETTINGS.device,
+            device=SETTINGS.device if engine == "nir" else "cpu",
         script:
             "../scripts/register.py"

@@ -62,12 +62,12 @@ rule report:
     resources:
         mem_mb=1500,
     params:
+        +" ".join(map(os.path.relpath, workflow.configfiles)),
         config=SETTINGS.model_dump(mode="json"),
         pairs=RUN.cohort.pairs,
         methods=list(RUN.methods),
         left_out=RUN.cohort.left_out,
         dropped_pairs=RUN.cohort.dropped_pairs,
-        command="snakemake --configfile "
-        + " ".join(map(os.path.relpath, workflow.configfiles)),
+        command=str(RUN.command),
     script:
         "../scripts/report.py"

@@ -20,6 +20,7 @@ with job(snakemake):
         Path(snakemake.output.result).parent,
         include=params.include,
         exclude=params.exclude,
+        interpolation=params.interpolation,
         names=label_names(Path(files.label_names[0])) if files.label_names else {},
         truth=Path(files.truth[0]) if files.truth else None,
     )

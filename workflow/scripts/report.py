@@ -15,6 +15,6 @@ with job(snakemake):
         methods=snakemake.params.methods,
         left_out=snakemake.params.left_out,
         dropped_pairs=snakemake.params.dropped_pairs,
-        command=snakemake.params.command,
+        command=Path(snakemake.params.command).read_text(encoding="utf-8").strip(),
         templates=Path(snakemake.input.templates[0]).parent,
     )
