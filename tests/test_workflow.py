@@ -216,7 +216,7 @@ def test_template_and_mixed_labels_end_to_end_from_another_folder(tmp_path: Path
     assert np.isnan(table_of.loc[("s1", "nir"), "dice_after"])
     same = table_of.loc[("s0", "affine")]
     assert same["dice_before"] == same["dice_after"] > 0.95
-    assert metrics["warnings"].isna().all()
+    assert not metrics["warnings"].str.contains("similarity fell").any()
     assert "snakemake -s" in (tmp_path / "out/report.html").read_text()
 
 

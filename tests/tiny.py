@@ -58,7 +58,7 @@ def settings(table: Path, output: Path, **changes: object) -> dict[str, object]:
         "preprocess": {"skull_strip": "mask"},
         "methods": [
             {"name": "affine", "engine": "affine"},
-            {"name": "nir", "engine": "nir", "set": {"phases": [FAST_FIT, FAST_FIT]}},
+            {"name": "nir", "engine": "nir", "set": {"phases": [dict(FAST_FIT), dict(FAST_FIT)]}},
         ],
     }
     return base | changes

@@ -62,7 +62,6 @@ rule report:
     resources:
         mem_mb=1500,
     params:
-        +" ".join(map(os.path.relpath, workflow.configfiles)),
         config=SETTINGS.model_dump(mode="json"),
         pairs=RUN.cohort.pairs,
         methods=list(RUN.methods),
