@@ -31,14 +31,12 @@ def load_template(config: TemplateConfig) -> Template:
     """Load the template: by default the ICBM152 brain that nilearn ships, read without a network.
 
     Raises:
-        NirError: an image without its mask, or a mask that is empty or on another grid.
+        NirError: a mask that is empty or on another grid.
     """
     if config.image is None:
         voxels, mask, grid = _shipped_template(config.spacing_mm)
-    elif config.mask is None:
-        cure = "give template.mask as well"
-        raise NirError(fault("template.image", "an image with its brain mask", "no mask", cure))
     else:
+        assert config.mask is not None  # the settings make sure
         voxels, grid = load_volume(config.image)
         mask = read_mask(config.mask, grid)
     return Template(normalise(voxels, mask)[0], mask, grid)

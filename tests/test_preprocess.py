@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from synthetic import ball, make_grid, texture
 
 from nir.config import PreprocessConfig, TemplateConfig
@@ -84,8 +85,8 @@ def test_shipped_template() -> None:
 
 
 def test_given_template_is_written(brain_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(NirError, match=r"template\.mask"):
-        load_template(TemplateConfig(image=brain_file))
+    with pytest.raises(ValidationError, match=r"template\.mask"):
+        TemplateConfig(image=brain_file)
     save_volume(tmp_path / "mask.nii.gz", ball(SHAPE, 12.0), GRID)
     config = TemplateConfig(image=brain_file, mask=tmp_path / "mask.nii.gz")
     prepare_template(config, tmp_path / "template")
