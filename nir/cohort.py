@@ -86,7 +86,7 @@ def load_cohort(
         subjects=tuple(s for s in subjects if s.id not in faults),
         pairs=pairs,
         left_out=faults,
-        dropped_pairs=tuple(p for p in planned if p not in pairs),
+        dropped_pairs=tuple(p for p in planned if faults.keys() & set(p)),
     )
 
 

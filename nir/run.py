@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,7 +41,7 @@ class Run:
         """Folder of the simulated cohort."""
         return self.output / "cohort" / "raw"
 
-    @property
+    @cached_property
     def methods(self) -> dict[str, Method]:
         """Methods by name, in the order of the settings."""
         return {m.name: m for m in self.config.methods}
@@ -80,7 +80,7 @@ class Run:
             return Subject(name, Path(self.prepared(name, "brain")), self.config.template.labels)
         return self._subjects[name]
 
-    @property
+    @cached_property
     def _subjects(self) -> dict[str, Subject]:
         return {s.id: s for s in self.cohort.subjects}
 
