@@ -4,16 +4,18 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_CONFIG := config/demo.yaml
+BENCHMARK ?= benchmarks/miccai2012.yaml
 
-.PHONY: help install install-test demo test lint format schema clean
+.PHONY: help install install-test demo test lint format schema benchmark clean
 
 help:
-	@echo "make demo     install, then run the pipeline on the embedded simulated cohort"
-	@echo "make test     install what tests need, then lint and test"
-	@echo "make lint     ruff, snakefmt, snakemake --lint, types, spelling"
-	@echo "make format   apply the formatters"
-	@echo "make schema   write the JSON schema of the configuration"
-	@echo "make clean    remove the virtual environment and the results of the demo"
+	@echo "make demo       install, then run the pipeline on the embedded simulated cohort"
+	@echo "make test       install what tests need, then lint and test"
+	@echo "make lint       ruff, snakefmt, snakemake --lint, types, spelling"
+	@echo "make format     apply the formatters"
+	@echo "make schema     write the JSON schema of the configuration"
+	@echo "make benchmark  install the rivals, then compare all methods (BENCHMARK: settings file)"
+	@echo "make clean      remove the virtual environment and the results of the demo"
 
 # torch goes first: where an index offers a CPU build of this version, nothing replaces it later.
 $(VENV)/.installed: pyproject.toml envs/constraints.txt
@@ -53,6 +55,10 @@ format: install-test
 
 schema: install
 	$(BIN)/nir schema -o workflow/schemas/config.schema.json
+
+benchmark: install
+	$(BIN)/python -m pip install --quiet --progress-bar off --constraint envs/constraints.txt --config-settings editable_mode=compat --editable ".[benchmarks]"
+	$(BIN)/python -m benchmarks.compare --config $(BENCHMARK)
 
 clean:
 	rm -rf $(VENV) results/demo

@@ -1,0 +1,1 @@
+"""Comparisons with other tools, on the same pairs and the same machine; see README.md."""

@@ -1,0 +1,352 @@
+"""The comparisons: cells, resuming, ratios, relations, and the adapters of rivals."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import ROOT
+from scipy.spatial.transform import Rotation
+from synthetic import OBLIQUE, make_grid, texture
+from tiny import FAST_FIT, settings, write_cohort
+
+from benchmarks import gpu, growth
+from benchmarks.cells import source_digest
+from benchmarks.compare import compare, exit_code
+from benchmarks.heads import Head, simulated_pair
+from benchmarks.machine import command_line
+from benchmarks.plan import load_plan
+from benchmarks.relations import Claim, Relation, examine, page, verdict
+from benchmarks.rivals import FireantsSettings, GreedySettings, register_rival, to_sitk
+from benchmarks.tables import frame, markdown, ratio, summary
+from nir.engines import Pair, Registration
+from nir.errors import NirError
+from nir.grid import RAS_TO_LPS, Array, apply_matrix
+from nir.io import load_json
+from nir.metrics import inverse_consistency
+from nir.presets import PRESETS
+from nir.warp import affine_map, displacement_map, resample
+
+CPU = torch.device("cpu")
+QUICK = [FAST_FIT | {"steps": 2}]
+
+
+def needs(module: str, package: str) -> pytest.MarkDecorator:
+    absent = importlib.util.find_spec(module) is None
+    return pytest.mark.skipif(absent, reason=f"{package} is not installed: `make benchmark`")
+
+
+def write_plan(folder: Path, methods: list[dict[str, Any]], **more: Any) -> Path:
+    """Write a comparison of a tiny cohort of two; return its YAML."""
+    table = folder / "cohort" / "subjects.tsv"
+    if not table.exists():
+        write_cohort(folder / "cohort", 2)
+    pipeline = folder / "pipeline.yaml"
+    pipeline.write_text(yaml.safe_dump(settings(table, folder / "unused")))
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump({"pipeline": str(pipeline), "methods": methods, **more}))
+    return path
+
+
+class TestCompare:
+    methods: tuple[dict[str, Any], ...] = (
+        {"name": "affine", "engine": "affine"},
+        {"name": "nir", "engine": "nir", "set": {"phases": QUICK}},
+    )
+
+    def test_runs_once_and_goes_on_after_a_fault(self, tmp_path: Path) -> None:
+        output = tmp_path / "out"
+        path = write_plan(tmp_path, list(self.methods))
+        _, first, _ = compare(path, output)
+        assert first.ran == 2
+        assert exit_code(first) == 0
+        assert [row["method"] for row in first.rows] == ["affine", "nir"]
+        affine, nir = first.rows
+        assert affine["startup_s"] is None and nir["startup_s"] > 0
+        assert affine["folds_percent"] == 0
+        assert 0.5 < affine["dice"] <= 1
+        assert 0 < nir["forward_s"] < nir["seconds"]
+        assert nir["peak_mb"] > 100
+        for name in ("table.md", "table.tsv", "pairs.tsv", "machine.json", "dice-seconds.png"):
+            assert (output / name).stat().st_size > 0
+        _, second, _ = compare(path, output)
+        assert second.ran == 0
+        assert second.rows == first.rows
+
+        coarse = {"phases": [FAST_FIT | {"resolution_mm": 40.0}]}
+        faulty = {"name": "faulty", "engine": "nir", "set": coarse}
+        later = {
+            "name": "later",
+            "engine": "nir",
+            "needs": "no_such_key",
+            "set": {"no_such_key": 1},
+        }
+        path = write_plan(tmp_path, [faulty, later, *self.methods])
+        _, third, _ = compare(path, output)
+        assert third.ran == 1
+        assert exit_code(third) == 1
+        assert "set a finer resolution_mm" in third.rows[0]["error"]
+        text = (output / "table.md").read_text()
+        assert "faulty failed on s0, s1: a level of 40.0 mm" in text
+        assert "later is not in the table: this version has no setting 'no_such_key'" in text
+        for name in ("table.md", "pairs.tsv", "machine.json"):
+            assert str(tmp_path) not in (output / name).read_text()
+        assert not list(output.glob("work/cells/**/*.nii.gz"))
+
+    def test_only_a_known_method(self, tmp_path: Path) -> None:
+        with pytest.raises(NirError, match="unknown nri; known are affine, nir"):
+            compare(write_plan(tmp_path, list(self.methods)), tmp_path / "out", ["nri"])
+
+
+class TestPlan:
+    @pytest.mark.parametrize("name", ["miccai2012", "ablation"])
+    def test_shipped_plans_are_valid(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(ROOT)
+        plan = load_plan(Path(f"benchmarks/{name}.yaml"))
+        assert plan.entries
+
+    def test_all_presets_are_compared(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(ROOT)
+        entries = load_plan(Path("benchmarks/miccai2012.yaml")).entries
+        found = {entry.settings["preset"] for entry in entries if entry.engine == "nir"}
+        assert found == set(PRESETS)
+
+    def test_a_wrong_key_is_named(self, tmp_path: Path) -> None:
+        path = write_plan(tmp_path, [{"name": "g", "engine": "greedy", "metrik": "SSD"}])
+        with pytest.raises(NirError, match="method 'g': metrik: unknown key"):
+            load_plan(path)
+
+    def test_relations_speak_of_methods_that_are_there(self, tmp_path: Path) -> None:
+        claim = {"metric": "dice", "left": "affine", "sign": "above", "right": "gone"}
+        relation = {"says": "x", "claims": [claim]}
+        path = write_plan(tmp_path, [{"name": "affine", "engine": "affine"}], relations=[relation])
+        with pytest.raises(NirError, match="found gone"):
+            load_plan(path)
+
+    def test_the_source_of_an_engine_includes_what_it_imports(self) -> None:
+        assert source_digest("nir.engines") != source_digest("nir.errors")
+        assert source_digest("nir.engines") == source_digest("nir.engines")
+
+
+def row(method: str, moving: str, dice: float, seconds: float, **more: Any) -> dict[str, Any]:
+    measures = {"folds_percent": 0.0, "busy_elsewhere": 0.0, "error": None}
+    found = {"method": method, "engine": "nir", "fixed": "a", "moving": moving}
+    return found | {"dice": dice, "seconds": seconds} | measures | more
+
+
+class TestTables:
+    rows = (
+        row("greedy", "b", 0.60, 10.0),
+        row("greedy", "c", 0.50, 40.0),
+        row("nir", "b", 0.65, 5.0),
+        row("nir", "c", 0.53, 10.0, busy_elsewhere=0.3),
+        row("nir", "d", 0.90, 7.0),
+    )
+
+    def test_ratios_are_means_of_ratios_on_common_pairs(self) -> None:
+        assert ratio(frame(list(self.rows)), "nir", "greedy") == (0.375, 2)
+
+    def test_differences_are_paired(self) -> None:
+        table = summary(frame(list(self.rows)), ["greedy", "nir"]).set_index("method")
+        assert table.loc["nir", "dice_minus_greedy"] == pytest.approx(0.04)
+        assert table.loc["nir", "dice_minus_greedy_sd"] == pytest.approx(0.01 * math.sqrt(2))
+        assert table.loc["nir", "dice"] == pytest.approx((0.65 + 0.53 + 0.90) / 3)
+        assert table.loc["nir", "busy_cells"] == 1
+
+    def test_seconds_of_a_busy_machine_are_marked(self) -> None:
+        cells = frame(list(self.rows))
+        text = markdown(summary(cells, ["greedy", "nir"]), cells, [])
+        assert re.search(r"\| nir \| 3 \|.* 7\.3 ± 2\.5† \|", text)
+        assert re.search(r"\| greedy \| 2 \|.* 25\.0 ± 21\.2 \|", text)
+        assert "† Other processes" in text and "nir 1 of 3" in text
+        assert "| nir | +0.0400 ± 0.0141 | 2 |" in text
+
+    def test_commands_have_no_absolute_paths(self) -> None:
+        words = [
+            "/x/benchmarks/compare.py",
+            "--output",
+            f"{Path.cwd()}/out",
+            "--config",
+            "/y/z.yaml",
+        ]
+        told = "python -m benchmarks.compare --output out --config z.yaml"
+        assert command_line(words) == told
+
+
+class TestRelations:
+    rows = (
+        row("fast", "b", 0.60, 10.0),
+        row("fast", "c", 0.50, 12.0),
+        row("slow", "b", 0.58, 30.0),
+        row("slow", "c", 0.51, 30.0),
+    )
+
+    def claim(self, metric: str, sign: str, factor: float = 1.0) -> Claim:
+        content = {
+            "metric": metric,
+            "left": "fast",
+            "sign": sign,
+            "right": "slow",
+            "factor": factor,
+        }
+        return Claim.model_validate(content)
+
+    def test_one_that_holds_and_one_that_does_not(self) -> None:
+        found = examine(self.claim("dice", "above"), list(self.rows), 0.1)
+        assert found.holds
+        assert (found.mean, found.sd) == pytest.approx((0.005, 0.015 * math.sqrt(2)))
+        assert (found.agree, found.pairs) == (1, 2)
+        half = examine(self.claim("seconds", "below", 0.3), list(self.rows), 0.1)
+        assert half.holds is False
+        assert half.mean == pytest.approx(2.0)
+        assert verdict([found]) == "HOLDS"
+        assert verdict([found, half]) == "DOES NOT HOLD"
+
+    def test_without_common_pairs_nothing_is_known(self) -> None:
+        found = examine(self.claim("dice", "above"), list(self.rows[:2]), 0.1)
+        assert found.holds is None
+        assert verdict([found]) == "NOT KNOWN"
+
+    def test_the_page_tells_verdict_and_figures(self) -> None:
+        claims = (self.claim("seconds", "below"), self.claim("dice", "at-least"))
+        busy = [r | {"busy_elsewhere": 0.5} for r in self.rows]
+        text = page((Relation(says="fast is better", claims=claims),), busy, 0.1)
+        assert "1. fast is better: **HOLDS**" in text
+        assert "seconds: fast < slow: holds, -19 ± 1.41 s, 2 of 2 pairs agree; the machine" in text
+        assert "dice: fast ≥ slow: holds, +0.005 ± 0.0212, 1 of 2 pairs agree\n" in text
+
+
+CENTRE = np.array([-6.0, 15.0, 4.0])
+AFFINE = np.eye(4)
+AFFINE[:3, :3] = Rotation.from_euler("zx", (25, 10), degrees=True).as_matrix() * 1.05
+AFFINE[:3, 3] = CENTRE - AFFINE[:3, :3] @ CENTRE + np.array([4.0, -3.0, 3.0])
+
+
+def oblique_pair() -> Pair:
+    """A bent texture on two oblique, flipped grids; its true map is affine after a bend."""
+    fixed_grid = make_grid((36, 34, 38), (1.5, 1.6, 1.4), OBLIQUE, (0,), (6.0, -15.0, 4.0))
+    moving_grid = make_grid((40, 36, 36), (1.5, 1.6, 1.7), (-8, 5, 12), (1, 2), (3.0, -12.0, 7.0))
+    source = make_grid((48, 48, 48), (1.6, 1.6, 1.6), centre=(6.0, -15.0, 4.0))
+    image = texture(source.shape, 2.2)
+
+    def bend(points: Array) -> Array:
+        offset = (points - CENTRE) / 20
+        fade = np.exp(-(offset**2).sum(-1, keepdims=True))
+        return points + 3 * fade * np.sin(offset[..., [1, 2, 0]] + 0.5)
+
+    def brain(points: Array) -> np.ndarray:
+        return (np.linalg.norm(points - CENTRE, axis=-1) < 22).astype(np.float32)
+
+    back = np.linalg.inv(AFFINE)
+    fixed = resample(image, source, fixed_grid, lambda p, slab: bend(p))
+    moving = resample(image, source, moving_grid, affine_map(back))
+    fixed *= brain(bend(fixed_grid.points_lps()))
+    moving *= brain(apply_matrix(back, moving_grid.points_lps()))
+    mask = (fixed > 0).astype(np.uint8)
+    return Pair(fixed, fixed_grid, mask, moving, moving_grid, AFFINE)
+
+
+PAIR = oblique_pair()
+
+
+def gap(warped: np.ndarray) -> float:
+    """Mean difference from the fixed image inside its mask."""
+    return float(np.abs(warped - PAIR.fixed)[PAIR.fixed_mask > 0].mean())
+
+
+def check_registration(found: Registration) -> None:
+    """Both directions undo each other, and the images agree better than after the affine."""
+    warp = displacement_map(found.forward)
+    warped = resample(PAIR.moving, PAIR.moving_grid, PAIR.fixed_grid, warp)
+    plain = resample(PAIR.moving, PAIR.moving_grid, PAIR.fixed_grid, affine_map(AFFINE))
+    assert gap(warped) < 0.6 * gap(plain)
+    core = PAIR.fixed_mask > 0
+    grids = (PAIR.fixed_grid, PAIR.moving_grid)
+    mean, _, _ = inverse_consistency(found.forward, grids[0], found.inverse, grids[1], core)
+    assert mean < 0.2
+
+
+@needs("picsl_greedy", "picsl-greedy")
+class TestGreedy:
+    def test_a_pair_is_registered(self) -> None:
+        quick = GreedySettings(iterations="40x20", smoothing="2mm 0.7mm")
+        check_registration(register_rival("greedy", PAIR, quick, 1, 1, CPU))
+
+    def test_frames_are_those_of_greedy_itself(self, tmp_path: Path) -> None:
+        """Its matrix is RAS, its warp LPS: our reader resamples as its own reslicing does."""
+        from picsl_greedy import Greedy3D
+        from SimpleITK import GetArrayFromImage
+
+        tool = Greedy3D()
+        np.savetxt(tmp_path / "a.mat", RAS_TO_LPS @ AFFINE @ RAS_TO_LPS)
+        tool.execute(
+            f"-i fixed moving -it {tmp_path}/a.mat -m WNCC 2x2x2 -n 20x10 -s 2mm 0.7mm -seed 1"
+            " -threads 1 -wp 0 -o warp",
+            fixed=to_sitk(PAIR.fixed, PAIR.fixed_grid),
+            moving=to_sitk(PAIR.moving, PAIR.moving_grid),
+            warp=None,
+        )
+        tool.execute(f"-rf fixed -rm moving resliced -r warp {tmp_path}/a.mat", resliced=None)
+        theirs = GetArrayFromImage(tool["resliced"]).T
+        warp = GetArrayFromImage(tool["warp"]).transpose(2, 1, 0, 3)
+        assert np.abs(warp).max() > 1.0
+
+        def ours(sign: Array) -> np.ndarray:
+            def mapping(points: Array, slab: slice) -> Array:
+                return apply_matrix(AFFINE, points + warp[slab] * sign)
+
+            return resample(PAIR.moving, PAIR.moving_grid, PAIR.fixed_grid, mapping)
+
+        inner = (slice(2, -2),) * 3
+        assert np.abs(ours(np.array([1.0, 1, 1])) - theirs)[inner].max() < 1e-3
+        assert np.abs(ours(np.array([-1.0, -1, 1])) - theirs)[inner].max() > 0.1
+
+
+@needs("fireants", "fireants")
+def test_fireants_registers_a_pair() -> None:
+    quick = FireantsSettings(scales=(1,), iterations=(40,))
+    check_registration(register_rival("fireants", PAIR, quick, 1, 1, CPU))
+
+
+def small_head() -> Head:
+    labels = (texture((40, 44, 42), 4.0) * 4).astype(np.int32) + 1
+    index = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in labels.shape], indexing="ij"))
+    inside = (index**2).sum(0) < 0.8
+    return Head((0.2 + 0.2 * labels) * inside, labels * inside)
+
+
+def test_a_head_fills_the_same_share_at_every_size() -> None:
+    shares = []
+    for shape in ((24, 24, 24), (48, 48, 48)):
+        case = simulated_pair(small_head(), shape)
+        assert case.pair.fixed.shape == case.fixed_labels.shape == shape
+        shares.append(case.pair.fixed_mask.mean())
+    assert shares[0] == pytest.approx(shares[1], rel=0.05)
+    assert 0.1 < shares[0] < 0.6
+
+
+def test_growth_finds_the_exponent() -> None:
+    voxels = np.array([1e6, 2e6, 8e6])
+    assert growth.exponent(voxels, 3e-5 * voxels**1.2) == pytest.approx(1.2)
+    assert growth.line(voxels, 5 + 2e-6 * voxels) == pytest.approx((5, 2e-6))
+
+
+def test_gpu_command_without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "load_head", lambda path: small_head())
+    words = ["--device", "cpu", "--shape", "36x40x38", "--spacing", "4", "--series", "2"]
+    quick = ["--set", json.dumps({"phases": QUICK}), "--fireants-iterations", "2", "2", "2"]
+    assert gpu.main([*words, *quick, "--output", str(tmp_path)]) == 0
+    found = load_json(tmp_path / "gpu.json")
+    assert [r["method"] for r in found["rows"]][:4] == ["affine"] * 2 + ["default"] * 2
+    assert found["device"] == "cpu"
+    assert found["startup_s"] > 0
+    assert all(0 < r["dice"] <= 1 for r in found["rows"])
+    assert "| default |" in (tmp_path / "gpu.md").read_text()
