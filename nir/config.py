@@ -27,8 +27,13 @@ class Settings(BaseModel):
 
 
 class Phase(Settings):
-    """One fit of a fresh field on top of the frozen composition of the fields before it."""
+    """One stage of a fit, on top of the frozen composition of those before it."""
 
+    solver: Literal["field", "search", "fluid"] = Field(
+        "field",
+        description="field: a fresh neural field, fitted by an optimiser; search: the best of all"
+        " displacements within reach; fluid: a fresh small field in each step",
+    )
     sampler: Literal["downsize", "mini-patch", "random"] = Field(
         "downsize", description="which voxels of the level enter each step"
     )
@@ -75,11 +80,23 @@ class Phase(Settings):
     )
     lr: Positive = Field(0.05, description="first learning rate")
     lr_end: Positive = Field(0.1, description="learning rate of the last step / first one")
+    reach: Count = Field(3, description="search: largest displacement on each axis, voxels")
+    step_vox: float = Field(
+        0.5, gt=0, le=1, description="fluid: longest vector of a step, voxels of the level"
+    )
+    viscosity_vox: NonNegative = Field(
+        1.0, description="fluid: Gaussian on the gradient of each step, standard deviation, voxels"
+    )
+    elasticity_vox: NonNegative = Field(
+        0.5, description="fluid, search: Gaussian on the displacement, standard deviation, voxels"
+    )
     patience: Count = Field(10, description="steps without progress after which the phase ends")
     tolerance: NonNegative = Field(1e-4, description="fall of the loss that counts as progress")
 
     @model_validator(mode="after")
     def _windows_fit(self) -> Phase:
+        if self.solver != "field" and self.similarity != "lncc":
+            raise ValueError(f"solver '{self.solver}' knows lncc only: set similarity to lncc")
         if self.sampler == "random" and self.similarity == "lncc":
             raise ValueError(
                 "the random sampler has no neighbourhoods for LNCC: set similarity to mse,"

@@ -63,7 +63,20 @@ class GridEncoding(nn.Module):
 
     def lattice(self, shape: tuple[int, int, int]) -> Tensor:
         """Encode a regular lattice over the cube: shape (X, Y, Z) -> (X * Y * Z, channels)."""
-        layers = [
-            F.interpolate(g, size=shape, mode="trilinear", align_corners=True) for g in self.grids
-        ]
-        return torch.cat(layers, dim=1)[0].flatten(1).T
+        layers = []
+        for g in self.grids:  # linear interpolation, axis by axis, each a matrix product
+            x, y, z = (interpolation(n, g.shape[-1], g.device) for n in shape)
+            rows = y @ (g[0] @ z.T)  # (C, n, Y, Z)
+            layers.append(x @ rows.flatten(2))  # (C, X, Y * Z)
+        return torch.cat(layers).flatten(1).T
+
+
+def interpolation(count: int, nodes: int, device: torch.device) -> Tensor:
+    """Return the matrix (count, nodes) that interpolates ``nodes`` values linearly, end to end."""
+    at = torch.linspace(0, nodes - 1, count, dtype=torch.float64, device=device)
+    low = at.long().clamp(max=max(nodes - 2, 0))
+    rows = torch.arange(count, device=device)
+    matrix = torch.zeros(count, nodes, dtype=torch.float64, device=device)
+    matrix[rows, low] = 1 - (at - low)
+    matrix[rows, (low + 1).clamp(max=nodes - 1)] += at - low
+    return matrix.float()

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,11 +14,13 @@ from torch import Tensor
 from nir.config import FitConfig, Phase
 from nir.errors import NirError
 from nir.field import NeuralField
+from nir.fluid import fluid
 from nir.grid import Grid
 from nir.optimiser import OPTIMISERS
 from nir.regularity import folding, gradient, smoothness
 from nir.sampling import SAMPLERS, Take
-from nir.similarity import LOSSES
+from nir.search import search
+from nir.similarity import LOSSES, inside_windows, lncc
 from nir.transform import (
     compose,
     exponential,
@@ -98,23 +101,91 @@ def fit_pair(
     """
     fixed, moving, mask = (x[None, None].float() for x in (fixed, moving, mask))
     extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=fixed.device)
-    points = identity(grid.shape, fixed.device)
     result = FitResult(torch.zeros(1, 3, *grid.shape, device=fixed.device))
     for number, settings in enumerate(config.phases):
         start = time.perf_counter()
-        warped = moving if number == 0 else sample(moving, points + to_cube(result.u_mm, extent))
-        level = make_level(fixed, warped, mask, grid, settings)
-        model = NeuralField(settings, seed + number).to(fixed.device)
-        rows = _optimise(model, level, config, settings, seed + number, number, progress)
-        with torch.no_grad():
-            u = dense_displacement(model, level, grid.shape, config, settings)
-            result.u_mm = u if number == 0 else compose(result.u_mm, u, extent)
-        result.trace += rows
+        told = partial(progress, number) if progress else lambda step, loss: None
+        u = result.u_mm
+        if settings.solver == "fluid":
+            level = make_level(fixed, moving, mask, grid, settings)
+            with torch.no_grad():
+                u, rows = _fluid(level, u, settings, told)
+                result.u_mm = resize(u, grid.shape)
+        else:
+            warped = moving if number == 0 else _warp(moving, u, extent)
+            level = make_level(fixed, warped, mask, grid, settings)
+            solve = _search if settings.solver == "search" else _field
+            inner, rows = solve(level, grid.shape, config, settings, seed + number, told)
+            with torch.no_grad():
+                result.u_mm = inner if number == 0 else compose(u, inner, extent)
+        result.trace += [{"phase": number} | row for row in rows]
         result.seconds.append(time.perf_counter() - start)
     if config.repair_folds:
         with torch.no_grad():
             result.repaired = untangle(result.u_mm, extent)
     return result
+
+
+Rows = list[dict[str, float]]
+Told = Callable[[int, float], None]
+
+
+def _warp(moving: Tensor, u_mm: Tensor, extent: Tensor) -> Tensor:
+    points = identity(tuple(moving.shape[2:]), moving.device)
+    return sample(moving, points.add_(to_cube(u_mm, extent)))
+
+
+def _fluid(level: Level, u: Tensor, settings: Phase, told: Told) -> tuple[Tensor, Rows]:
+    """Run a fluid phase from a displacement on the pair's grid; returns it on the level's."""
+    weight = level.weight * inside_windows(level.weight, settings.radius)
+    return fluid(
+        (level.fixed, level.moving, weight),
+        resize(u, level.shape),
+        level.extent,
+        settings.radius,
+        settings.steps,
+        (settings.viscosity_vox, settings.elasticity_vox),
+        settings.step_vox,
+        told,
+    )
+
+
+@torch.no_grad()
+def _search(
+    level: Level,
+    shape: tuple[int, int, int],
+    config: FitConfig,
+    settings: Phase,
+    seed: int,
+    told: Told,
+) -> tuple[Tensor, Rows]:
+    """Search all displacements within reach; one row, the similarity where they lead."""
+    start = time.perf_counter()
+    weight = level.weight * inside_windows(level.weight, settings.radius)
+    found = search(
+        level.fixed, level.moving, weight, settings.radius, settings.reach, settings.elasticity_vox
+    )
+    u_mm = found * level.spacing.view(1, 3, 1, 1, 1)
+    warped = _warp(level.moving, u_mm, level.extent)
+    loss = 1 - float(lncc(level.fixed, warped, weight, settings.radius))
+    told(0, loss)
+    seconds = time.perf_counter() - start
+    row = {"step": 0, "loss": loss, "similarity": loss, "seconds": seconds}
+    return resize(u_mm, shape), [row]
+
+
+def _field(
+    level: Level,
+    shape: tuple[int, int, int],
+    config: FitConfig,
+    settings: Phase,
+    seed: int,
+    told: Told,
+) -> tuple[Tensor, Rows]:
+    """Fit a fresh neural field and evaluate it on the pair's grid."""
+    model = NeuralField(settings, seed).to(level.extent.device)
+    rows = _optimise(model, level, config, settings, seed, told)
+    return dense_displacement(model, level, shape, config, settings), rows
 
 
 def level_grid(grid: Grid, settings: Phase) -> Grid:
@@ -208,10 +279,9 @@ def _optimise(
     config: FitConfig,
     settings: Phase,
     seed: int,
-    number: int,
-    progress: Progress | None,
-) -> list[dict[str, float]]:
-    """Fit one field with Adam; return the trace."""
+    told: Told,
+) -> Rows:
+    """Fit one field with an optimiser; return the trace."""
     generator = torch.Generator().manual_seed(seed)
     optimiser = OPTIMISERS[settings.optimiser](model.parameters(), lr=settings.lr)
     schedule = torch.optim.lr_scheduler.LinearLR(
@@ -228,7 +298,7 @@ def _optimise(
         value = float(loss.detach())
         if not math.isfinite(value):
             raise NirError(
-                f"the loss became {value} in phase {number}, step {step}: lower the learning rate"
+                f"the loss became {value} in step {step}: lower the learning rate"
                 " (lr), and check that both images cover the brain"
             )
         optimiser.zero_grad(set_to_none=True)
@@ -237,12 +307,11 @@ def _optimise(
         seconds = time.perf_counter() - start
         lr = float(schedule.get_last_lr()[0])
         rows.append(
-            {"phase": number, "step": step, "loss": value} | row | {"lr": lr, "seconds": seconds}
+            {"step": step, "loss": value} | row | {"lr": lr, "seconds": seconds}
         )
         optimiser.step()
         schedule.step()
-        if progress:
-            progress(number, step, value)
+        told(step, value)
         if value < best - settings.tolerance:
             best, waited = value, 0
         else:

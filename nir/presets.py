@@ -27,9 +27,35 @@ _PAPER_PHASE = {
     "patience": 200,
 }
 
+_SEARCH = {"solver": "search", "radius": 3, "elasticity_vox": 1.5}
+_COARSE = [
+    {**_SEARCH, "resolution_mm": 4.0, "smoothing_mm": 2.0, "reach": 3},
+    {**_SEARCH, "resolution_mm": 2.0, "smoothing_mm": 0.7, "reach": 2},
+    {"solver": "fluid", "resolution_mm": 2.0, "radius": 3, "steps": 20},
+]
+
 PRESETS: dict[str, dict[str, Any]] = {
-    # Coarse to fine, each field on the frozen composition of those before it.
+    # A search over all displacements finds the start, fluid phases refine it.
     "default": {
+        "phases": [
+            *_COARSE,
+            {"solver": "fluid", "resolution_mm": 1.0, "radius": 3, "steps": 12}
+            | {"elasticity_vox": 0.6},
+        ],
+    },
+    # Without the full resolution.
+    "fast": {"phases": _COARSE},
+    # Longer steps and a larger window at full resolution.
+    "accurate": {
+        "phases": [
+            *_COARSE,
+            {"solver": "fluid", "resolution_mm": 1.0, "radius": 4, "steps": 20, "step_vox": 0.7}
+            | {"elasticity_vox": 0.6},
+        ],
+    },
+    # Neural fields with a hidden layer, coarse to fine, each on the frozen composition of those
+    # before it.
+    "neural": {
         "model": "velocity",
         "phases": [
             {"resolution_mm": 4.0, "smoothing_mm": 4.0, "smoothness": 0.8},

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 EMPTY = 1e-6  # variance below which a window is empty, for intensities in [0, 1]
-EPSILON = 1e-5  # product of variances below which a correlation counts for little: noise
+EPSILON = 1e-6  # product of variances below which a correlation counts for little: noise
 
 
 def box_mean(x: Tensor, radius: int) -> Tensor:

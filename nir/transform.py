@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nir import kernels
 from nir.regularity import determinant, gradient
 
 UNTANGLE_SLAB = 16  # slices whose gradient is held at once
@@ -56,10 +58,24 @@ def resize(volume: Tensor, shape: tuple[int, ...]) -> Tensor:
 def compose(outer: Tensor, inner: Tensor, extent: Tensor) -> Tensor:
     """Return the displacement of outer o inner: u(p) = inner(p) + outer(p + inner(p)).
 
-    The result lives on the lattice of ``inner``.
+    The result lives on the lattice of ``inner``. Differentiable; where no gradient is asked for, a
+    fused kernel does it on a CPU.
     """
+    if _fused(outer, inner):
+        a, b = (x[0].contiguous().numpy() for x in (outer, inner))
+        nodes, edges = np.array(a.shape[1:]) - 1, np.array(b.shape[1:]) - 1
+        scale = (nodes / extent.numpy()).astype(np.float32)
+        result = torch.empty_like(inner, memory_format=torch.contiguous_format)
+        kernels.compose(a, b, scale, (nodes / edges).astype(np.float32), result[0].numpy())
+        return result
     points = identity(tuple(inner.shape[2:]), inner.device) + to_cube(inner, extent)
     return inner + sample(outer, points)
+
+
+def _fused(*tensors: Tensor) -> bool:
+    """Tell whether a kernel may stand in: on a CPU, single precision, no gradient asked for."""
+    asked = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    return not asked and all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
 
 
 def exponential(velocity: Tensor, extent: Tensor, squarings: int) -> Tensor:
@@ -98,23 +114,36 @@ def runge_kutta(
 
 
 def smooth(volume: Tensor, sigma_vox: float | tuple[float, ...]) -> Tensor:
-    """Convolve with a Gaussian, separably, borders replicated; shape (1, C, X, Y, Z)."""
+    """Convolve with a Gaussian cut at 3 sigma, separably; shape (1, C, X, Y, Z).
+
+    The border value goes on. Differentiable; where no gradient is asked for, a fused kernel does it
+    on a CPU.
+    """
     sigmas = sigma_vox if isinstance(sigma_vox, tuple) else (sigma_vox,) * 3
-    channels = volume.shape[1]
-    for axis, sigma in enumerate(sigmas):
-        radius = min(int(3 * sigma + 0.5), volume.shape[2 + axis] - 1)
-        if radius < 1:
-            continue
-        x = torch.arange(-radius, radius + 1, dtype=volume.dtype, device=volume.device)
-        kernel = torch.exp(-0.5 * (x / sigma) ** 2)
-        shape = [channels, 1, 1, 1, 1]
-        shape[2 + axis] = len(x)
-        weight = (kernel / kernel.sum()).view(*[len(x) if i == 2 + axis else 1 for i in range(5)])
+    taps = [_taps(sigma) for sigma in sigmas]
+    if all(len(t) == 1 for t in taps):
+        return volume
+    if _fused(volume):
+        source = volume[0].contiguous().numpy()
+        scratch, result = np.empty_like(source), torch.empty(volume.shape)
+        kernels.gaussian(source, *(t.numpy() for t in taps), scratch, result[0].numpy())
+        return result
+    for dim, kernel in enumerate(taps, start=2):
+        radius, length = len(kernel) // 2, volume.shape[dim]
         padding = [0] * 6
-        padding[2 * (2 - axis)] = padding[2 * (2 - axis) + 1] = radius
+        padding[2 * (4 - dim)] = padding[2 * (4 - dim) + 1] = radius
         padded = F.pad(volume, padding, mode="replicate")
-        volume = F.conv3d(padded, weight.expand(*shape), groups=channels)
+        parts = [w * padded.narrow(dim, k, length) for k, w in enumerate(kernel.tolist())]
+        volume = torch.stack(parts).sum(0) if len(parts) > 1 else volume
     return volume
+
+
+def _taps(sigma: float) -> Tensor:
+    """Return the weights of a Gaussian at whole distances up to 3 sigma; they sum to 1."""
+    radius = int(3 * sigma + 0.5)
+    x = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (x / max(sigma, 1e-6)) ** 2)
+    return kernel / kernel.sum()
 
 
 def invert(u: Tensor, extent: Tensor, points: Tensor, iterations: int = 60) -> Tensor:
@@ -134,6 +163,15 @@ def invert(u: Tensor, extent: Tensor, points: Tensor, iterations: int = 60) -> T
         that it converges where the map expands, shrinks or turns strongly.
     """
     half = extent / 2
+    if _fused(u, points):
+        goals = ((points + 1) * half).contiguous()
+        found = torch.empty_like(goals)
+        field = u[0].contiguous().numpy()
+        scale = ((np.array(field.shape[1:]) - 1) / extent.numpy()).astype(np.float32)
+        kernels.invert_points(
+            field, scale, goals.numpy(), iterations, np.float32(INVERSE_MM**2), found.numpy()
+        )
+        return found / half - 1
     goal = points * half  # mm from the middle of the cube, as q, r and step below
 
     def residual(q: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
