@@ -20,6 +20,7 @@ from nir.config import Method
 from nir.engines import Pair, Registration, pick_device, register
 from nir.errors import NirError
 from nir.io import load_affine, load_json, load_volume, save_displacement, save_json
+from nir.kernels import set_threads
 from nir.steps import FORWARD, INVERSE, Brain, evaluate_pair, warp_pair
 
 NOT_FIT = ("transforms", "inverse")  # parts of Registration.seconds that are no forward fit
@@ -57,7 +58,7 @@ def engine_call(spec: dict[str, Any], device: torch.device, quick: bool = False)
 
 def measure(spec: dict[str, Any]) -> dict[str, Any]:
     """Run a cell's registration and measure it; return its record, ready for JSON."""
-    torch.set_num_threads(spec["threads"])
+    set_threads(spec["threads"])
     device = pick_device(spec["device"])
     fixed, moving = (_brain(spec[role]) for role in ("fixed", "moving"))
     startup = None

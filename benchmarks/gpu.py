@@ -25,6 +25,7 @@ from nir.config import Method
 from nir.engines import Pair, Registration, pick_device, register
 from nir.errors import NirError, fault
 from nir.io import load_affine, load_labels, load_volume, save_json, save_text
+from nir.kernels import set_threads
 from nir.warp import displacement_map, resample
 
 Run = Callable[[Pair], Registration]
@@ -128,7 +129,7 @@ def markdown(found: dict[str, Any]) -> str:
 
 def benchmark(given: argparse.Namespace) -> dict[str, Any]:
     """Run all methods on the series; start-up is the preset's first registration, a tiny one."""
-    torch.set_num_threads(given.threads)
+    set_threads(given.threads)
     device = pick_device(given.device)
     source = (
         prepared(given.prepared, given.series)

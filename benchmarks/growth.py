@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from benchmarks.cells import run_alone, source_digest
 from benchmarks.compare import RESULTS
@@ -25,6 +24,7 @@ from nir.engines import Pair, pick_device, register
 from nir.errors import NirError
 from nir.grid import Array, Grid
 from nir.io import load_json, save_json, save_text
+from nir.kernels import set_threads
 
 SHAPES: tuple[Shape, ...] = (
     (64, 64, 64),
@@ -49,7 +49,7 @@ def line(voxels: Array, values: Array) -> tuple[float, float]:
 
 def measure(folder: Path, preset: str, seed: int, threads: int, device_name: str) -> None:
     """Register the pair that lies in a folder, in this process, and write ``answer.json``."""
-    torch.set_num_threads(threads)
+    set_threads(threads)
     device = pick_device(device_name)
     method = Method(name="nir", engine="nir", preset=preset)
     quick = Method(name="nir", engine="nir", preset=preset, set={"steps": 2})

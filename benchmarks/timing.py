@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
-import resource
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import psutil
 import torch
+
+from nir.memory import peak_mb
 
 BUSY_LIMIT = 0.1  # cores at work elsewhere above which seconds are not to be trusted
 IDLE = ("idle", "iowait", "guest", "guest_nice")  # guest time is counted in user time already
@@ -52,22 +50,7 @@ def timed(call: Callable[[], T], device: torch.device) -> tuple[T, Timing]:
     elsewhere = (_machine_seconds() - machine) - (_own_seconds() - own)
     gpu_mb = torch.cuda.max_memory_allocated(device) / 2**20 if gpu else None
     busy = max(0.0, elsewhere / seconds)
-    return result, Timing(seconds, busy, resident_mb(), gpu_mb)
-
-
-def resident_mb() -> float:
-    """Largest resident memory of this program so far, MB.
-
-    On Linux ``ru_maxrss`` of a fresh process begins with what its parent held, so the kernel's own
-    mark of the program's memory is read instead.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8"))
-        if found:
-            return int(found[1]) / 1024
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kilobytes elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return result, Timing(seconds, busy, peak_mb(torch.device("cpu")), gpu_mb)
 
 
 def _machine_seconds() -> float:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -67,7 +67,11 @@ class Level:
     fixed: Tensor
     moving: Tensor
     weight: Tensor
-    inside: Tensor  # indices of the mask's voxels, (N, 3)
+
+    @cached_property
+    def inside(self) -> Tensor:
+        """Indices of the mask's voxels, shape (N, 3)."""
+        return self.weight[0, 0].nonzero()
 
     @property
     def spacing(self) -> Tensor:
@@ -221,7 +225,7 @@ def make_level(fixed: Tensor, moving: Tensor, mask: Tensor, grid: Grid, settings
             " look at the mask"
         )
     extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=fixed.device)
-    return Level(target.shape, extent, images[0], images[1], weight, weight[0, 0].nonzero())
+    return Level(target.shape, extent, images[0], images[1], weight)
 
 
 def lattice_shape(level_shape: tuple[int, ...], every: int) -> tuple[int, int, int]:
@@ -306,9 +310,7 @@ def _optimise(
         row = {name: float(term.detach()) for name, term in terms.items()}
         seconds = time.perf_counter() - start
         lr = float(schedule.get_last_lr()[0])
-        rows.append(
-            {"step": step, "loss": value} | row | {"lr": lr, "seconds": seconds}
-        )
+        rows.append({"step": step, "loss": value} | row | {"lr": lr, "seconds": seconds})
         optimiser.step()
         schedule.step()
         told(step, value)

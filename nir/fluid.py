@@ -31,10 +31,10 @@ def fluid(
 ) -> tuple[Tensor, list[dict[str, float]]]:
     """Improve a displacement by composing it with one small field a step.
 
-    A step is a field on the level's lattice: the direction that Adam takes from the LNCC's gradient,
-    smoothed by a Gaussian (the fluid part of the regularity), no longer than ``step_vox``. It goes
-    under the composition, which is then smoothed by a narrower Gaussian (the elastic part). Each
-    step folds nothing, so the composition bends without folding.
+    A step is a field on the level's lattice: the direction that Adam takes from the gradient of
+    the LNCC, smoothed by a Gaussian (the fluid part of the regularity), no longer than
+    ``step_vox``. It goes under the composition, which is then smoothed by a narrower Gaussian (the
+    elastic part). Short smooth steps fold nothing, so their composition goes far without folding.
 
     Args:
         images: fixed, moving and weight of each LNCC window, shape (1, 1, X, Y, Z).

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
+import torch
 from numba import njit, prange
 
 from nir.similarity import EMPTY, EPSILON
@@ -19,6 +21,12 @@ _FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}  # not "nnan": a NaN must 
 _parallel: Any = njit(parallel=True, fastmath=_FAST, cache=True)
 _inline: Any = njit(fastmath=_FAST, cache=True, inline="always")
 _EMPTY, _EPSILON = np.float32(EMPTY), np.float32(EPSILON)
+
+
+def set_threads(count: int) -> None:
+    """Bound the threads of these kernels and of PyTorch."""
+    torch.set_num_threads(count)
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
 
 
 @_inline

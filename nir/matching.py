@@ -15,9 +15,10 @@ from nir.transform import identity, sample, to_cube
 
 
 class Matcher(Protocol):
-    """Returns the LNCC at a displacement, shape (1, 3, X, Y, Z) in mm, and writes its derivative."""
+    """Compares two images under a displacement."""
 
-    def __call__(self, u_mm: Tensor, out: Tensor) -> float: ...
+    def __call__(self, u_mm: Tensor, out: Tensor) -> float:
+        """Return the LNCC at ``u_mm``, shape (1, 3, X, Y, Z); write its derivative to ``out``."""
 
 
 def matcher(fixed: Tensor, moving: Tensor, weight: Tensor, extent: Tensor, radius: int) -> Matcher:

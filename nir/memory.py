@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
+import resource
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import torch
@@ -17,6 +21,9 @@ GRID_BYTES = 60  # a voxel of the pair's grid, all along: images, points, displa
 COMPOSE_BYTES = 190  # a voxel of the grid while two displacements are composed
 VOXEL_BYTES = 60  # a voxel of a level, all along: images, weight, points
 SAMPLE_BYTES = 140  # a sampled voxel: window sums, gradients, warped coordinates
+FLUID_BYTES = (
+    160  # a voxel of a fluid phase's level: window sums, gradients, moments, displacements
+)
 SQUARING_BYTES = 90  # a node of the lattice and squaring, kept for the gradient
 BASE_MB = 700  # the interpreter with torch and ANTs loaded
 RK4_EVALUATIONS = 16
@@ -36,6 +43,10 @@ def estimate_mb(grid: Grid, config: FitConfig) -> float:
 def _phase_bytes(grid: Grid, phase: Phase, config: FitConfig) -> float:
     level = level_grid(grid, phase)
     voxels = float(math.prod(level.shape))
+    if phase.solver == "fluid":
+        return (FLUID_BYTES + VOXEL_BYTES) * voxels
+    if phase.solver == "search":
+        return (4.0 * (2 * phase.reach + 1) ** 3 + VOXEL_BYTES) * voxels
     sampled = {
         "downsize": voxels / phase.stride**3,
         "mini-patch": float(phase.patches * phase.patch_size**3),
@@ -81,3 +92,16 @@ def check(
             f"memory: the fit needs about {needed:,.0f} MB, found {free:,.0f} MB of free {where};"
             " set a coarser resolution_mm, a larger stride, fewer patches, or free some memory"
         )
+
+
+def peak_mb(device: torch.device) -> float:
+    """Largest memory of this process so far, MB: the GPU's where one was used, else resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    status = Path("/proc/self/status")
+    if status.exists():  # what getrusage tells starts at the peak of the parent process
+        found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8"))
+        if found:
+            return int(found.group(1)) / 2**10
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

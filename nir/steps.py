@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import platform
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from nir import __version__, metrics
 from nir.config import AffineConfig, Method
@@ -37,13 +34,15 @@ from nir.io import (
     save_json,
     save_volume,
 )
+from nir.kernels import set_threads
 from nir.linear import compose_template_affines, register_affine
+from nir.memory import peak_mb
 from nir.planes import PairImages
 from nir.warp import PointMap, affine_map, displacement_map, resample
 
 FORWARD = "from-moving_to-fixed_mode-image_xfm.nii.gz"
 INVERSE = "from-fixed_to-moving_mode-image_xfm.nii.gz"
-LIBRARIES = ("torch", "antspyx", "numpy", "scipy", "nibabel", "snakemake")
+LIBRARIES = ("torch", "numba", "antspyx", "numpy", "scipy", "nibabel", "snakemake")
 FOLD_WARNING_PERCENT = 0.01
 SIMILARITY_FALL = 1e-3  # less is the rounding of the transform's file
 
@@ -119,7 +118,7 @@ def register_pair(
     log: Callable[[str], None] = print,
 ) -> None:
     """Register a pair and write both directions, the trace and ``fit.json`` (last)."""
-    torch.set_num_threads(threads)
+    set_threads(threads)
     chosen = pick_device(device)
     start = time.perf_counter()
     fixed_brain, fixed_grid = load_volume(fixed.brain)
@@ -328,11 +327,3 @@ def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that decide the numbers."""
     own = {"python": platform.python_version(), "nir": __version__}
     return own | {name: version(name) for name in LIBRARIES}
-
-
-def peak_mb(device: torch.device) -> float:
-    """Largest memory of this process so far, MB: the GPU's where one was used, else resident."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kilobytes on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
