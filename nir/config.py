@@ -47,6 +47,9 @@ class Phase(Settings):
     patches: Count = Field(8, description="mini-patch: cubes in each step")
     patch_size: Count = Field(32, description="mini-patch: edge of a cube, voxels")
     samples: Count = Field(50_000, description="random: voxels in each step (not with LNCC)")
+    interpolation: Literal["linear", "nearest", "cubic"] = Field(
+        "linear", description="field: how the moving image is read between its voxels"
+    )
     lattice: Count | None = Field(
         2,
         description="spacing of the control lattice on which the field is evaluated, voxels of the"

@@ -18,7 +18,7 @@ from nir.fluid import fluid
 from nir.grid import Grid
 from nir.optimiser import OPTIMISERS
 from nir.regularity import folding, gradient, smoothness
-from nir.sampling import SAMPLERS, Take
+from nir.sampling import READERS, SAMPLERS, Take
 from nir.search import search
 from nir.similarity import LOSSES, inside_windows, lncc
 from nir.transform import (
@@ -344,7 +344,7 @@ def _loss_terms(
         spacing = level.extent / (torch.tensor(raw.shape[2:], device=raw.device) - 1)
         regular, g = gradient(raw, spacing), gradient(nodes, spacing)
         u = take(resize(nodes, level.shape))
-    warped = sample(level.moving, cube + to_cube(u, level.extent))
+    warped = READERS[settings.interpolation](level.moving, cube + to_cube(u, level.extent))
     similarity = LOSSES[settings.similarity](
         take(level.fixed),
         warped,

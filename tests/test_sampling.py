@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from synthetic import ball
+from synthetic import ball, texture
 from torch import Tensor
 
 from nir.config import Phase
-from nir.sampling import SAMPLERS, Take, downsize, mini_patch, random_points
+from nir.sampling import READERS, SAMPLERS, Take, cubic, downsize, mini_patch, random_points
 from nir.transform import identity
 
 SHAPE = (16, 12, 14)
@@ -112,3 +112,33 @@ def test_random_points_come_with_their_neighbours() -> None:
     assert index.shape == (50, 3, 2, 2, 2)
     mask = torch.from_numpy(ball(SHAPE, 5.0)).bool()
     assert mask[index[:, :, 1, 1, 1].unbind(1)].all()
+
+
+class TestReaders:
+    """How intensities are read between voxels."""
+
+    def test_all_return_the_voxels_at_their_centres(self) -> None:
+        volume = torch.from_numpy(texture((7, 6, 5), 1.0))[None, None]
+        for read in READERS.values():
+            torch.testing.assert_close(read(volume, identity((7, 6, 5))), volume)
+
+    def test_cubic_is_exact_for_a_parabola_and_linear_is_not(self) -> None:
+        x = torch.arange(9.0)
+        volume = (x**2).view(1, 1, 9, 1, 1).expand(1, 1, 9, 4, 4).contiguous()
+        point = torch.tensor([3.25 / 4 - 1, 0.0, 0.0]).view(1, 3, 1, 1, 1)
+        assert float(cubic(volume, point)) == pytest.approx(3.25**2, abs=1e-4)
+        assert float(READERS["linear"](volume, point)) == pytest.approx(9 + 0.25 * 7, abs=1e-4)
+
+    def test_the_derivative_of_cubic_agrees_with_finite_differences(self) -> None:
+        volume = torch.from_numpy(texture((8, 7, 9), 1.5))[None, None].double()
+        points = (1.6 * torch.rand(1, 3, 2, 2, 2, dtype=torch.float64) - 0.8).requires_grad_()
+        assert torch.autograd.gradcheck(lambda p: cubic(volume, p), points, atol=1e-5)
+
+    def test_nearest_has_the_value_of_a_voxel_and_the_derivative_of_linear(self) -> None:
+        volume = torch.from_numpy(texture((8, 7, 9), 1.5))[None, None]
+        points = (1.6 * torch.rand(1, 3, 2, 2, 2) - 0.8).requires_grad_()
+        value = READERS["nearest"](volume, points)
+        assert torch.isin(value, volume).all()
+        slope = torch.autograd.grad(value.sum(), points)[0]
+        expected = torch.autograd.grad(READERS["linear"](volume, points).sum(), points)[0]
+        torch.testing.assert_close(slope, expected)
