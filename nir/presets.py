@@ -33,14 +33,14 @@ _COARSE = [
     {**_SEARCH, "resolution_mm": 2.0, "smoothing_mm": 0.7, "reach": 2},
     {"solver": "fluid", "resolution_mm": 2.0, "radius": 3, "steps": 20},
 ]
+_FINE = {"solver": "fluid", "resolution_mm": 1.0, "viscosity_vox": 0.7, "elasticity_vox": 0.6}
 
 PRESETS: dict[str, dict[str, Any]] = {
     # A search over all displacements finds the start, fluid phases refine it.
     "default": {
         "phases": [
             *_COARSE,
-            {"solver": "fluid", "resolution_mm": 1.0, "radius": 3, "steps": 12}
-            | {"elasticity_vox": 0.6},
+            {**_FINE, "radius": 4, "steps": 12, "step_vox": 0.5},
         ],
     },
     # Without the full resolution.
@@ -49,8 +49,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "accurate": {
         "phases": [
             *_COARSE,
-            {"solver": "fluid", "resolution_mm": 1.0, "radius": 4, "steps": 20, "step_vox": 0.7}
-            | {"elasticity_vox": 0.6},
+            {**_FINE, "radius": 5, "steps": 20, "step_vox": 0.7},
         ],
     },
     # Neural fields with a hidden layer, coarse to fine, each on the frozen composition of those
