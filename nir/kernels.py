@@ -39,7 +39,7 @@ def _cell(at, count):
     elif at > count - 1:
         at = np.float32(count - 1)
         inside = np.float32(0.0)
-    low = min(int(at), count - 2)
+    low = max(min(int(at), count - 2), 0)  # max: a NaN must not read beyond the array
     return low, np.float32(at - low), inside
 
 
@@ -347,11 +347,14 @@ def match_costs(fixed, moving, mean_f, var_f, mean_m, var_m, weight, reach, radi
                 for y in range(ny):
                     for z in range(nz):
                         total[y, z] += planes[0, t, y, z]
-            xs = min(max(x + dx, 0), nx - 1)
-            for y in range(ny):
-                ys = min(max(y + dy, 0), ny - 1)
-                for z in range(nz):
-                    zs = min(max(z + dz, 0), nz - 1)
+            xs = x + dx
+            costs[q, x] = 0
+            if xs < radius or xs >= nx - radius:
+                continue
+            for y in range(max(0, radius - dy), min(ny, ny - radius - dy)):
+                ys = y + dy
+                for z in range(max(0, radius - dz), min(nz, nz - radius - dz)):
+                    zs = z + dz
                     cov = total[y, z] * n - mean_f[x, y, z] * mean_m[xs, ys, zs]
                     power = var_f[x, y, z] * var_m[xs, ys, zs] + _EPSILON
                     costs[q, x, y, z] = -weight[x, y, z] * cov * abs(cov) / power

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nir import kernels
 from nir.matching import volume, window_moments
-from nir.similarity import EPSILON, box_mean
+from nir.similarity import EPSILON, box_mean, inside_windows
 from nir.transform import smooth
 
 COUPLINGS = (0.003, 0.01, 0.03, 0.1, 0.3)
@@ -41,9 +41,9 @@ def search(
     fused = fixed.device.type == "cpu"
     costs = (fused_costs if fused else plain_costs)(fixed, moving, weight, radius, reach)
     field = torch.zeros(1, 3, *fixed.shape[2:], device=fixed.device)
-    best = torch.empty_like(field)
     for coupling in COUPLINGS:
         if fused:
+            best = torch.empty_like(field)
             kernels.best_displacement(
                 costs.numpy(), field[0].numpy(), np.float32(coupling), reach, best[0].numpy()
             )
@@ -68,11 +68,13 @@ def plain_costs(fixed: Tensor, moving: Tensor, weight: Tensor, radius: int, reac
     mean_f, mean_m = box_mean(fixed, radius), box_mean(moving, radius)
     var_f = (box_mean(fixed.square(), radius) - mean_f.square()).clamp(min=0)
     var_m = (box_mean(moving.square(), radius) - mean_m.square()).clamp(min=0)
+    inside = inside_windows(moving, radius)
     costs = []
     for step in displacements(reach, fixed.device).tolist():
-        shifted = [_shift(x, step) for x in (moving, mean_m, var_m)]
+        shifted = [_shift(x, step) for x in (moving, mean_m, var_m, inside)]
         cov = box_mean(fixed * shifted[0], radius) - mean_f * shifted[1]
-        costs.append((-weight * cov * cov.abs() / (var_f * shifted[2] + EPSILON))[0, 0])
+        share = -weight * shifted[3]
+        costs.append((share * cov * cov.abs() / (var_f * shifted[2] + EPSILON))[0, 0])
     return torch.stack(costs)
 
 

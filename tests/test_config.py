@@ -153,6 +153,12 @@ class TestFit:
             ({"steps": "many"}, "phases.*.steps: input should be a valid integer"),
             ({"encoding_levels": []}, "phases.*.encoding_levels: tuple should have at least 1"),
             ({"dropout": 1}, "phases.*.dropout: input should be less than 1, found 1"),
+            ({"reach": 0}, "phases.*.reach: input should be greater than or equal to 1, found 0"),
+            ({"step_vox": 1.1}, "phases.*.step_vox: input should be less than or equal to 1"),
+            ({"step_vox": 0}, "phases.*.step_vox: input should be greater than 0, found 0"),
+            ({"viscosity_vox": -1}, "phases.*.viscosity_vox: input should be greater than or"),
+            ({"elasticity_vox": -1}, "phases.*.elasticity_vox: input should be greater than or"),
+            ({"solver": "fluids"}, "solver: input should be 'field', 'search' or 'fluid'"),
             ({"sampler": "randon"}, "input should be 'downsize', 'mini-patch' or 'random'"),
         ],
     )
@@ -164,16 +170,27 @@ class TestFit:
 
     def test_the_random_sampler_has_no_windows_for_lncc(self) -> None:
         with pytest.raises(NirError, match=r"phases\.\*: the random sampler .*set similarity"):
-            fit_config("default", {"sampler": "random"})
-        config = fit_config("default", {"sampler": "random", "similarity": "mse"})
+            fit_config("neural", {"sampler": "random"})
+        config = fit_config("neural", {"sampler": "random", "similarity": "mse"})
         assert config.phases[0].sampler == "random"
 
     def test_a_patch_holds_a_window(self) -> None:
         patch = {"sampler": "mini-patch", "patch_size": 6, "radius": 3}
         with pytest.raises(NirError, match=r"patch_size 6 is smaller than the window of LNCC, 7"):
-            fit_config("default", patch)
-        assert fit_config("default", patch | {"patch_size": 7}).phases[0].patch_size == 7
-        assert fit_config("default", patch | {"similarity": "mse"}).phases[0].patch_size == 6
+            fit_config("neural", patch)
+        assert fit_config("neural", patch | {"patch_size": 7}).phases[0].patch_size == 7
+        assert fit_config("neural", patch | {"similarity": "mse"}).phases[0].patch_size == 6
+
+    @pytest.mark.parametrize("solver", ["search", "fluid"])
+    def test_search_and_fluid_know_lncc_only(self, solver: str) -> None:
+        words = f"solver '{solver}' knows lncc only: set similarity to lncc"
+        phases = [{"solver": solver, "similarity": "mse"}]
+        with pytest.raises(NirError) as caught:
+            fit_config("default", {"phases": phases})
+        assert str(caught.value) == f"phases.0: {words}"
+        assert faults(pipeline(methods=[NIR | {"set": {"phases": phases}}])) == [
+            f"methods.0: phases.0: {words}"
+        ]
 
     def test_a_fit_needs_a_phase(self) -> None:
         with pytest.raises(ValidationError):

@@ -68,7 +68,7 @@ def error_mm(u_mm: Tensor) -> float:
     "phases",
     [
         pytest.param([{}], id="downsize"),
-        pytest.param([PATCHES], id="mini-patch"),
+        pytest.param([PATCHES | {"steps": 60, "patience": 60}], id="mini-patch"),
         pytest.param([POINTS], id="random"),
         pytest.param([POINTS | {"sampler": "downsize"}], id="mse"),
         pytest.param([{"stride": 2, "lattice": None}], id="every point"),
@@ -242,7 +242,7 @@ class TestRefusals:
     def test_a_loss_that_is_not_finite(self, image: str, similarity: str) -> None:
         broken = FIXED.clone()
         broken[16, 15, 14] = math.nan
-        with pytest.raises(NirError, match=r"loss became nan in phase 0, step 0: .*learning rate"):
+        with pytest.raises(NirError, match=r"loss became nan in .*step 0: .*learning rate"):
             run(settings({"similarity": similarity}), **{image: broken})
 
 
