@@ -20,13 +20,14 @@ from nir.similarity import EMPTY, EPSILON
 _FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}  # not "nnan": a NaN must stay one
 _parallel: Any = njit(parallel=True, fastmath=_FAST, cache=True)
 _inline: Any = njit(fastmath=_FAST, cache=True, inline="always")
+_THREADS = numba.get_num_threads()  # as many as may ever be asked for
 _EMPTY, _EPSILON = np.float32(EMPTY), np.float32(EPSILON)
 
 
 def set_threads(count: int) -> None:
     """Bound the threads of these kernels and of PyTorch."""
     torch.set_num_threads(count)
-    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(count, _THREADS))
 
 
 @_inline
