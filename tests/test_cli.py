@@ -16,7 +16,18 @@ from nir.errors import NirError
 from nir.io import load_displacement, load_volume
 from nir.steps import FORWARD, INVERSE
 
-QUICK = ["--set", "steps=5", "--set", "encoding_levels=[8]", "--threads", "1", "--device", "cpu"]
+QUICK = [
+    "--preset",
+    "neural",
+    "--set",
+    "steps=5",
+    "--set",
+    "encoding_levels=[8]",
+    "--threads",
+    "1",
+    "--device",
+    "cpu",
+]
 QUICK += ["--set", "resolution_mm=4", "--set", "smoothing_mm=2"]
 
 
