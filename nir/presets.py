@@ -40,7 +40,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {
         "phases": [
             *_COARSE,
-            {**_FINE, "radius": 4, "steps": 12, "step_vox": 0.5},
+            {**_FINE, "radius": 4, "steps": 12, "step_vox": 0.5, "elasticity_vox": 0.7},
         ],
     },
     # Without the full resolution.
