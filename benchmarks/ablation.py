@@ -9,30 +9,27 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.compare import compare, exit_code, parser
+from benchmarks.cells import Outcome
+from benchmarks.compare import command
+from benchmarks.plan import Plan
 from benchmarks.relations import page
 from benchmarks.timing import BUSY_LIMIT
-from nir.errors import NirError
 from nir.io import save_text
 
 CONFIG = Path("benchmarks/ablation.yaml")
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    given = parser("Compare variants of NIR on the same pairs.", CONFIG).parse_args(words)
-    try:
-        only = [name for name in given.only.split(",") if name]
-        plan, outcome, folder = compare(given.config, given.output, only, given.pairs)
-    except NirError as error:
-        print(f"nir: {error}", file=sys.stderr)
-        return 2
+def relations(plan: Plan, outcome: Outcome, folder: Path) -> str:
+    """Write and return which relations hold, on the cells that did not fail."""
     rows = [row for row in outcome.rows if not row["error"]]
     text = page(plan.relations, rows, BUSY_LIMIT)
     save_text(folder / "relations.md", text)
-    print((folder / "table.md").read_text(encoding="utf-8"))
-    print(text)
-    return exit_code(outcome)
+    return text
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    return command(words, "Compare variants of NIR on the same pairs.", CONFIG, relations)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ from benchmarks.timing import Timing, timed
 from nir.config import Method
 from nir.engines import Pair, Registration, pick_device, register
 from nir.errors import NirError
-from nir.io import load_affine, load_json, load_volume, save_displacement, save_json
+from nir.io import load_json, save_displacement, save_json
 from nir.kernels import set_threads
-from nir.steps import FORWARD, INVERSE, Brain, evaluate_pair, warp_pair
+from nir.steps import FORWARD, INVERSE, Brain, evaluate_pair, load_pair, warp_pair
 
 NOT_FIT = ("transforms", "inverse")  # parts of Registration.seconds that are no forward fit
 COMPILING = ("nir", "fireants")  # engines that do something once, at their first registration
@@ -65,7 +65,7 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     if spec["engine"] in COMPILING:
         _, warm = timed(lambda: engine_call(spec, device, quick=True)(tiny_pair()), device)
         startup = warm.seconds
-    pair, run = _load(fixed, moving, Path(spec["matrix"])), engine_call(spec, device)
+    pair, run = load_pair(fixed, moving, Path(spec["matrix"])), engine_call(spec, device)
     result, timing = timed(lambda: run(pair), device)
     found = _evaluate(spec, result, pair, fixed, moving)
     fitting = sum(v for part, v in result.seconds.items() if part not in NOT_FIT)
@@ -92,14 +92,6 @@ def _resources(timing: Timing) -> dict[str, float | None]:
 def _brain(files: dict[str, str | None]) -> Brain:
     paths = {key: Path(value) for key, value in files.items() if key != "id" and value}
     return Brain(id=str(files["id"]), **paths)
-
-
-def _load(fixed: Brain, moving: Brain, matrix: Path) -> Pair:
-    """Read what a registration starts from."""
-    fixed_brain, fixed_grid = load_volume(fixed.brain)
-    moving_brain, moving_grid = load_volume(moving.brain)
-    mask, _ = load_volume(fixed.mask)
-    return Pair(fixed_brain, fixed_grid, mask, moving_brain, moving_grid, load_affine(matrix))
 
 
 def _evaluate(

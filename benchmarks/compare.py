@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.cells import Outcome, run_plan
@@ -20,14 +20,33 @@ CONFIG = Path("benchmarks/miccai2012.yaml")
 RESULTS = Path("results/benchmarks")
 
 
-def parser(description: str, config: Path) -> argparse.ArgumentParser:
-    """Return the arguments that all comparisons take."""
+def command(
+    words: Sequence[str] | None,
+    description: str,
+    config: Path,
+    more: Callable[[Plan, Outcome, Path], str] = lambda plan, outcome, folder: "",
+) -> int:
+    """Run a comparison from the command line; return the exit code, 1 if a cell failed.
+
+    Args:
+        config: default of ``--config``.
+        more: writes what goes beyond the tables, and returns what to print of it.
+    """
     found = argparse.ArgumentParser(description=description)
     found.add_argument("--config", type=Path, default=config, help="YAML (default: %(default)s)")
     found.add_argument("--output", type=Path, help=f"folder (default: {RESULTS}/NAME)")
     found.add_argument("--only", default="", metavar="METHOD,...", help="run these methods only")
     found.add_argument("--pairs", type=int, help="use so many of the first pairs only")
-    return found
+    given = found.parse_args(words)
+    try:
+        only = [name for name in given.only.split(",") if name]
+        plan, outcome, folder = compare(given.config, given.output, only, given.pairs)
+    except NirError as error:
+        print(f"nir: {error}", file=sys.stderr)
+        return 2
+    print((folder / "table.md").read_text(encoding="utf-8"))
+    print(more(plan, outcome, folder), end="")
+    return exit_code(outcome)
 
 
 def compare(
@@ -66,15 +85,7 @@ def exit_code(outcome: Outcome) -> int:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line."""
-    given = parser("Compare methods on the same pairs.", CONFIG).parse_args(words)
-    try:
-        only = [name for name in given.only.split(",") if name]
-        _, outcome, folder = compare(given.config, given.output, only, given.pairs)
-    except NirError as error:
-        print(f"nir: {error}", file=sys.stderr)
-        return 2
-    print((folder / "table.md").read_text(encoding="utf-8"))
-    return exit_code(outcome)
+    return command(words, "Compare methods on the same pairs.", CONFIG)
 
 
 if __name__ == "__main__":

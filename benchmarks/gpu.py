@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from benchmarks import rivals
-from benchmarks.heads import CACHE, Case, Shape, load_head, simulated_pair, tiny_pair
+from benchmarks.heads import CACHE, Case, Shape, load_head, parse_shape, simulated_pair, tiny_pair
 from benchmarks.timing import timed
 from nir import __version__
 from nir.config import Method
@@ -158,16 +158,11 @@ def benchmark(given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _shape(word: str) -> Shape:
-    i, j, k = (int(n) for n in word.split("x"))
-    return i, j, k
-
-
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description="A series of pairs on one GPU.")
     parser.add_argument("--device", default="cuda", help="cuda or cpu (default: %(default)s)")
-    parser.add_argument("--shape", type=_shape, default=(160, 192, 224), metavar="XxYxZ")
+    parser.add_argument("--shape", type=parse_shape, default=(160, 192, 224), metavar="XxYxZ")
     parser.add_argument("--spacing", type=float, default=1.0, help="voxel size, mm")
     parser.add_argument("--series", type=int, default=8, help="pairs (default: %(default)s)")
     parser.add_argument("--preset", default="default")

@@ -13,7 +13,7 @@ import pandas as pd
 
 from benchmarks.cells import run_alone, source_digest
 from benchmarks.compare import RESULTS
-from benchmarks.heads import Head, Shape, load_head, simulated_pair, tiny_pair
+from benchmarks.heads import Head, Shape, load_head, parse_shape, simulated_pair, tiny_pair
 from benchmarks.machine import machine
 from benchmarks.plots import growth as draw
 from benchmarks.prepare import digest
@@ -132,16 +132,11 @@ def report(rows: list[dict[str, Any]], output: Path, preset: str) -> None:
     save_text(output / "growth.md", "\n".join(lines) + "\n")
 
 
-def _shape(word: str) -> Shape:
-    i, j, k = (int(n) for n in word.split("x"))
-    return i, j, k
-
-
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description="Time and memory of a pair against its voxels.")
     parser.add_argument("--preset", default="default")
-    parser.add_argument("--shapes", nargs="+", type=_shape, default=SHAPES, metavar="XxYxZ")
+    parser.add_argument("--shapes", nargs="+", type=parse_shape, default=SHAPES, metavar="XxYxZ")
     parser.add_argument("--output", type=Path, default=RESULTS / "growth")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)

@@ -41,6 +41,12 @@ class Case:
     moving_labels: np.ndarray
 
 
+def parse_shape(word: str) -> Shape:
+    """Read a shape given as 160x192x224."""
+    i, j, k = (int(n) for n in word.split("x"))
+    return i, j, k
+
+
 def load_head(cache: Path = CACHE) -> Head:
     """Read the brain from its file, or build it from nilearn's template and write the file.
 

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from nir.config import Settings
-from nir.engines import Pair, Registration
-from nir.grid import RAS_TO_LPS, Array, Grid, apply_matrix
+from nir.engines import Pair, Registration, with_affine
+from nir.grid import RAS_TO_LPS, Array, Grid
 from nir.warp import affine_map, resample
 
 BOTH = "both directions"
@@ -112,7 +112,8 @@ def _greedy(pair: Pair, settings: GreedySettings, seed: int, threads: int) -> Re
             inverse=None,
         )
     fitted = time.perf_counter()
-    forward, inverse = _with_affine(pair, _vectors(tool["warp"]), _vectors(tool["inverse"]))
+    warps = (_vectors(tool[name]) for name in ("warp", "inverse"))
+    forward, inverse = with_affine(pair, pair.affine_lps, *warps, pair.fixed_grid)
     seconds = {BOTH: fitted - start}
     return Registration(
         forward, inverse, seconds=seconds | {"transforms": time.perf_counter() - fitted}
@@ -156,7 +157,7 @@ def _fireants(pair: Pair, settings: FireantsSettings, device: torch.device) -> R
                 path = str(Path(name) / "warp.nii")
                 fit.save_as_ants_transforms(path, save_inverse=inverse)
                 warps.append(_vectors(ReadImage(path)))
-    forward, back = _with_affine(pair, *warps)
+    forward, back = with_affine(pair, pair.affine_lps, *warps, grid)
     seconds = {"fireants": fitted - start, "transforms": time.perf_counter() - fitted}
     return Registration(forward, back, seconds=seconds)
 
@@ -166,23 +167,6 @@ def _vectors(image: Any) -> Array:
     from SimpleITK import GetArrayFromImage
 
     return GetArrayFromImage(image).transpose(2, 1, 0, 3).astype(np.float32)
-
-
-def _with_affine(pair: Pair, warp: Array, back: Array) -> tuple[Array, Array]:
-    """Compose the warps of the deformable part, LPS mm on the fixed grid, with the affine.
-
-    Returns:
-        Displacements of the whole mapping, forward on the fixed grid, inverse on the moving grid.
-    """
-    points = pair.fixed_grid.points_lps()
-    forward = (apply_matrix(pair.affine_lps, points + warp) - points).astype(np.float32)
-    points = pair.moving_grid.points_lps()
-    there = apply_matrix(np.linalg.inv(pair.affine_lps), points)
-    parts = [
-        resample(back[..., axis], pair.fixed_grid, pair.moving_grid, lambda p, slab: there[slab])
-        for axis in range(3)
-    ]
-    return forward, (there + np.stack(parts, axis=-1) - points).astype(np.float32)
 
 
 @contextlib.contextmanager

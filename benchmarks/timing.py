@@ -48,7 +48,7 @@ def timed(call: Callable[[], T], device: torch.device) -> tuple[T, Timing]:
         torch.cuda.synchronize(device)
     seconds = time.perf_counter() - start
     elsewhere = (_machine_seconds() - machine) - (_own_seconds() - own)
-    gpu_mb = torch.cuda.max_memory_allocated(device) / 2**20 if gpu else None
+    gpu_mb = peak_mb(device) if gpu else None
     busy = max(0.0, elsewhere / seconds)
     return result, Timing(seconds, busy, peak_mb(torch.device("cpu")), gpu_mb)
 

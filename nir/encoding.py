@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -71,6 +72,7 @@ class GridEncoding(nn.Module):
         return torch.cat(layers).flatten(1).T
 
 
+@lru_cache(maxsize=64)  # asked for again in every step of a fit
 def interpolation(count: int, nodes: int, device: torch.device) -> Tensor:
     """Return the matrix (count, nodes) that interpolates ``nodes`` values linearly, end to end."""
     at = torch.linspace(0, nodes - 1, count, dtype=torch.float64, device=device)

@@ -206,18 +206,30 @@ def _syn(pair: Pair, method: Method, seed: int) -> Registration:
         affine = load_affine(folder / "syn_0GenericAffine.mat")
         warp, grid = load_displacement(folder / "syn_1Warp.nii.gz")
         back, _ = load_displacement(folder / "syn_1InverseWarp.nii.gz")
-    points = pair.fixed_grid.points_lps()
-    forward = (apply_matrix(affine, points + warp) - points).astype(np.float32)
-    points = pair.moving_grid.points_lps()
-    there = apply_matrix(np.linalg.inv(affine), points)
-    inverse = np.stack(
-        [
-            there[..., axis]
-            + resample(back[..., axis], grid, pair.moving_grid, lambda p, s: there[s])
-            for axis in range(3)
-        ],
-        axis=-1,
-    )
-    inverse = (inverse - points).astype(np.float32)
+    forward, inverse = with_affine(pair, affine, warp, back, grid)
     seconds = {"syn": fitted - start, "transforms": time.perf_counter() - fitted}
     return Registration(forward, inverse, seconds=seconds)
+
+
+def with_affine(
+    pair: Pair, affine_lps: Array, warp: np.ndarray, back: np.ndarray, grid: Grid
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compose the two warps of a deformable part with the affine.
+
+    Args:
+        affine_lps: 4 x 4, LPS mm; the whole mapping is x -> A(x + warp(x)), its inverse
+            y -> A^-1 y + back(A^-1 y).
+        warp: LPS mm, on the fixed grid, shape (X, Y, Z, 3); back: the same on ``grid``.
+
+    Returns:
+        Displacements of the whole mapping: forward on the fixed grid, inverse on the moving grid.
+    """
+    points = pair.fixed_grid.points_lps()
+    forward = (apply_matrix(affine_lps, points + warp) - points).astype(np.float32)
+    points = pair.moving_grid.points_lps()
+    there = apply_matrix(np.linalg.inv(affine_lps), points)
+    parts = [
+        resample(back[..., axis], grid, pair.moving_grid, lambda p, slab: there[slab])
+        for axis in range(3)
+    ]
+    return forward, (there + np.stack(parts, axis=-1) - points).astype(np.float32)

@@ -20,7 +20,7 @@ from nir.optimiser import OPTIMISERS
 from nir.regularity import folding, gradient, smoothness
 from nir.sampling import READERS, SAMPLERS, Take
 from nir.search import search
-from nir.similarity import LOSSES, inside_windows, lncc
+from nir.similarity import LOSSES, lncc, window_weight
 from nir.transform import (
     compose,
     exponential,
@@ -118,8 +118,10 @@ def fit_pair(
         else:
             warped = moving if number == 0 else _warp(moving, u, extent)
             level = make_level(fixed, warped, mask, grid, settings)
-            solve = _search if settings.solver == "search" else _field
-            inner, rows = solve(level, grid.shape, config, settings, seed + number, told)
+            if settings.solver == "search":
+                inner, rows = _search(level, grid.shape, settings, told)
+            else:
+                inner, rows = _field(level, grid.shape, config, settings, seed + number, told)
             with torch.no_grad():
                 result.u_mm = inner if number == 0 else compose(u, inner, extent)
         result.trace += [{"phase": number} | row for row in rows]
@@ -141,7 +143,7 @@ def _warp(moving: Tensor, u_mm: Tensor, extent: Tensor) -> Tensor:
 
 def _fluid(level: Level, u: Tensor, settings: Phase, told: Told) -> tuple[Tensor, Rows]:
     """Run a fluid phase from a displacement on the pair's grid; returns it on the level's."""
-    weight = level.weight * inside_windows(level.weight, settings.radius)
+    weight = window_weight(level.weight, settings.radius)
     return fluid(
         (level.fixed, level.moving, weight),
         resize(u, level.shape),
@@ -156,16 +158,11 @@ def _fluid(level: Level, u: Tensor, settings: Phase, told: Told) -> tuple[Tensor
 
 @torch.no_grad()
 def _search(
-    level: Level,
-    shape: tuple[int, int, int],
-    config: FitConfig,
-    settings: Phase,
-    seed: int,
-    told: Told,
+    level: Level, shape: tuple[int, int, int], settings: Phase, told: Told
 ) -> tuple[Tensor, Rows]:
     """Search all displacements within reach; one row, the similarity where they lead."""
     start = time.perf_counter()
-    weight = level.weight * inside_windows(level.weight, settings.radius)
+    weight = window_weight(level.weight, settings.radius)
     found = search(
         level.fixed, level.moving, weight, settings.radius, settings.reach, settings.elasticity_vox
     )

@@ -10,7 +10,7 @@ from scipy.ndimage import maximum_filter1d
 from torch import Tensor
 
 from nir import kernels
-from nir.similarity import box_mean, lncc
+from nir.similarity import lncc, moments
 from nir.transform import identity, sample, to_cube
 
 
@@ -105,9 +105,9 @@ def volume(image: Tensor) -> np.ndarray:
 
 
 def window_moments(image: Tensor, radius: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and variance over cubic windows, zeros outside the image, (X, Y, Z) each."""
-    mean, square = (box_mean(x, radius) for x in (image, image.square()))
-    return volume(mean), volume((square - mean.square()).clamp_(min=0))
+    """Return `nir.similarity.moments` as arrays, shape (X, Y, Z) each."""
+    mean, variance = moments(image, radius)
+    return volume(mean), volume(variance)
 
 
 def needed_rows(weight: np.ndarray, radius: int) -> np.ndarray:

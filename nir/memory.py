@@ -21,9 +21,7 @@ GRID_BYTES = 60  # a voxel of the pair's grid, all along: images, points, displa
 COMPOSE_BYTES = 190  # a voxel of the grid while two displacements are composed
 VOXEL_BYTES = 60  # a voxel of a level, all along: images, weight, points
 SAMPLE_BYTES = 140  # a sampled voxel: window sums, gradients, warped coordinates
-FLUID_BYTES = (
-    160  # a voxel of a fluid phase's level: window sums, gradients, moments, displacements
-)
+FLUID_BYTES = 160  # a voxel of a fluid phase's level: window sums, gradients, displacements
 SQUARING_BYTES = 90  # a node of the lattice and squaring, kept for the gradient
 BASE_MB = 700  # the interpreter with torch and ANTs loaded
 RK4_EVALUATIONS = 16

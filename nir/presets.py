@@ -33,7 +33,7 @@ _COARSE = [
     {**_SEARCH, "resolution_mm": 2.0, "smoothing_mm": 0.7, "reach": 2},
     {"solver": "fluid", "resolution_mm": 2.0, "radius": 3, "steps": 20},
 ]
-_FINE = {"solver": "fluid", "resolution_mm": 1.0, "viscosity_vox": 0.7, "elasticity_vox": 0.6}
+_FINE = {"solver": "fluid", "resolution_mm": 1.0, "viscosity_vox": 0.7}
 
 PRESETS: dict[str, dict[str, Any]] = {
     # A search over all displacements finds the start, fluid phases refine it.
@@ -49,7 +49,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "accurate": {
         "phases": [
             *_COARSE,
-            {**_FINE, "radius": 5, "steps": 20, "step_vox": 0.7},
+            {**_FINE, "radius": 5, "steps": 20, "step_vox": 0.7, "elasticity_vox": 0.6},
         ],
     },
     # Neural fields with a hidden layer, coarse to fine, each on the frozen composition of those

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nir import kernels
 from nir.matching import volume, window_moments
-from nir.similarity import EPSILON, box_mean, inside_windows
+from nir.similarity import EPSILON, box_mean, inside_windows, moments
 from nir.transform import smooth
 
 COUPLINGS = (0.003, 0.01, 0.03, 0.1, 0.3)
@@ -56,18 +56,16 @@ def search(
 def fused_costs(fixed: Tensor, moving: Tensor, weight: Tensor, radius: int, reach: int) -> Tensor:
     """Price every displacement by the fused kernel; as `plain_costs`."""
     costs = torch.empty((2 * reach + 1) ** 3, *fixed.shape[2:])
-    moments = (*window_moments(fixed, radius), *window_moments(moving, radius))
+    arrays = (*window_moments(fixed, radius), *window_moments(moving, radius))
     kernels.match_costs(
-        volume(fixed), volume(moving), *moments, volume(weight), reach, radius, costs.numpy()
+        volume(fixed), volume(moving), *arrays, volume(weight), reach, radius, costs.numpy()
     )
     return costs
 
 
 def plain_costs(fixed: Tensor, moving: Tensor, weight: Tensor, radius: int, reach: int) -> Tensor:
     """Price every displacement: minus the signed squared LNCC, ((2 reach + 1)^3, X, Y, Z)."""
-    mean_f, mean_m = box_mean(fixed, radius), box_mean(moving, radius)
-    var_f = (box_mean(fixed.square(), radius) - mean_f.square()).clamp(min=0)
-    var_m = (box_mean(moving.square(), radius) - mean_m.square()).clamp(min=0)
+    (mean_f, var_f), (mean_m, var_m) = moments(fixed, radius), moments(moving, radius)
     inside = inside_windows(moving, radius)
     costs = []
     for step in displacements(reach, fixed.device).tolist():

@@ -29,6 +29,12 @@ def box_mean(x: Tensor, radius: int) -> Tensor:
     return x
 
 
+def moments(image: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """Return mean and variance over cubic windows, zeros outside the image; shape of the image."""
+    mean, square = box_mean(image, radius), box_mean(image.square(), radius)
+    return mean, (square - mean.square()).clamp_(min=0)
+
+
 class _Lncc(torch.autograd.Function):
     """Value and closed-form gradient of the LNCC with respect to the warped image."""
 
@@ -91,6 +97,11 @@ def inside_windows(like: Tensor, radius: int) -> Tensor:
     return weight
 
 
+def window_weight(mask: Tensor, radius: int) -> Tensor:
+    """Return the weight of each window: that of its centre, 0 where it leaves the image."""
+    return mask * inside_windows(mask, radius)
+
+
 def mse(fixed: Tensor, warped: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return the weighted mean squared difference of two images, shape (B, 1, X, Y, Z)."""
     if weight is None:
@@ -107,7 +118,7 @@ def lncc_loss(
     generator: torch.Generator,
 ) -> Tensor:
     """Return 1 - LNCC over the windows that lie inside, a random share of them left out."""
-    weight = weight * inside_windows(fixed, radius)
+    weight = window_weight(weight, radius)
     if keep < 1:
         drawn = torch.rand(weight.shape, generator=generator)  # on the CPU: repeats on any device
         weight = weight * (drawn < keep).to(weight.device)

@@ -104,6 +104,14 @@ def align_through_template(
     save_affine(matrix, compose_template_affines(fixed, moving))
 
 
+def load_pair(fixed: Brain, moving: Brain, matrix: Path) -> Pair:
+    """Read what a registration starts from: two prepared brains, a mask and an affine."""
+    fixed_brain, fixed_grid = load_volume(fixed.brain)
+    moving_brain, moving_grid = load_volume(moving.brain)
+    mask, _ = load_volume(fixed.mask)
+    return Pair(fixed_brain, fixed_grid, mask, moving_brain, moving_grid, load_affine(matrix))
+
+
 def register_pair(
     fixed: Brain,
     moving: Brain,
@@ -121,14 +129,11 @@ def register_pair(
     set_threads(threads)
     chosen = pick_device(device)
     start = time.perf_counter()
-    fixed_brain, fixed_grid = load_volume(fixed.brain)
-    moving_brain, moving_grid = load_volume(moving.brain)
-    mask, _ = load_volume(fixed.mask)
-    pair = Pair(fixed_brain, fixed_grid, mask, moving_brain, moving_grid, load_affine(matrix))
+    pair = load_pair(fixed, moving, matrix)
     result = register(pair, method, seed, chosen, progress, log)
     elapsed = time.perf_counter() - start
-    save_displacement(folder / FORWARD, result.forward, fixed_grid)
-    save_displacement(folder / INVERSE, result.inverse, moving_grid)
+    save_displacement(folder / FORWARD, result.forward, pair.fixed_grid)
+    save_displacement(folder / INVERSE, result.inverse, pair.moving_grid)
     with atomic(folder / "trace.tsv") as temporary:
         pd.DataFrame(result.trace).to_csv(temporary, sep="\t", index=False, na_rep="n/a")
     record = {
