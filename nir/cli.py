@@ -12,6 +12,7 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from nir.cli_maps import VERBS
 from nir.errors import NirError
 from nir.presets import PRESETS
 
@@ -22,6 +23,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+for verb in VERBS:
+    app.command()(verb)
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:

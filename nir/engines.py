@@ -15,6 +15,7 @@ from nir import memory
 from nir.config import FitConfig, Method
 from nir.errors import NirError
 from nir.fit import Progress, fit_pair
+from nir.fitted import FittedField
 from nir.grid import Array, Grid, apply_matrix
 from nir.io import load_affine, load_displacement, save_affine
 from nir.linear import ants_seed, to_ants
@@ -50,6 +51,7 @@ class Registration:
         trace: one row a step of the fit.
         repaired: folded cells that the fit smoothed away.
         seconds: wall time of each part.
+        fitted: the field itself, of the engine ``nir``.
     """
 
     forward: np.ndarray
@@ -57,6 +59,7 @@ class Registration:
     trace: list[dict[str, float]] = field(default_factory=list)
     repaired: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    fitted: FittedField | None = None
 
 
 def register(
@@ -134,7 +137,9 @@ def _nir(
         **{f"phase_{n}": s for n, s in enumerate(result.seconds)},
         "transforms": time.perf_counter() - fitted,
     }
-    return Registration(forward, inverse, result.trace, result.repaired, seconds)
+    parts = [part.cpu() for part in result.parts]
+    fitted_field = FittedField(parts, grid, pair.fixed_grid, pair.affine_lps)
+    return Registration(forward, inverse, result.trace, result.repaired, seconds, fitted_field)
 
 
 def brain_box(mask: np.ndarray, grid: Grid, margin_mm: float) -> tuple[slice, slice, slice]:

@@ -17,24 +17,21 @@ from nir.field import NeuralField
 from nir.fluid import fluid
 from nir.grid import Grid
 from nir.optimiser import OPTIMISERS
+from nir.parts import LatticePart, NeuralPart, Part
 from nir.regularity import folding, gradient, smoothness
 from nir.sampling import READERS, SAMPLERS, Take
 from nir.search import search
 from nir.similarity import LOSSES, lncc, window_weight
 from nir.transform import (
     compose,
-    exponential,
     identity,
     resize,
-    runge_kutta,
     sample,
     smooth,
     to_cube,
     untangle,
 )
 
-RK4_STEPS = 4
-CHUNK = 2**16  # coordinates evaluated at once where a field is read point by point
 MIN_SAMPLES = 16  # a level with fewer voxels along an axis cannot be registered
 
 Progress = Callable[[int, int, float], None]
@@ -50,12 +47,14 @@ class FitResult:
         trace: one row a step: phase, step, loss and its terms, learning rate, seconds.
         seconds: wall time of each phase.
         repaired: folded cells of the composition that were smoothed away at the end.
+        parts: what the displacement is composed of; the last one acts first on a point.
     """
 
     u_mm: Tensor
     trace: list[dict[str, float]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     repaired: int = 0
+    parts: list[Part] = field(default_factory=list)
 
 
 @dataclass
@@ -106,24 +105,13 @@ def fit_pair(
     fixed, moving, mask = (x[None, None].float() for x in (fixed, moving, mask))
     extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=fixed.device)
     result = FitResult(torch.zeros(1, 3, *grid.shape, device=fixed.device))
-    for number, settings in enumerate(config.phases):
+    for number in range(len(config.phases)):
         start = time.perf_counter()
         told = partial(progress, number) if progress else lambda step, loss: None
-        u = result.u_mm
-        if settings.solver == "fluid":
-            level = make_level(fixed, moving, mask, grid, settings)
-            with torch.no_grad():
-                u, rows = _fluid(level, u, settings, told)
-                result.u_mm = resize(u, grid.shape)
-        else:
-            warped = moving if number == 0 else _warp(moving, u, extent)
-            level = make_level(fixed, warped, mask, grid, settings)
-            if settings.solver == "search":
-                inner, rows = _search(level, grid.shape, settings, told)
-            else:
-                inner, rows = _field(level, grid.shape, config, settings, seed + number, told)
-            with torch.no_grad():
-                result.u_mm = inner if number == 0 else compose(u, inner, extent)
+        try:
+            rows = _phase(result, (fixed, moving, mask), grid, config, number, seed, told)
+        except NirError as error:
+            raise NirError(f"phase {number} of the fit: {error}") from error
         result.trace += [{"phase": number} | row for row in rows]
         result.seconds.append(time.perf_counter() - start)
     if config.repair_folds:
@@ -136,15 +124,47 @@ Rows = list[dict[str, float]]
 Told = Callable[[int, float], None]
 
 
+def _phase(
+    result: FitResult,
+    images: tuple[Tensor, Tensor, Tensor],
+    grid: Grid,
+    config: FitConfig,
+    number: int,
+    seed: int,
+    told: Told,
+) -> Rows:
+    """Run one phase on top of a result, and change the result; return the trace."""
+    settings, (fixed, moving, mask) = config.phases[number], images
+    part: Part
+    if settings.solver == "fluid":
+        level = make_level(fixed, moving, mask, grid, settings)
+        part, rows = _fluid(level, result.u_mm, settings, told)
+        result.u_mm, result.parts = part.dense(grid.shape), [part]
+        return rows
+    extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=fixed.device)
+    warped = _warp(moving, result.u_mm, extent) if result.parts else moving
+    level = make_level(fixed, warped, mask, grid, settings)
+    if settings.solver == "search":
+        part, rows = _search(level, settings, told)
+    else:
+        part, rows = _field(level, config, settings, seed + number, told)
+    with torch.no_grad():
+        inner = part.dense(grid.shape)
+        result.u_mm = compose(result.u_mm, inner, extent) if result.parts else inner
+    result.parts.append(part)
+    return rows
+
+
 def _warp(moving: Tensor, u_mm: Tensor, extent: Tensor) -> Tensor:
     points = identity(tuple(moving.shape[2:]), moving.device)
     return sample(moving, points.add_(to_cube(u_mm, extent)))
 
 
-def _fluid(level: Level, u: Tensor, settings: Phase, told: Told) -> tuple[Tensor, Rows]:
-    """Run a fluid phase from a displacement on the pair's grid; returns it on the level's."""
+@torch.no_grad()
+def _fluid(level: Level, u: Tensor, settings: Phase, told: Told) -> tuple[LatticePart, Rows]:
+    """Run a fluid phase from a displacement on the pair's grid; its result replaces that one."""
     weight = window_weight(level.weight, settings.radius)
-    return fluid(
+    u_mm, rows = fluid(
         (level.fixed, level.moving, weight),
         resize(u, level.shape),
         level.extent,
@@ -154,12 +174,11 @@ def _fluid(level: Level, u: Tensor, settings: Phase, told: Told) -> tuple[Tensor
         settings.step_vox,
         told,
     )
+    return LatticePart(u_mm), rows
 
 
 @torch.no_grad()
-def _search(
-    level: Level, shape: tuple[int, int, int], settings: Phase, told: Told
-) -> tuple[Tensor, Rows]:
+def _search(level: Level, settings: Phase, told: Told) -> tuple[LatticePart, Rows]:
     """Search all displacements within reach; one row, the similarity where they lead."""
     start = time.perf_counter()
     weight = window_weight(level.weight, settings.radius)
@@ -172,21 +191,16 @@ def _search(
     told(0, loss)
     seconds = time.perf_counter() - start
     row = {"step": 0, "loss": loss, "similarity": loss, "seconds": seconds}
-    return resize(u_mm, shape), [row]
+    return LatticePart(u_mm), [row]
 
 
 def _field(
-    level: Level,
-    shape: tuple[int, int, int],
-    config: FitConfig,
-    settings: Phase,
-    seed: int,
-    told: Told,
-) -> tuple[Tensor, Rows]:
-    """Fit a fresh neural field and evaluate it on the pair's grid."""
+    level: Level, config: FitConfig, settings: Phase, seed: int, told: Told
+) -> tuple[NeuralPart, Rows]:
+    """Fit a fresh neural field."""
     model = NeuralField(settings, seed).to(level.extent.device)
-    rows = _optimise(model, level, config, settings, seed, told)
-    return dense_displacement(model, level, shape, config, settings), rows
+    part = NeuralPart(model, settings, config, level.shape, level.extent)
+    return part, _optimise(part, level, seed, told)
 
 
 def level_grid(grid: Grid, settings: Phase) -> Grid:
@@ -225,66 +239,11 @@ def make_level(fixed: Tensor, moving: Tensor, mask: Tensor, grid: Grid, settings
     return Level(target.shape, extent, images[0], images[1], weight)
 
 
-def lattice_shape(level_shape: tuple[int, ...], every: int) -> tuple[int, int, int]:
-    """Return the shape of the control lattice with a node at about every n-th voxel."""
-    i, j, k = (max(4, math.ceil((n - 1) / every) + 1) for n in level_shape)
-    return i, j, k
-
-
-def lattice_displacement(
-    model: NeuralField, level: Level, config: FitConfig, settings: Phase
-) -> tuple[Tensor, Tensor]:
-    """Evaluate a field on its control lattice; returns its raw values and the displacement, mm."""
-    assert settings.lattice is not None
-    raw = model.lattice(lattice_shape(level.shape, settings.lattice))
-    if config.model == "displacement":
-        return raw, raw
-    return raw, exponential(raw, level.extent, config.squarings)
-
-
-def point_displacement(
-    model: NeuralField, cube: Tensor, extent: Tensor, config: FitConfig
-) -> Tensor:
-    """Evaluate a field at points, shape (B, 3, x, y, z), as a displacement in mm."""
-    points = cube.movedim(1, -1).reshape(-1, 3)
-    if config.model == "displacement":
-        u = model(points)
-    else:
-        u = runge_kutta(model, points, extent, RK4_STEPS)
-    return u.reshape(cube.shape[0], *cube.shape[2:], 3).movedim(-1, 1)
-
-
-@torch.no_grad()
-def dense_displacement(
-    model: NeuralField,
-    level: Level,
-    shape: tuple[int, int, int],
-    config: FitConfig,
-    settings: Phase,
-) -> Tensor:
-    """Evaluate a fitted field on a whole lattice, chunk by chunk; returns (1, 3, X, Y, Z), mm."""
-    if settings.lattice is not None:
-        return resize(lattice_displacement(model, level, config, settings)[1], shape)
-    points = identity(shape, level.extent.device)
-    slab = max(1, CHUNK // (shape[1] * shape[2]))
-    parts = [
-        point_displacement(model, chunk, level.extent, config)
-        for chunk in points.split(slab, dim=2)
-    ]
-    return torch.cat(parts, dim=2)
-
-
-def _optimise(
-    model: NeuralField,
-    level: Level,
-    config: FitConfig,
-    settings: Phase,
-    seed: int,
-    told: Told,
-) -> Rows:
+def _optimise(part: NeuralPart, level: Level, seed: int, told: Told) -> Rows:
     """Fit one field with an optimiser; return the trace."""
+    settings = part.settings
     generator = torch.Generator().manual_seed(seed)
-    optimiser = OPTIMISERS[settings.optimiser](model.parameters(), lr=settings.lr)
+    optimiser = OPTIMISERS[settings.optimiser](part.model.parameters(), lr=settings.lr)
     schedule = torch.optim.lr_scheduler.LinearLR(
         optimiser, 1.0, settings.lr_end, total_iters=max(1, settings.steps - 1)
     )
@@ -293,7 +252,7 @@ def _optimise(
     best, waited, start = math.inf, 0, time.perf_counter()
     for step in range(settings.steps):
         take = SAMPLERS[settings.sampler](level.inside, settings, generator)
-        terms = _loss_terms(model, level, points, take, config, settings, generator)
+        terms = _loss_terms(part, level, points, take, generator)
         loss = terms["similarity"] + settings.smoothness * terms["smoothness"]
         loss = loss + settings.jacobian * terms["jacobian"]
         value = float(loss.detach())
@@ -321,23 +280,18 @@ def _optimise(
 
 
 def _loss_terms(
-    model: NeuralField,
-    level: Level,
-    points: Tensor,
-    take: Take,
-    config: FitConfig,
-    settings: Phase,
-    generator: torch.Generator,
+    part: NeuralPart, level: Level, points: Tensor, take: Take, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Evaluate the terms of the loss on one sample of voxels."""
+    settings = part.settings
     cube = take(points)
     if settings.lattice is None:
-        u = point_displacement(model, cube, level.extent, config)
+        u = part.at(cube)
         stride = settings.stride if settings.sampler == "downsize" else 1
         g = gradient(u, level.spacing * stride)
         regular = g
     else:
-        raw, nodes = lattice_displacement(model, level, config, settings)
+        raw, nodes = part.lattice()
         spacing = level.extent / (torch.tensor(raw.shape[2:], device=raw.device) - 1)
         regular, g = gradient(raw, spacing), gradient(nodes, spacing)
         u = take(resize(nodes, level.shape))

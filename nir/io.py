@@ -53,14 +53,14 @@ def open_image(path: Path | str) -> nib.Nifti1Image:
     path = Path(path)
     if not path.exists():
         raise NirError(fault(path, "an image file", "no such file", "correct the path"))
-    with _readable(path, "a readable NIfTI image", "convert or restore the file"):
+    with readable(path, "a readable NIfTI image", "convert or restore the file"):
         image: Any = nib.load(path)
         assert image.shape is not None
     return image
 
 
 @contextmanager
-def _readable(path: Path | str, expected: str, cure: str) -> Iterator[None]:
+def readable(path: Path | str, expected: str, cure: str) -> Iterator[None]:
     """Turn what a reader raises on a damaged file, which may be any error, into a sentence."""
     try:
         yield
@@ -92,9 +92,29 @@ def load_volume(path: Path | str, dtype: Any = np.float32) -> tuple[np.ndarray, 
     if image.get_data_dtype().kind not in "biuf":
         found, cure = f"voxels of type {image.get_data_dtype()}", "convert it to grey values"
         raise NirError(fault(path, "one real number a voxel", found, cure))
-    with _readable(path, "a complete image", DAMAGED):
+    with readable(path, "a complete image", DAMAGED):
         voxels = np.asanyarray(image.dataobj).reshape(shape[:3])
     return np.ascontiguousarray(voxels, dtype=dtype), grid_of(image)
+
+
+def load_series(path: Path | str) -> tuple[np.ndarray, Grid, float]:
+    """Read a 3-D image or a 4-D series in its own type of voxels.
+
+    Returns:
+        Voxels, shape (X, Y, Z, T), their grid, and the step from volume to volume in the header's
+        unit of time.
+
+    Raises:
+        NirError: the file cannot be read, or is neither 3-D nor 4-D.
+    """
+    image = open_image(path)
+    if len(image.shape) not in (3, 4):
+        cure = "give a 3-D image or a 4-D series"
+        raise NirError(fault(path, "a 3-D or 4-D image", f"shape {tuple(image.shape)}", cure))
+    with readable(path, "a complete image", DAMAGED):
+        voxels = np.asanyarray(image.dataobj)
+    step = float(image.header.get_zooms()[3]) if len(image.shape) == 4 else 0.0
+    return voxels.reshape(*image.shape[:3], -1), grid_of(image), step
 
 
 def load_labels(path: Path | str) -> tuple[np.ndarray, Grid]:
@@ -110,10 +130,23 @@ def load_labels(path: Path | str) -> tuple[np.ndarray, Grid]:
 
 def save_volume(path: Path | str, voxels: np.ndarray, grid: Grid) -> None:
     """Write a volume, shape (X, Y, Z), as NIfTI with equal qform and sform."""
+    _save(path, nib.Nifti1Image(voxels, grid.affine), grid)
+
+
+def save_series(path: Path | str, voxels: np.ndarray, grid: Grid, step: float) -> None:
+    """Write volumes, shape (X, Y, Z, T), ``step`` seconds apart; a single one as a 3-D image."""
+    if voxels.shape[3] == 1:
+        save_volume(path, voxels[..., 0], grid)
+        return
     image = nib.Nifti1Image(voxels, grid.affine)
+    image.header.set_zooms((*grid.spacing, step))
+    _save(path, image, grid)
+
+
+def _save(path: Path | str, image: nib.Nifti1Image, grid: Grid) -> None:
     image.set_qform(grid.affine, code=1)
     image.set_sform(grid.affine, code=1)
-    image.header.set_xyzt_units("mm")
+    image.header.set_xyzt_units("mm", "sec")
     with atomic(path) as temporary:
         nib.save(image, temporary)
 
@@ -127,11 +160,7 @@ def save_displacement(path: Path | str, u_lps: np.ndarray, grid: Grid) -> None:
     """
     image = nib.Nifti1Image(u_lps.astype(np.float32)[:, :, :, None, :], grid.affine)
     image.header.set_intent(VECTOR_INTENT)
-    image.set_qform(grid.affine, code=1)
-    image.set_sform(grid.affine, code=1)
-    image.header.set_xyzt_units("mm")
-    with atomic(path) as temporary:
-        nib.save(image, temporary)
+    _save(path, image, grid)
 
 
 def load_displacement(path: Path | str) -> tuple[np.ndarray, Grid]:
@@ -140,7 +169,7 @@ def load_displacement(path: Path | str) -> tuple[np.ndarray, Grid]:
     if len(image.shape) != 5 or image.shape[3:] != (1, 3):
         cure = "give an ITK displacement field"
         raise NirError(fault(path, "shape (X, Y, Z, 1, 3)", str(tuple(image.shape)), cure))
-    with _readable(path, "a complete displacement field", DAMAGED):
+    with readable(path, "a complete displacement field", DAMAGED):
         u_lps = np.asarray(image.dataobj, dtype=np.float32)[:, :, :, 0, :]
     return u_lps, grid_of(image)
 
@@ -162,7 +191,7 @@ def load_affine(path: Path | str) -> Array:
     if not path.exists():
         raise NirError(fault(path, "an ITK affine file", "no such file", "correct the path"))
     cure = "give the GenericAffine.mat of ANTs or one of ours"
-    with _readable(path, "an ITK affine .mat file", cure):
+    with readable(path, "an ITK affine .mat file", cure):
         content = loadmat(path)
         key = next((k for k in content if "Transform" in k), "no transform")
         parameters, centre = content[key].ravel(), content["fixed"].ravel()

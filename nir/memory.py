@@ -14,8 +14,9 @@ import torch
 
 from nir.config import FitConfig, Phase
 from nir.errors import NirError
-from nir.fit import CHUNK, lattice_shape, level_grid
+from nir.fit import level_grid
 from nir.grid import Grid
+from nir.parts import CHUNK, lattice_shape
 
 GRID_BYTES = 60  # a voxel of the pair's grid, all along: images, points, displacement
 COMPOSE_BYTES = 190  # a voxel of the grid while two displacements are composed

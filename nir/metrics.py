@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from scipy.ndimage import find_objects, map_coordinates, uniform_filter
+from scipy.ndimage import find_objects, uniform_filter
 from SimpleITK import GetImageFromArray, LabelOverlapMeasuresImageFilter
 from surface_distance import compute_robust_hausdorff, compute_surface_distances
 
 from nir.grid import Array, Grid, apply_matrix
+from nir.maps import sample_vectors
 
 SLAB = 16  # slices of the determinant computed at a time: bounds its memory
 FLAT = 1e-3  # a window whose standard deviation is below this share of the range is flat
@@ -182,7 +183,7 @@ def inverse_consistency(
     last = np.array(inverse_grid.shape) - 1
     known = np.all((y_vox >= -1e-6) & (y_vox <= last + 1e-6), axis=-1)
     error = np.full(len(x_lps), np.nan, dtype=np.float32)
-    back = y_lps[known] + _sample_vectors(inverse_u, y_vox[known])
+    back = y_lps[known] + sample_vectors(inverse_u, y_vox[known])
     error[known] = np.linalg.norm(back - x_lps[known], axis=-1)
     error_map = np.full(forward_grid.shape, np.nan, dtype=np.float32)
     error_map[inside] = error
@@ -257,10 +258,3 @@ def lncc_score(fixed: np.ndarray, warped: np.ndarray, mask: np.ndarray, radius: 
 def _mask_points(grid: Grid, inside: np.ndarray) -> np.ndarray:
     """LPS mm of the voxels of a boolean mask, shape (N, 3)."""
     return apply_matrix(grid.vox_to_lps, np.argwhere(inside).astype(float))
-
-
-def _sample_vectors(u: np.ndarray, x_vox: np.ndarray) -> np.ndarray:
-    """Sample a vector field, shape (X, Y, Z, 3), trilinearly at voxel indices, shape (N, 3)."""
-    points = x_vox.T
-    parts = [map_coordinates(u[..., c], points, order=1, mode="nearest") for c in range(3)]
-    return np.stack(parts, axis=-1)

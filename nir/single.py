@@ -17,6 +17,7 @@ from nir.errors import NirError
 from nir.io import load_affine, load_json, save_affine, save_json
 from nir.preprocess import prepare_subject
 from nir.steps import (
+    FIELD,
     FORWARD,
     INVERSE,
     Brain,
@@ -32,6 +33,7 @@ PROMISED = (
     FORWARD,
     INVERSE,
     "jacobian.nii.gz",
+    FIELD,
     "trace.tsv",
     "result.json",
 )
@@ -105,7 +107,9 @@ def register_single(
             save_json(record, {"seconds": 0.0, "warnings": []})
         made = work / "results"
         options: Any = {"seed": seed, "device": device, "threads": threads, "log": log}
-        register_pair(fixed, moving, matrix, method, made, progress=report, **options)
+        register_pair(
+            fixed, moving, matrix, method, made, save_field=True, progress=report, **options
+        )
         log("warping and measuring")
         warp_pair(fixed, moving, made)
         evaluate_pair(fixed, moving, matrix, record, made)

@@ -6,7 +6,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from nir import __version__, metrics
+from nir.apply import ants_labels
 from nir.config import AffineConfig, Method
 from nir.demo import true_pair_points
 from nir.engines import Pair, pick_device, register
@@ -42,6 +43,7 @@ from nir.warp import PointMap, affine_map, displacement_map, resample
 
 FORWARD = "from-moving_to-fixed_mode-image_xfm.nii.gz"
 INVERSE = "from-fixed_to-moving_mode-image_xfm.nii.gz"
+FIELD = "field.safetensors"
 LIBRARIES = ("torch", "numba", "antspyx", "numpy", "scipy", "nibabel", "snakemake")
 FOLD_WARNING_PERCENT = 0.01
 SIMILARITY_FALL = 1e-3  # less is the rounding of the transform's file
@@ -122,10 +124,14 @@ def register_pair(
     seed: int,
     device: str,
     threads: int,
+    save_field: bool = False,
     progress: Progress | None = None,
     log: Callable[[str], None] = print,
 ) -> None:
-    """Register a pair and write both directions, the trace and ``fit.json`` (last)."""
+    """Register a pair and write both directions, the trace and ``fit.json`` (last).
+
+    With ``save_field`` the fitted field of the engine ``nir`` is written as well.
+    """
     set_threads(threads)
     chosen = pick_device(device)
     start = time.perf_counter()
@@ -148,6 +154,8 @@ def register_pair(
         "seconds": result.seconds | {"registration": elapsed},
         "peak_mb": peak_mb(chosen),
     }
+    if save_field and result.fitted:
+        replace(result.fitted, provenance=record).save(folder / FIELD)
     save_json(folder / "fit.json", record)
 
 
@@ -176,17 +184,7 @@ def _warp_labels(
     labels, source = load_labels(path)
     if interpolation == "nearest":
         return resample(labels, source, grid, mapping, "nearest")
-    import ants
-
-    from nir.linear import to_ants
-
-    warped = ants.apply_transforms(
-        fixed=to_ants(np.zeros(grid.shape), grid),
-        moving=to_ants(labels, source),
-        transformlist=[str(transform)],
-        interpolator=interpolation,
-    )
-    return np.rint(warped.numpy()).astype(np.int32)
+    return ants_labels(labels, source, grid, transform, interpolation)
 
 
 def evaluate_pair(

@@ -172,18 +172,22 @@ def invert(u: Tensor, extent: Tensor, points: Tensor, iterations: int = 60) -> T
             field, scale, goals.numpy(), iterations, np.float32(INVERSE_MM**2), found.numpy()
         )
         return found / half - 1
-    goal = points * half  # mm from the middle of the cube, as q, r and step below
+    return solve(lambda q: _at_points(u, q / half), points * half, iterations) / half
+
+
+def solve(displace: Callable[[Tensor], Tensor], goal: Tensor, iterations: int = 60) -> Tensor:
+    """Find the points q with q + displace(q) = goal, mm, shape (N, 3); see `invert`."""
 
     def residual(q: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
-        r = q + _at_points(u, q / half) - goal
+        r = q + displace(q) - goal
         return r, r.square().sum(1, keepdim=True)
 
-    result = goal - _at_points(u, points)
-    left = torch.arange(len(points), device=points.device)
-    q = result
+    q = goal - displace(goal)
+    result = q.clone()
+    left = torch.arange(len(goal), device=goal.device)
     r, size = residual(q, goal)
     share = torch.ones_like(size)
-    inverse = torch.eye(3, device=points.device).repeat(len(points), 1, 1)
+    inverse = torch.eye(3, device=goal.device).repeat(len(goal), 1, 1)
     for _ in range(iterations):
         keep = size[:, 0] > INVERSE_MM**2
         if not keep.any():
@@ -198,7 +202,7 @@ def invert(u: Tensor, extent: Tensor, points: Tensor, iterations: int = 60) -> T
         size = torch.where(better, trial_size, size)
         share = torch.where(better, (2 * share).clamp(max=1.0), share / 2)
         result[left] = q
-    return result / half
+    return result
 
 
 def _broyden(inverse: Tensor, step: Tensor, change: Tensor) -> Tensor:

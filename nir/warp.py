@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import map_coordinates, spline_filter
 
 from nir.grid import Array, Grid, apply_matrix
 
@@ -27,7 +28,7 @@ def displacement_map(u_lps: np.ndarray) -> PointMap:
 
 
 def resample(
-    volume: np.ndarray, source: Grid, target: Grid, mapping: PointMap, mode: str = "bilinear"
+    volume: np.ndarray, source: Grid, target: Grid, mapping: PointMap, mode: str = "linear"
 ) -> np.ndarray:
     """Resample a volume onto another grid: warped(x) = volume(T(x)).
 
@@ -35,26 +36,32 @@ def resample(
         volume: shape (X, Y, Z), on the grid ``source``.
         target: the grid of the result.
         mapping: T, from points of ``target`` to points of ``source``.
-        mode: ``bilinear`` (linear along the three axes) or ``nearest``.
+        mode: ``linear``, ``cubic`` (B-spline) or ``nearest``.
 
     Returns:
         Voxels on ``target``, of the volume's type; zero where T leaves ``source``.
     """
     depth = max(1, SLAB // (target.shape[1] * target.shape[2]))
     tensor = torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32))[None, None]
+    spline = spline_filter(volume, order=3, output=np.float32) if mode == "cubic" else None
     result = np.empty(target.shape, dtype=volume.dtype)
     for start in range(0, target.shape[0], depth):
         slab = slice(start, min(start + depth, target.shape[0]))
         part = target.crop((slab.start, 0, 0), (slab.stop, *target.shape[1:]))
         vox = source.lps_to_vox(mapping(part.points_lps(), slab))
+        inside = np.all((vox > -0.5) & (vox < np.array(source.shape) - 0.5), axis=-1)
         if mode == "nearest":
-            inside = np.all((vox > -0.5) & (vox < np.array(source.shape) - 0.5), axis=-1)
             index = np.rint(vox[inside]).astype(np.intp)
             result[slab] = 0
             result[slab][inside] = volume[index[:, 0], index[:, 1], index[:, 2]]
             continue
-        cube = source.vox_to_cube(vox).astype(np.float32)[..., ::-1]
-        at = torch.from_numpy(np.ascontiguousarray(cube))[None]
-        values = F.grid_sample(tensor, at, mode="bilinear", align_corners=True)[0, 0].numpy()
+        if spline is not None:
+            at = np.moveaxis(vox, -1, 0)
+            values = map_coordinates(spline, at, order=3, prefilter=False, mode="mirror") * inside
+        else:
+            cube = source.vox_to_cube(vox).astype(np.float32)[..., ::-1]
+            points = torch.from_numpy(np.ascontiguousarray(cube))[None]
+            read = F.grid_sample(tensor, points, padding_mode="border", align_corners=True)
+            values = read[0, 0].numpy() * inside
         result[slab] = values if volume.dtype.kind == "f" else np.rint(values)
     return result

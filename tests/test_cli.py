@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from nir import cli
 from nir.errors import NirError
 from nir.io import load_displacement, load_volume
-from nir.steps import FORWARD, INVERSE
+from nir.steps import FIELD, FORWARD, INVERSE
 
 QUICK = [
     "--preset",
@@ -60,7 +60,7 @@ def test_writes_what_it_promises(result: tuple[Path, dict]) -> None:
     output, content = result
     names = {p.name for p in output.iterdir()}
     promised = {"warped.nii.gz", "warped_labels.nii.gz", "jacobian.nii.gz", "trace.tsv"}
-    assert names == promised | {FORWARD, INVERSE, "result.json"}
+    assert names == promised | {FORWARD, INVERSE, FIELD, "result.json"}
     for key in ("seed", "device", "threads", "versions", "seconds", "peak_mb", "settings"):
         assert content[key]
     assert content["metrics"]["similarity_after"] > content["metrics"]["similarity_before"]

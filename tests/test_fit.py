@@ -10,10 +10,11 @@ import torch
 from synthetic import OBLIQUE, ball, make_grid, texture, waves
 from torch import Tensor
 
-from nir import fit
+from nir import parts
 from nir.config import FitConfig, Phase, fit_config
 from nir.errors import NirError
 from nir.fit import FitResult, fit_pair, make_level
+from nir.parts import NeuralPart
 from nir.regularity import determinant, gradient, smoothness
 from nir.similarity import lncc
 from nir.transform import identity, sample, to_cube
@@ -107,7 +108,7 @@ def test_fields_are_chained_from_the_last_to_the_first(monkeypatch: pytest.Monke
     points_mm = identity(SHAPE) * (EXTENT / 2).view(1, 3, 1, 1, 1)
     shift = torch.tensor([2.0, -1.0, 0.5]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
     fields = iter([0.2 * points_mm, shift])
-    monkeypatch.setattr(fit, "dense_displacement", lambda *settings: next(fields))
+    monkeypatch.setattr(NeuralPart, "dense", lambda *shape: next(fields))
     result = run(settings({"steps": 1}, {"steps": 1}))
     expected = shift + 0.2 * (points_mm + shift)  # the fresh field moves the fixed points first
     core = (0, slice(None), *(slice(4, -4),) * 3)
@@ -220,7 +221,7 @@ class TestRepeatability:
     def test_chunks_do_not_show(self, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
         config = settings({"steps": 5, "lattice": None, "stride": 3}, model=model)
         whole = run(config)
-        monkeypatch.setattr(fit, "CHUNK", 3 * SHAPE[1] * SHAPE[2])
+        monkeypatch.setattr(parts, "CHUNK", 3 * SHAPE[1] * SHAPE[2])
         torch.testing.assert_close(run(config).u_mm, whole.u_mm, atol=1e-5, rtol=1e-5)
 
 

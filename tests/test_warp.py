@@ -31,14 +31,14 @@ def wavy_displacement(grid: Grid) -> np.ndarray:
     return (2 * np.sin(phase)).astype(np.float32)
 
 
-@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
 def test_identity(mode: str) -> None:
     volume = texture(MOVING.shape, 1.0)
     result = resample(volume, MOVING, MOVING, STAY, mode)
     np.testing.assert_allclose(result, volume, atol=1e-4)
 
 
-@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
 def test_translation_by_whole_voxels(mode: str) -> None:
     volume = texture(MOVING.shape, 1.0)
     step = np.eye(4)
@@ -53,7 +53,8 @@ def test_a_linear_image_is_read_exactly_on_another_grid() -> None:
     slope = np.array([0.01, -0.02, 0.03])
     mapping = affine_map(SMALL_TURN)
     result = resample(MOVING.points_lps() @ slope, MOVING, FIXED, mapping)
-    inside = resample(np.ones(MOVING.shape), MOVING, FIXED, mapping) > 0.9999
+    vox = MOVING.lps_to_vox(apply_matrix(SMALL_TURN, FIXED.points_lps()))
+    inside = ((vox >= 0) & (vox <= np.array(MOVING.shape) - 1)).all(-1)
     expected = apply_matrix(SMALL_TURN, FIXED.points_lps()) @ slope
     assert inside.mean() > 0.5
     np.testing.assert_allclose(result[inside], expected[inside], atol=1e-4)
@@ -63,7 +64,7 @@ def test_zero_outside() -> None:
     far = np.eye(4)
     far[:3, 3] = 500
     volume = np.full(MOVING.shape, 7, np.int16)
-    for mode in ("bilinear", "nearest"):
+    for mode in ("linear", "nearest"):
         assert not resample(volume, MOVING, FIXED, affine_map(far), mode).any()
 
 

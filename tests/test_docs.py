@@ -1,0 +1,103 @@
+"""The commands of the documentation do what it says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic import ball, texture
+from test_engines import CPU, FIXED, MOVING, PAIR
+
+from nir.config import Method
+from nir.engines import register
+from nir.io import load_volume, save_displacement, save_volume
+from nir.steps import FIELD, FORWARD, INVERSE
+from nir.warp import displacement_map, resample
+
+PAGE = Path(__file__).parents[1] / "docs" / "read-my-warp.md"
+BLOCKS = {
+    name: (language, code)
+    for name, language, code in re.findall(
+        r"<!-- test: (\w+) -->\n```(\w+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL
+    )
+}
+VOXEL = (12, 13, 11)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small pair, registered, under the names that the page uses."""
+    place = tmp_path_factory.mktemp("page")
+    phases = [{"steps": 10, "lr": 5e-2, "encoding_levels": (4, 8)}]
+    method = Method(name="nir", engine="nir", set={"margin_mm": 2.0, "phases": phases})
+    result = register(PAIR, method, 1, CPU, log=lambda line: None)
+    save_displacement(place / FORWARD, result.forward, FIXED)
+    save_displacement(place / INVERSE, result.inverse, MOVING)
+    assert result.fitted
+    result.fitted.provenance = {"settings": method.own_settings}
+    result.fitted.save(place / FIELD)
+    save_volume(place / "fixed.nii.gz", PAIR.fixed, FIXED)
+    save_volume(place / "moving.nii.gz", texture(MOVING.shape, 1.5), MOVING)
+    save_volume(place / "labels.nii.gz", ball(MOVING.shape, 8.0), MOVING)
+    (place / "landmarks.csv").write_text("x,y,z\n12,-30,8\n10,-28,9\n")
+    np.save(place / "forward.npy", result.forward)
+    return place
+
+
+def run(folder: Path, name: str) -> str:
+    language, code = BLOCKS[name]
+    bins = str(Path(sys.executable).parent)
+    words = [sys.executable, "-c", code] if language == "python" else ["sh", "-e", "-c", code]
+    done = subprocess.run(
+        words,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={"PATH": f"{bins}:/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HOME": str(folder)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def expected(folder: Path) -> np.ndarray:
+    moving, _ = load_volume(folder / "moving.nii.gz")
+    mapping = displacement_map(np.load(folder / "forward.npy"))
+    return resample(moving, MOVING, FIXED, mapping)
+
+
+def test_every_block_is_known() -> None:
+    assert set(BLOCKS) == {"voxel", "ants", "simpleitk", "nitransforms", "nir", "field"}
+
+
+def test_a_voxel_by_hand(folder: Path) -> None:
+    index = np.array(run(folder, "voxel").strip(" []\n").split(), float)
+    vectors = np.load(folder / "forward.npy")
+    goal = MOVING.lps_to_vox(FIXED.points_lps()[VOXEL] + vectors[VOXEL])
+    np.testing.assert_allclose(index, goal, atol=1e-4)
+
+
+@pytest.mark.parametrize("tool", ["ants", "simpleitk", "nitransforms", "nir"])
+def test_a_tool_gives_our_warped_image(folder: Path, tool: str) -> None:
+    (folder / "warped.nii.gz").unlink(missing_ok=True)
+    run(folder, tool)
+    warped, grid = load_volume(folder / "warped.nii.gz")
+    assert grid.same_as(FIXED)
+    vox = MOVING.lps_to_vox(FIXED.points_lps() + np.load(folder / "forward.npy"))
+    inside = ((vox > 0.5) & (vox < np.array(MOVING.shape) - 1.5)).all(-1)
+    assert inside.mean() > 0.3
+    assert np.abs(warped - expected(folder))[inside].max() < 1e-3
+
+
+def test_nir_writes_what_the_page_names(folder: Path) -> None:
+    for name in re.findall(r"-o (?:l2r:)?(\S+)", BLOCKS["nir"][1]):
+        assert (folder / name).exists(), name
+    assert len(pd.read_csv(folder / "landmarks_fixed.csv")) == 2
+
+
+def test_the_field(folder: Path) -> None:
+    assert "nir" in run(folder, "field")
