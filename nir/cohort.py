@@ -74,7 +74,9 @@ def load_cohort(
         subjects = read_table(config.cohort.table, config.cohort.root)
         needs_mask = config.preprocess.skull_strip == "mask"
         faults = check_subjects(subjects, needs_mask, CheckCache(cache), progress)
-    planned, pair_faults = plan_pairs([s.id for s in subjects], config.pairs)
+    planned, pair_faults = plan_pairs(
+        [s.id for s in subjects], config.pairs, [s.id for s in subjects if s.labels]
+    )
     pair_faults += _settings_faults(config)
     if pair_faults or (faults and config.cohort.on_invalid == "stop"):
         raise NirError(_listing(faults, pair_faults))

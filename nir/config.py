@@ -166,6 +166,14 @@ class CohortConfig(Settings):
         return self
 
 
+class BuildConfig(Settings):
+    """A template built from the cohort itself."""
+
+    method: Name = Field(description="one of the run's methods: it registers the subjects")
+    rounds: Count = Field(4, description="after the first one, which aligns by affines alone")
+    sharpening: Share = Field(0.25, description="weight of the sharpened mean in each round")
+
+
 class TemplateConfig(Settings):
     """The template of `skull_strip: template`, `affine.target: template`, `pairs: to-template`."""
 
@@ -173,6 +181,9 @@ class TemplateConfig(Settings):
     mask: Path | None = Field(None, description="its brain mask; needed with image")
     labels: Path | None = Field(None, description="its label map, if it has one")
     spacing_mm: Positive = Field(2.0, description="voxel size of the shipped template, mm")
+    build: BuildConfig | None = Field(
+        None, description="average the cohort; the template above only gives the grid and the pose"
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> TemplateConfig:
@@ -186,7 +197,9 @@ class TemplateConfig(Settings):
 class PairsConfig(Settings):
     """Which subject is registered to which."""
 
-    mode: Literal["all", "consecutive", "to-template", "to-subject", "table"] = "consecutive"
+    mode: Literal["all", "consecutive", "to-template", "to-subject", "from-labelled", "table"] = (
+        "consecutive"
+    )
     subject: str | None = Field(None, description="to-subject: id of the fixed subject")
     table: Path | None = Field(None, description="table: CSV or TSV with columns fixed, moving")
 
@@ -290,10 +303,28 @@ class PipelineConfig(Settings):
     affine: AffineConfig = AffineConfig()
     methods: tuple[Method, ...] = Field(min_length=1)
     label_interpolation: Literal["nearest", "genericLabel"] = "nearest"
+    fusion: tuple[Literal["majority", "joint"], ...] = Field(
+        (), description="votes by which labelled moving subjects label each fixed one"
+    )
+    save_fields: bool = Field(
+        False, description="nir: keep the fitted field of each pair, field.safetensors"
+    )
 
     @model_validator(mode="after")
-    def _unique_methods(self) -> PipelineConfig:
+    def _methods_fit_together(self) -> PipelineConfig:
         names = [m.name for m in self.methods]
+        build = self.template.build
+        if build and build.method not in names:
+            known = ", ".join(names)
+            raise ValueError(
+                f"template.build.method: expected one of the methods ({known}), found"
+                f" '{build.method}'"
+            )
+        if build and self.template.labels:
+            raise ValueError(
+                "template.labels: they belong to template.image, which the template that is built"
+                " replaces; remove one of the two"
+            )
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ValueError(f"methods: names must differ, found twice: {', '.join(twice)}")

@@ -17,6 +17,9 @@ from scipy.io import loadmat, savemat
 from nir.errors import NirError, fault
 from nir.grid import Array, Grid
 
+FORWARD = "from-moving_to-fixed_mode-image_xfm.nii.gz"
+INVERSE = "from-fixed_to-moving_mode-image_xfm.nii.gz"
+FIELD = "field.safetensors"
 DAMAGED = "the file is truncated or damaged: restore it"
 VECTOR_INTENT = "vector"  # NIfTI intent code 1007, what ITK reads as a displacement field
 

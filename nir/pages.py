@@ -14,7 +14,7 @@ import yaml
 from nir.io import load_json
 from nir.report import ReportContext, cohort_report
 from nir.steps import versions
-from nir.tables import read_tables
+from nir.tables import read_table, read_tables
 
 
 def write_cohort_page(
@@ -28,6 +28,7 @@ def write_cohort_page(
     dropped_pairs: Sequence[tuple[str, str]],
     command: str,
     templates: Path,
+    fusion: Path | None = None,
 ) -> None:
     """Write ``report.html`` beside the tables and pictures it shows.
 
@@ -39,6 +40,7 @@ def write_cohort_page(
         left_out: faults of each subject that was left out.
         command: makes the run again.
         templates: folder of the page's templates.
+        fusion: table of the labels fused from several atlases, if there are any.
     """
     metrics, labels = read_tables(page.parent)
     notes = [
@@ -59,6 +61,7 @@ def write_cohort_page(
         dropped_pairs=[(f, m, _reason(f, m, left_out)) for f, m in dropped_pairs],
         figures={(f, m, k): _pictures(f, m, k) for f, m in pairs for k in methods},
         notes=notes,
+        fusion=None if fusion is None else read_table(fusion),
     )
     cohort_report(page, metrics, labels, context, templates)
 

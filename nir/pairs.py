@@ -19,11 +19,14 @@ Pair = tuple[str, str]
 """Fixed id, moving id."""
 
 
-def plan_pairs(subject_ids: Sequence[str], config: PairsConfig) -> tuple[list[Pair], list[str]]:
+def plan_pairs(
+    subject_ids: Sequence[str], config: PairsConfig, labelled: Sequence[str] = ()
+) -> tuple[list[Pair], list[str]]:
     """Plan who is registered to whom.
 
     ``all``: every ordered pair. ``consecutive``: each subject is the fixed image of the next row's.
-    ``to-template``, ``to-subject``: everyone else is moving. ``table``: the file's rows.
+    ``to-template``, ``to-subject``: everyone else is moving. ``from-labelled``: everyone who is
+    ``labelled`` is moving, to everyone else. ``table``: the file's rows.
 
     Returns:
         Pairs (fixed id, moving id), in the order of the ids or of the file, and all faults in
@@ -37,6 +40,11 @@ def plan_pairs(subject_ids: Sequence[str], config: PairsConfig) -> tuple[list[Pa
         return [], [fault(f"pairs '{config.mode}'", "two subjects or more", str(len(ids)), cure)]
     if config.mode == "all":
         return [(a, b) for a in ids for b in ids if a != b], []
+    if config.mode == "from-labelled":
+        if labelled:
+            return [(a, b) for a in ids for b in labelled if a != b], []
+        cure = "fill in the column labels"
+        return [], [fault("pairs 'from-labelled'", "labelled subjects", "none", cure)]
     if config.mode == "consecutive":
         return list(pairwise(ids)), []
     if config.mode == "to-subject":

@@ -34,6 +34,7 @@ class ReportContext:
         figures: for fixed, moving and method the thumbnail and the full picture, as paths
             relative to the page.
         notes: where and what, for warnings of the preprocessing.
+        fusion: the table of `nir.fusion.gather_fusion`, if labels were fused.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ReportContext:
     dropped_pairs: list[tuple[str, str, str]] = field(default_factory=list)
     figures: dict[tuple[str, str, str], tuple[str, str]] = field(default_factory=dict)
     notes: list[tuple[str, str]] = field(default_factory=list)
+    fusion: pd.DataFrame | None = None
 
 
 def cohort_report(
@@ -83,6 +85,7 @@ def cohort_report(
         plots=cohort_plots(metrics, labels),
         pairs=_pair_rows(metrics, context),
         structures=_structure_rows(metrics, labels),
+        fusion=_fusion_rows(metrics, context.fusion),
         warnings=context.notes + _warnings(metrics),
         resources=_resources(metrics),
         columns=[COLUMNS[name] for name in metrics if name in COLUMNS],
@@ -228,6 +231,24 @@ def _structure_rows(metrics: pd.DataFrame, labels: pd.DataFrame) -> list[dict[st
             }
         )
     return sorted(rows, key=lambda row: -row["voxels"])
+
+
+def _fusion_rows(metrics: pd.DataFrame, fusion: pd.DataFrame | None) -> list[list[str]]:
+    """Word the Dice of fused labels for each method and vote, beside that of single atlases."""
+    if fusion is None:
+        return []
+    single = metrics[metrics["fixed"].isin(fusion["fixed"])].groupby("method")["dice_after"].mean()
+    return [
+        [
+            str(method),
+            str(vote),
+            str(len(group)),
+            number(group["atlases"].mean(), 1),
+            number(single.get(method), 3),
+            spread(group["dice"], 3),
+        ]
+        for (method, vote), group in fusion.groupby(["method", "vote"], sort=False)
+    ]
 
 
 def _warnings(metrics: pd.DataFrame) -> list[tuple[str, str]]:

@@ -69,6 +69,16 @@ class Run:
         template = self.config.template
         return [str(p) for p in (template.image, template.mask) if p]
 
+    def round(self, part: str, number: int | str = "{round}", name: str = "") -> str:
+        """Path of a file of a round of the template that is built, or of a subject in it."""
+        return str(self.output / "template" / f"round-{number}" / name / part)
+
+    def before_round(self, number: int, part: str) -> str:
+        """Path of the template to which a round registers: the start, or the last round's."""
+        if number == 0:
+            return str(self.output / "template" / "start" / part)
+        return self.round(part, number - 1)
+
     @property
     def truth(self) -> Path | None:
         """Folder of the true deformations of a simulated cohort."""
@@ -107,6 +117,18 @@ class Run:
         """Paths of a file for all pairs and methods, pair by pair."""
         return [self.result(part, f, m, k) for f, m in self.cohort.pairs for k in self.methods]
 
+    def fused(self, part: str, fixed: str = "{fixed}", method: str = "{method}") -> str:
+        """Path of a file of the labels fused for a subject."""
+        return str(self.output / "fusion" / fixed / method / part)
+
+    @cached_property
+    def atlases(self) -> dict[str, list[str]]:
+        """The moving subjects of each fixed one that has two or more, whose labels are fused."""
+        found: dict[str, list[str]] = {}
+        for fixed, moving in self.cohort.pairs:
+            found.setdefault(fixed, []).append(moving)
+        return {fixed: names for fixed, names in found.items() if len(names) > 1}
+
     def log(self, rule: str, wildcards: str) -> str:
         """Path of a rule's log."""
         return str(self.output / "logs" / rule / f"{wildcards}.log")
@@ -142,7 +164,24 @@ def plan_run(raw: dict[str, Any], progress: Progress | None = None) -> Run:
     except NirError as error:
         raise NirError(_with_cohort_faults(raw, error)) from error
     cache = config.output / "cohort" / "checks.json"
-    return Run(config, load_cohort(config, cache, progress))
+    run = Run(config, load_cohort(config, cache, progress))
+    if config.fusion:
+        _check_fusion(run)
+    return run
+
+
+def _check_fusion(run: Run) -> None:
+    """Refuse a fusion that has nothing to fuse."""
+    if not run.all_labelled:
+        raise NirError(
+            "fusion: expected labels of every moving subject, found some without; set pairs.mode to"
+            " from-labelled, so that labelled subjects alone are moving"
+        )
+    if not run.atlases:
+        raise NirError(
+            "fusion: expected two moving subjects or more for a fixed one, found one at most; set"
+            " pairs.mode to from-labelled or all"
+        )
 
 
 def _with_cohort_faults(raw: dict[str, Any], settings_error: NirError) -> str:

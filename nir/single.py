@@ -14,12 +14,9 @@ from nir.cohort import Subject, check_subjects
 from nir.config import AffineConfig, Method, PreprocessConfig, fit_config
 from nir.engines import pick_device
 from nir.errors import NirError
-from nir.io import load_affine, load_json, save_affine, save_json
+from nir.io import FIELD, FORWARD, INVERSE, load_affine, load_json, save_affine, save_json
 from nir.preprocess import prepare_subject
 from nir.steps import (
-    FIELD,
-    FORWARD,
-    INVERSE,
     Brain,
     align,
     evaluate_pair,

@@ -24,6 +24,9 @@ from nir.figures import pair_figure, pair_thumbnail
 from nir.fit import Progress
 from nir.grid import Grid
 from nir.io import (
+    FIELD,
+    FORWARD,
+    INVERSE,
     atomic,
     load_affine,
     load_displacement,
@@ -41,9 +44,6 @@ from nir.memory import peak_mb
 from nir.planes import PairImages
 from nir.warp import PointMap, affine_map, displacement_map, resample
 
-FORWARD = "from-moving_to-fixed_mode-image_xfm.nii.gz"
-INVERSE = "from-fixed_to-moving_mode-image_xfm.nii.gz"
-FIELD = "field.safetensors"
 LIBRARIES = ("torch", "numba", "antspyx", "numpy", "scipy", "nibabel", "snakemake")
 FOLD_WARNING_PERCENT = 0.01
 SIMILARITY_FALL = 1e-3  # less is the rounding of the transform's file

@@ -110,7 +110,7 @@ def gather(
     for result_path, label_path in zip(result_paths, label_paths, strict=True):
         result = load_json(result_path)
         rows.append(_metric_row(result))
-        table = _read(Path(label_path))
+        table = read_table(Path(label_path))
         keys = pd.DataFrame({key: [result[key]] * len(table) for key in KEYS})
         tables.append(pd.concat([keys, table], axis=1))
     metrics = pd.DataFrame(rows)
@@ -136,10 +136,10 @@ def write_tables(folder: Path | str, metrics: pd.DataFrame, labels: pd.DataFrame
 
 def read_tables(folder: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the two tables that ``write_tables`` wrote; ids and names stay text."""
-    return _read(Path(folder) / "metrics.tsv"), _read(Path(folder) / "labels.tsv")
+    return read_table(Path(folder) / "metrics.tsv"), read_table(Path(folder) / "labels.tsv")
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
     """Read a TSV in which only ``n/a`` is missing, so that a subject may be called NA or 001."""
     types: Any = dict.fromkeys(TEXT, "object")
     return pd.read_csv(path, sep="\t", dtype=types, keep_default_na=False, na_values=[MISSING])

@@ -13,8 +13,7 @@ from typer.testing import CliRunner
 
 from nir import cli
 from nir.errors import NirError
-from nir.io import load_displacement, load_volume
-from nir.steps import FIELD, FORWARD, INVERSE
+from nir.io import FIELD, FORWARD, INVERSE, load_displacement, load_volume
 
 QUICK = [
     "--preset",

@@ -15,8 +15,7 @@ from test_engines import CPU, FIXED, MOVING, PAIR
 
 from nir.config import Method
 from nir.engines import register
-from nir.io import load_volume, save_displacement, save_volume
-from nir.steps import FIELD, FORWARD, INVERSE
+from nir.io import FIELD, FORWARD, INVERSE, load_volume, save_displacement, save_volume
 from nir.warp import displacement_map, resample
 
 PAGE = Path(__file__).parents[1] / "docs" / "read-my-warp.md"

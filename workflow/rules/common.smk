@@ -1,3 +1,4 @@
+import math
 import os
 import sys
 from pathlib import Path
@@ -5,6 +6,7 @@ from pathlib import Path
 sys.path.insert(0, workflow.basedir)
 
 from nir.errors import NirError
+from nir.io import FIELD, FORWARD, INVERSE
 from nir.run import FolderLock, note_command, plan_run, share_package, starts_jobs
 
 share_package(workflow.basedir)
@@ -39,6 +41,7 @@ BY_ENGINE = {
 
 wildcard_constraints:
     id=r"[A-Za-z0-9_-]+",
+    round=r"\d+",
     fixed=r"[A-Za-z0-9-]+(_[A-Za-z0-9-]+)*",
     moving=r"[A-Za-z0-9-]+(_[A-Za-z0-9-]+)*",
     method="|".join(RUN.methods),
@@ -60,6 +63,15 @@ def nir_megabytes(wildcards, attempt):
 
     grid = RUN.grid(wildcards.fixed)
     return int(1.2 * estimate_mb(grid, RUN.methods[wildcards.method].fit) * attempt)
+
+
+def template_megabytes(wildcards, attempt):
+    """Return the memory of a job on the template's grid, MB."""
+    from nir.memory import estimate_mb
+
+    grid, method = RUN.grid("template"), RUN.methods[SETTINGS.template.build.method]
+    fit = 1.2 * estimate_mb(grid, method.fit) if method.engine == "nir" else 0
+    return int(max(fit, 1200 + 400 * math.prod(grid.shape) / 1e6) * attempt)
 
 
 def brains(wildcards):

@@ -1,7 +1,7 @@
 rule warp:
     input:
         unpack(scans),
-        forward=RUN.result("from-moving_to-fixed_mode-image_xfm.nii.gz"),
+        forward=RUN.result(FORWARD),
     output:
         warped=RUN.result("warped.nii.gz"),
         jacobian=RUN.result("jacobian.nii.gz"),
@@ -26,8 +26,8 @@ rule evaluate:
         unpack(scans),
         matrix=RUN.pair("affine.mat"),
         affine=RUN.pair("affine.json"),
-        forward=RUN.result("from-moving_to-fixed_mode-image_xfm.nii.gz"),
-        inverse=RUN.result("from-fixed_to-moving_mode-image_xfm.nii.gz"),
+        forward=RUN.result(FORWARD),
+        inverse=RUN.result(INVERSE),
         fit=RUN.result("fit.json"),
         warped=RUN.result("warped.nii.gz"),
         jacobian=RUN.result("jacobian.nii.gz"),

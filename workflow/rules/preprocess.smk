@@ -1,24 +1,3 @@
-rule template:
-    input:
-        RUN.template_files,
-    output:
-        brain=RUN.prepared("template", "brain"),
-        mask=RUN.prepared("template", "mask"),
-    log:
-        RUN.log("template", "template"),
-    benchmark:
-        RUN.benchmark("template", "template")
-    conda:
-        "../../envs/nir.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-    params:
-        settings=SETTINGS.template.model_dump(mode="json"),
-    script:
-        "../scripts/template.py"
-
-
 rule preprocess:
     input:
         unpack(raw_files),

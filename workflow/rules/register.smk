@@ -78,10 +78,11 @@ for engine, names in BY_ENGINE.items():
             unpack(brains),
             matrix=RUN.pair("affine.mat"),
         output:
-            forward=RUN.result("from-moving_to-fixed_mode-image_xfm.nii.gz"),
-            inverse=RUN.result("from-fixed_to-moving_mode-image_xfm.nii.gz"),
+            forward=RUN.result(FORWARD),
+            inverse=RUN.result(INVERSE),
             trace=RUN.result("trace.tsv"),
             record=RUN.result("fit.json"),
+            field=RUN.result(FIELD) if engine == "nir" and SETTINGS.save_fields else [],
         log:
             RUN.log(f"register_{engine}", "{fixed}__{moving}__{method}"),
         benchmark:

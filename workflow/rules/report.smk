@@ -2,7 +2,7 @@ rule figure:
     input:
         unpack(scans),
         matrix=RUN.pair("affine.mat"),
-        forward=RUN.result("from-moving_to-fixed_mode-image_xfm.nii.gz"),
+        forward=RUN.result(FORWARD),
         fit=RUN.result("fit.json"),
         warped=RUN.result("warped.nii.gz"),
         jacobian=RUN.result("jacobian.nii.gz"),
@@ -46,6 +46,7 @@ rule report:
     input:
         metrics=RUN.output / "metrics.tsv",
         labels=RUN.output / "labels.tsv",
+        fusion=RUN.output / "fusion.tsv" if SETTINGS.fusion else [],
         figures=RUN.results("figure.png"),
         thumbnails=RUN.results("thumbnail.png"),
         templates=sorted((Path(workflow.basedir) / "reports").glob("*")),

@@ -10,7 +10,8 @@ with job(snakemake):
 
     settings = {k: v for k, v in snakemake.params.method.items() if k != "fit"}
     fixed, moving = (
-        Brain.of(snakemake.input, role, snakemake.wildcards[role]) for role in ("fixed", "moving")
+        Brain.of(snakemake.input, role, snakemake.wildcards.get(role, ""))
+        for role in ("fixed", "moving")
     )
     register_pair(
         fixed,
@@ -21,5 +22,6 @@ with job(snakemake):
         seed=snakemake.params.seed,
         device=snakemake.params.device,
         threads=snakemake.threads,
+        save_field=bool(snakemake.output.get("field")),
         progress=lambda phase, step, loss: print(f"phase {phase} step {step} loss {loss:.5f}"),
     )

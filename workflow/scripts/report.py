@@ -17,4 +17,5 @@ with job(snakemake):
         dropped_pairs=snakemake.params.dropped_pairs,
         command=Path(snakemake.params.command).read_text(encoding="utf-8").strip(),
         templates=Path(snakemake.input.templates[0]).parent,
+        fusion=Path(str(snakemake.input.fusion)) if snakemake.input.get("fusion") else None,
     )

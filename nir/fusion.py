@@ -1,0 +1,153 @@
+"""Labels of an unlabelled brain from several labelled ones that were registered to it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.ndimage import find_objects
+from scipy.stats import mode
+
+from nir import metrics
+from nir.errors import NirError, fault
+from nir.grid import Grid
+from nir.io import atomic, load_json, load_labels, load_volume, save_json, save_volume
+from nir.linear import to_ants
+
+PATCH, SEARCH = 2, 3  # half-widths of the joint fusion's windows, voxels: the defaults of ANTs
+MARGIN = PATCH + SEARCH
+
+
+def fuse_labels(
+    target: Path,
+    images: Sequence[Path],
+    labels: Sequence[Path],
+    votes: Sequence[str],
+    folder: Path,
+    *,
+    truth: Path | None = None,
+    include: tuple[int, ...] | None = None,
+    exclude: tuple[int, ...] = (),
+) -> None:
+    """Fuse the warped labels of several atlases, write each vote's map and ``fusion.json`` (last).
+
+    Args:
+        target: the prepared brain that is to be labelled.
+        images, labels: of each atlas, warped onto the target's grid, in the same order.
+        votes: ``majority`` and ``joint``; each writes ``VOTE.nii.gz``.
+        truth: the target's own labels, for its score: it is no atlas of itself, so this is
+            leave-one-out.
+        include, exclude: labels to score, as `nir.metrics.label_list`.
+
+    Raises:
+        NirError: fewer than two atlases, or a file on another grid.
+    """
+    if len(labels) < 2:
+        raise NirError(f"{target}: expected two atlases or more, found {len(labels)}; add pairs")
+    brain, grid = load_volume(target)
+    maps = [_on_grid(path, grid) for path in labels]
+    agreed, first = _majority(maps)
+    found: dict[str, Any] = {"atlases": len(labels), "votes": {}}
+    known = _on_grid(truth, grid) if truth else None
+    for vote in votes:
+        fused = first
+        if vote == "joint":
+            fused = _joint(brain, [load_volume(p)[0] for p in images], maps, ~agreed, grid)
+        save_volume(folder / f"{vote}.nii.gz", fused, grid)
+        found["votes"][vote] = {}
+        if known is not None:
+            scored = metrics.label_list(known, first, include, exclude)
+            dice = metrics.dice_per_label(known, fused, scored)
+            found["votes"][vote] = {str(n): value for n, value in dice.items() if value == value}
+    save_json(folder / "fusion.json", found)
+
+
+def gather_fusion(records: Sequence[Path], keys: Sequence[tuple[str, str]], output: Path) -> None:
+    """Write a row for each target, method and vote: atlases, labels scored, mean Dice.
+
+    Args:
+        records: ``fusion.json`` files; keys: target and method of each.
+        output: TSV; its JSON sidecar explains the columns.
+    """
+    rows = []
+    for path, (fixed, method) in zip(records, keys, strict=True):
+        content = load_json(path)
+        for vote, scores in content["votes"].items():
+            dice = float(np.mean(list(scores.values()))) if scores else np.nan
+            row = {"fixed": fixed, "method": method, "vote": vote, "atlases": content["atlases"]}
+            rows.append(row | {"labels_scored": len(scores), "dice": dice})
+    with atomic(output) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, sep="\t", index=False, na_rep="n/a")
+    about = {
+        "fixed": "Subject whose labels were made",
+        "method": "Registration of the atlases",
+        "vote": "How the atlases' labels were fused",
+        "atlases": "Labelled subjects that voted; the target is none of them",
+        "labels_scored": "Labels in the mean; 0 where the target has no labels of its own",
+        "dice": "Mean Dice of the fused labels with the target's own",
+    }
+    save_json(output.with_suffix(".json"), {k: {"Description": v} for k, v in about.items()})
+
+
+def _on_grid(path: Path, grid: Grid) -> np.ndarray:
+    labels, own = load_labels(path)
+    if not own.same_as(grid):
+        cure = "warp the atlas onto the target first"
+        raise NirError(fault(path, "labels on the target's grid", "another grid", cure))
+    return labels
+
+
+def _majority(maps: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return where all agree, and the most frequent label (of equal ones the smallest)."""
+    agreed = np.all([m == maps[0] for m in maps[1:]], axis=0)
+    fused = maps[0].copy()
+    open_votes = np.stack([m[~agreed] for m in maps])
+    fused[~agreed] = mode(open_votes, axis=0).mode
+    return agreed, fused
+
+
+def _joint(
+    brain: np.ndarray,
+    images: Sequence[np.ndarray],
+    maps: Sequence[np.ndarray],
+    contested: np.ndarray,
+    grid: Grid,
+) -> np.ndarray:
+    """Fuse by antspyx's joint label fusion (Wang et al. 2013) where the atlases disagree.
+
+    Background is a label as any other.
+    """
+    import ants
+
+    fused = maps[0].copy()
+    box = find_objects(contested.astype(np.uint8))
+    if not box:
+        return fused
+    near = tuple(
+        slice(max(s.start - MARGIN, 0), min(s.stop + MARGIN, n))
+        for s, n in zip(box[0], grid.shape, strict=True)
+    )
+    (a, b), (c, d), (e, f) = ((s.start, s.stop) for s in near)
+    part = grid.crop((a, c, e), (b, d, f))
+    values = np.unique(np.stack([m[near] for m in maps]))
+    ranks = [np.searchsorted(values, m[near]) + 1 for m in maps]
+    with tempfile.TemporaryDirectory() as folder:
+        result = ants.joint_label_fusion(
+            to_ants(brain[near], part),
+            to_ants(contested[near], part),
+            [to_ants(image[near], part) for image in images],
+            rad=PATCH,
+            r_search=SEARCH,
+            label_list=[to_ants(rank, part) for rank in ranks],
+            output_prefix=f"{folder}/",
+        )
+    rank = np.rint(result["segmentation"].numpy()).astype(int) - 1
+    inside = contested[near]
+    voted = fused[near]
+    voted[inside] = values[rank[inside].clip(0, len(values) - 1)]
+    fused[near] = voted
+    return fused

@@ -1,0 +1,59 @@
+# Labels by several atlases: every labelled moving subject of a fixed one votes.
+if SETTINGS.fusion:
+    FUSED = [(fixed, method) for fixed in RUN.atlases for method in RUN.methods]
+
+    def atlas_files(wildcards):
+        """Return the warped images and labels of all atlases of a subject, and the subject's own."""
+        names = RUN.atlases[wildcards.fixed]
+        own = RUN.subject(wildcards.fixed).labels
+        files = {
+            "brain": RUN.prepared(wildcards.fixed, "brain"),
+            "truth": [str(own)] if own else [],
+        }
+        for part, name in (("images", "warped"), ("labels", "warped_labels")):
+            files[part] = [
+                RUN.result(f"{name}.nii.gz", wildcards.fixed, moving, wildcards.method)
+                for moving in names
+            ]
+        return files
+
+    rule fuse:
+        input:
+            unpack(atlas_files),
+        output:
+            maps=[RUN.fused(f"{vote}.nii.gz") for vote in SETTINGS.fusion],
+            record=RUN.fused("fusion.json"),
+        log:
+            RUN.log("fuse", "{fixed}__{method}"),
+        benchmark:
+            RUN.benchmark("fuse", "{fixed}__{method}")
+        conda:
+            "../../envs/nir.yaml"
+        threads: SETTINGS.threads
+        resources:
+            mem_mb=megabytes(1500, 1500),
+        params:
+            votes=SETTINGS.fusion,
+            include=SETTINGS.cohort.labels,
+            exclude=SETTINGS.cohort.labels_exclude,
+        script:
+            "../scripts/fuse.py"
+
+    rule gather_fusion:
+        input:
+            [RUN.fused("fusion.json", fixed, method) for fixed, method in FUSED],
+        output:
+            RUN.output / "fusion.tsv",
+        log:
+            RUN.log("gather_fusion", "all"),
+        benchmark:
+            RUN.benchmark("gather_fusion", "all")
+        conda:
+            "../../envs/nir.yaml"
+        threads: 1
+        resources:
+            mem_mb=500,
+        params:
+            keys=FUSED,
+        script:
+            "../scripts/gather_fusion.py"

@@ -1,0 +1,153 @@
+# The template: one that is given, or an average of the cohort built in rounds.
+BUILD = SETTINGS.template.build
+
+
+def as_fixed(wildcards):
+    """Return the files of a subject as moving and of a round's template as fixed brain."""
+    number = int(wildcards.round)
+    return {
+        "fixed_brain": RUN.before_round(number, "brain.nii.gz"),
+        "fixed_mask": RUN.before_round(number, "mask.nii.gz"),
+        "moving_brain": RUN.prepared(wildcards.id, "brain"),
+        "moving_mask": RUN.prepared(wildcards.id, "mask"),
+    }
+
+
+def round_files(wildcards):
+    """Return what a round's average is made of."""
+    number = int(wildcards.round)
+    names = [subject.id for subject in RUN.cohort.subjects]
+    files = {
+        "brain": RUN.before_round(number, "brain.nii.gz"),
+        "mask": RUN.before_round(number, "mask.nii.gz"),
+        "brains": [RUN.prepared(n, "brain") for n in names],
+        "masks": [RUN.prepared(n, "mask") for n in names],
+        "matrices": [RUN.round("affine.mat", number, n) for n in names],
+    }
+    if number:
+        files["warps"] = [RUN.round(FORWARD, number, n) for n in names]
+    return files
+
+
+rule template:
+    input:
+        RUN.template_files,
+    output:
+        brain=(
+            RUN.before_round(0, "brain.nii.gz")
+            if BUILD
+            else RUN.prepared("template", "brain")
+        ),
+        mask=(
+            RUN.before_round(0, "mask.nii.gz")
+            if BUILD
+            else RUN.prepared("template", "mask")
+        ),
+    log:
+        RUN.log("template", "template"),
+    benchmark:
+        RUN.benchmark("template", "template")
+    conda:
+        "../../envs/nir.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        settings=SETTINGS.template.model_dump(mode="json"),
+    script:
+        "../scripts/template.py"
+
+
+if BUILD:
+    BUILDER = RUN.methods[BUILD.method]
+    ROUNDS = range(BUILD.rounds + 1)
+
+    rule round_affine:
+        input:
+            unpack(as_fixed),
+        output:
+            matrix=RUN.round("affine.mat", name="{id}"),
+            record=RUN.round("affine.json", name="{id}"),
+        log:
+            RUN.log("round_affine", "{round}__{id}"),
+        benchmark:
+            RUN.benchmark("round_affine", "{round}__{id}")
+        conda:
+            "../../envs/nir.yaml"
+        threads: 1  # ANTs repeats its affine bit by bit on one thread only
+        resources:
+            mem_mb=megabytes(1500, 200),
+        params:
+            settings=SETTINGS.affine.model_dump(mode="json"),
+            seed=SETTINGS.seed,
+        script:
+            "../scripts/affine.py"
+
+    rule round_register:
+        input:
+            unpack(as_fixed),
+            matrix=RUN.round("affine.mat", name="{id}"),
+        output:
+            forward=temp(RUN.round(FORWARD, name="{id}")),
+            inverse=temp(RUN.round(INVERSE, name="{id}")),
+            trace=RUN.round("trace.tsv", name="{id}"),
+            record=RUN.round("fit.json", name="{id}"),
+        log:
+            RUN.log("round_register", "{round}__{id}"),
+        benchmark:
+            RUN.benchmark("round_register", "{round}__{id}")
+        conda:
+            "../../envs/nir.yaml"
+        threads: 1 if BUILDER.engine == "affine" else SETTINGS.threads
+        resources:
+            mem_mb=template_megabytes,
+            gpu=1 if BUILDER.engine == "nir" and SETTINGS.device == "cuda" else 0,
+        params:
+            method=BUILDER.own_settings,
+            seed=SETTINGS.seed,
+            device=SETTINGS.device if BUILDER.engine == "nir" else "cpu",
+        script:
+            "../scripts/register.py"
+
+    rule round_average:
+        input:
+            unpack(round_files),
+        output:
+            brain=RUN.round("brain.nii.gz"),
+            mask=RUN.round("mask.nii.gz"),
+            record=RUN.round("round.json"),
+        log:
+            RUN.log("round_average", "{round}"),
+        benchmark:
+            RUN.benchmark("round_average", "{round}")
+        conda:
+            "../../envs/nir.yaml"
+        threads: 1
+        resources:
+            mem_mb=template_megabytes,
+        params:
+            sharpening=BUILD.sharpening,
+        script:
+            "../scripts/round_average.py"
+
+    rule template_of_the_last_round:
+        input:
+            records=[RUN.round("round.json", n) for n in ROUNDS],
+            brain=RUN.round("brain.nii.gz", ROUNDS[-1]),
+            mask=RUN.round("mask.nii.gz", ROUNDS[-1]),
+        output:
+            brain=RUN.prepared("template", "brain"),
+            mask=RUN.prepared("template", "mask"),
+            table=RUN.prepared("template", "convergence.tsv"),
+            plot=RUN.prepared("template", "convergence.png"),
+        log:
+            RUN.log("template_of_the_last_round", "template"),
+        benchmark:
+            RUN.benchmark("template_of_the_last_round", "template")
+        conda:
+            "../../envs/nir.yaml"
+        threads: 1
+        resources:
+            mem_mb=1500,
+        script:
+            "../scripts/template_of_the_last_round.py"

@@ -1,0 +1,12 @@
+"""Gather the scores of all fused label maps in one table."""
+
+from pathlib import Path
+
+from nir.job import job
+
+with job(snakemake):
+    from nir.fusion import gather_fusion
+
+    gather_fusion(
+        [Path(p) for p in snakemake.input], snakemake.params.keys, Path(snakemake.output[0])
+    )

@@ -1,0 +1,14 @@
+"""Take the last round's average as the template, and tell how the rounds converged."""
+
+from pathlib import Path
+
+from nir.job import job
+
+with job(snakemake):
+    from nir.groupwise import finish_template
+
+    finish_template(
+        [Path(p) for p in snakemake.input.records],
+        Path(snakemake.input.brain).parent,
+        Path(snakemake.output.brain).parent,
+    )
