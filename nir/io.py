@@ -149,7 +149,7 @@ def save_series(path: Path | str, voxels: np.ndarray, grid: Grid, step: float) -
 def _save(path: Path | str, image: nib.Nifti1Image, grid: Grid) -> None:
     image.set_qform(grid.affine, code=1)
     image.set_sform(grid.affine, code=1)
-    image.header.set_xyzt_units("mm", "sec")
+    image.header.set_xyzt_units("mm", "sec" if len(image.shape) == 4 else None)
     with atomic(path) as temporary:
         nib.save(image, temporary)
 

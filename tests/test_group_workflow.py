@@ -10,6 +10,7 @@ from conftest import ROOT
 from test_workflow import run
 from tiny import copy_workflow, settings, write_cohort, write_settings
 
+from benchmarks import groupwise
 from nir.fitted import FittedField
 from nir.io import load_json
 
@@ -55,6 +56,25 @@ def test_a_template_is_built_and_everyone_registered_to_it(workplace: Path) -> N
     assert not list(out.glob("template/round-*/s*/*_xfm.nii.gz"))  # of the rounds: not kept
     again = run(workplace, "--configfile", config)
     assert "Nothing to be done" in again.stderr
+
+    (workplace / "direct.tsv").write_text(
+        "method\tfixed\tmoving\tdice\terror\nnir\ts0\ts1\t0.5\tn/a\nnir\ts9\ts1\t0.1\tn/a\n"
+    )
+    words = ["--config", str(config), "--direct", str(workplace / "direct.tsv")]
+    assert groupwise.main([*words, "--direct-method", "nir"]) == 0
+    told = (out / "groupwise.md").read_text()
+    assert "affine mean" in told
+    assert "over all 3 pairs" in told
+    assert "The 1 pairs of the comparison" in told
+    assert "0.5000 by direct registration" in told
+
+
+def test_the_worth_of_a_template_that_is_not_built(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configure(workplace, "unbuilt", **built(workplace))
+    assert groupwise.main(["--config", str(config)]) == 2
+    assert "no template yet" in capsys.readouterr().err
 
 
 def test_a_builder_that_is_no_method_is_refused(workplace: Path) -> None:
