@@ -395,7 +395,8 @@ def validation_lines(error: ValidationError, model: type[BaseModel]) -> list[str
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"]) or "configuration"
         if item["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
+            others = [name for name in known if name != item["loc"][-1]]  # known elsewhere
+            near = difflib.get_close_matches(str(item["loc"][-1]), others, n=1)
             hint = f"did you mean '{near[0]}'?" if near else "remove it"
             lines.append(f"{where}: unknown key; {hint}")
         elif item["type"] == "missing":

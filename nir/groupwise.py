@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from scipy.linalg import expm, logm, polar
+from scipy.ndimage import binary_erosion
 
 from nir.errors import NirError
 from nir.grid import Array, Grid, apply_matrix
@@ -73,9 +74,7 @@ def update_template(
         NirError: no two subjects, or their brains do not overlap.
     """
     if len(members) < 2:
-        raise NirError(
-            f"a template of {len(members)} subject(s): expected at least 2; add subjects"
-        )
+        raise NirError(f"a template of {len(members)} subject: expected 2 or more; add subjects")
     before, grid = load_volume(brain_path)
     inside = load_volume(mask_path)[0] > 0
     shape = _mean_shape([load_affine(m.matrix) for m in members], _centre(inside, grid))
@@ -145,13 +144,15 @@ def _draw(table: pd.DataFrame, path: Path) -> None:
 
 
 def sharpness(image: np.ndarray, mask: np.ndarray, grid: Grid) -> float:
-    """Return the mean gradient magnitude over the standard deviation, both in a mask, 1/mm.
+    """Return the mean gradient magnitude over the standard deviation, both inside a mask, 1/mm.
 
-    Blur lowers gradients more than contrast; scaling the intensities changes nothing.
+    Blur lowers gradients more than contrast; scaling the intensities changes nothing. The outermost
+    two voxels of the mask, where the brain was cut out, do not count.
     """
     slopes = np.gradient(image.astype(np.float64), *grid.spacing)
     length = np.sqrt(sum(s * s for s in slopes))
-    return float(length[mask].mean() / image[mask].std())
+    inner = binary_erosion(mask, iterations=2)
+    return float(length[inner].mean() / image[inner].std())
 
 
 def _map_of(member: Member) -> Map:

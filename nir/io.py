@@ -92,9 +92,7 @@ def load_volume(path: Path | str, dtype: Any = np.float32) -> tuple[np.ndarray, 
     if len(shape) < 3 or any(n != 1 for n in shape[3:]):
         cure = "extract one volume"
         raise NirError(fault(path, "a 3-D image", f"shape {tuple(shape)}", cure))
-    if image.get_data_dtype().kind not in "biuf":
-        found, cure = f"voxels of type {image.get_data_dtype()}", "convert it to grey values"
-        raise NirError(fault(path, "one real number a voxel", found, cure))
+    _check_real(path, image)
     with readable(path, "a complete image", DAMAGED):
         voxels = np.asanyarray(image.dataobj).reshape(shape[:3])
     return np.ascontiguousarray(voxels, dtype=dtype), grid_of(image)
@@ -104,30 +102,49 @@ def load_series(path: Path | str) -> tuple[np.ndarray, Grid, float]:
     """Read a 3-D image or a 4-D series in its own type of voxels.
 
     Returns:
-        Voxels, shape (X, Y, Z, T), their grid, and the step from volume to volume in the header's
-        unit of time.
+        Voxels, shape (X, Y, Z, T), their grid, and the seconds from volume to volume. Integers of
+        64 bits, which NIfTI tools refuse, become 32 bits.
 
     Raises:
-        NirError: the file cannot be read, or is neither 3-D nor 4-D.
+        NirError: the file cannot be read, is neither 3-D nor 4-D, or holds no real numbers.
     """
     image = open_image(path)
     if len(image.shape) not in (3, 4):
         cure = "give a 3-D image or a 4-D series"
         raise NirError(fault(path, "a 3-D or 4-D image", f"shape {tuple(image.shape)}", cure))
+    _check_real(path, image)
     with readable(path, "a complete image", DAMAGED):
-        voxels = np.asanyarray(image.dataobj)
-    step = float(image.header.get_zooms()[3]) if len(image.shape) == 4 else 0.0
-    return voxels.reshape(*image.shape[:3], -1), grid_of(image), step
+        voxels = np.asanyarray(image.dataobj).reshape(*image.shape[:3], -1)
+    if voxels.dtype.kind in "iu" and voxels.dtype.itemsize == 8:
+        _check_32_bits(path, voxels)
+        voxels = voxels.astype(np.int32)
+    header = image.header
+    unit = {"msec": 1e-3, "usec": 1e-6}.get(header.get_xyzt_units()[1], 1.0)
+    step = float(header.get_zooms()[3]) * unit if len(image.shape) == 4 else 0.0
+    return voxels, grid_of(image), step
+
+
+def _check_real(path: Path | str, image: nib.Nifti1Image) -> None:
+    """Refuse colours and complex numbers."""
+    if image.get_data_dtype().kind not in "biuf":
+        found, cure = f"voxels of type {image.get_data_dtype()}", "convert it to grey values"
+        raise NirError(fault(path, "one real number a voxel", found, cure))
+
+
+def _check_32_bits(path: Path | str, labels: np.ndarray) -> None:
+    """Refuse labels that 32 bits do not hold."""
+    if np.abs(labels).max() > np.iinfo(np.int32).max:
+        cure = "store the label map as integers"
+        raise NirError(fault(path, "labels of 32 bits", "larger values", cure))
 
 
 def load_labels(path: Path | str) -> tuple[np.ndarray, Grid]:
     """Read a label map as int32, shape (X, Y, Z); labels stored as whole floats are accepted."""
     voxels, grid = load_volume(path, dtype=np.float64)
-    cure = "store the label map as integers"
     if not np.array_equal(voxels, np.rint(voxels)):
+        cure = "store the label map as integers"
         raise NirError(fault(path, "whole-number labels", "fractional values", cure))
-    if np.abs(voxels).max() > np.iinfo(np.int32).max:
-        raise NirError(fault(path, "labels of 32 bits", "larger values", cure))
+    _check_32_bits(path, voxels)
     return voxels.astype(np.int32), grid
 
 

@@ -41,7 +41,8 @@ def test_a_template_is_built_and_everyone_registered_to_it(workplace: Path) -> N
     done = run(workplace, "--configfile", config, "--until", "round_average")
     assert done.returncode == 0, done.stderr
     out = workplace / "built"
-    assert load_json(out / "template/round-1/round.json")["round"] == 1
+    assert load_json(out / "template/round-0/round.json")["round"] == 0
+    assert not (out / "template/round-1/round.json").exists()
     kept = (out / "template/round-0/brain.nii.gz").stat().st_mtime_ns
     done = run(workplace, "--configfile", config)  # goes on where it was
     assert done.returncode == 0, done.stderr

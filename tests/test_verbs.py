@@ -131,14 +131,32 @@ class TestApply:
     def test_a_series_keeps_its_time(self, data: Path, tmp_path: Path) -> None:
         frames = np.stack([texture(MOVING.shape, 1.5, seed=n) for n in range(3)], -1)
         image = nib.Nifti1Image(frames, MOVING.affine)
-        image.header.set_zooms((*MOVING.spacing, 2.2))
+        image.header.set_zooms((*MOVING.spacing, 2200))
+        image.header.set_xyzt_units("mm", "msec")
         nib.save(image, tmp_path / "bold.nii.gz")
         nir("apply", tmp_path / "bold.nii.gz", "-t", data / FORWARD, "-r", data / "fixed.nii.gz",
             "-o", tmp_path / "w.nii.gz")  # fmt: skip
         found = nib.load(tmp_path / "w.nii.gz")
         assert found.shape == (*FIXED.shape, 3)
         assert found.header.get_zooms()[3] == pytest.approx(2.2)
+        assert found.header.get_xyzt_units() == ("mm", "sec")
         np.testing.assert_allclose(found.get_fdata()[..., 2], expected(frames[..., 2]), atol=1e-5)
+
+    def test_labels_of_64_bits(self, data: Path, tmp_path: Path) -> None:
+        image = nib.Nifti1Image(LABELS.astype(np.int64), MOVING.affine, dtype=np.int64)
+        nib.save(image, tmp_path / "long.nii.gz")
+        nir("apply", tmp_path / "long.nii.gz", "-t", data / FORWARD, "-r", data / "fixed.nii.gz",
+            "-n", "nearest", "-o", tmp_path / "w.nii.gz")  # fmt: skip
+        found = nib.load(tmp_path / "w.nii.gz")
+        assert found.get_data_dtype() == np.int32
+        np.testing.assert_array_equal(np.asarray(found.dataobj), expected(LABELS, "nearest"))
+
+    def test_colours_are_refused(self, data: Path, tmp_path: Path) -> None:
+        colours = np.zeros(MOVING.shape, [("R", "u1"), ("G", "u1"), ("B", "u1")])
+        nib.save(nib.Nifti1Image(colours, MOVING.affine), tmp_path / "rgb.nii.gz")
+        with pytest.raises(NirError, match="one real number a voxel"):
+            nir("apply", tmp_path / "rgb.nii.gz", "-t", data / FORWARD,
+                "-r", data / "fixed.nii.gz", "-o", tmp_path / "w.nii.gz")  # fmt: skip
 
 
 def scaled(grid: Grid) -> np.ndarray:

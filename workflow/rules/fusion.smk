@@ -54,6 +54,6 @@ if SETTINGS.fusion:
         resources:
             mem_mb=500,
         params:
-            keys=FUSED,
+            targets=FUSED,
         script:
             "../scripts/gather_fusion.py"
