@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from pathlib import Path
@@ -342,11 +343,11 @@ def fit_config(preset: str, overrides: dict[str, Any] | None = None) -> FitConfi
     Raises:
         NirError: unknown preset or key, or a value out of range.
     """
-    settings = preset_settings(preset)
-    given = (overrides or {}).get("phases", [])
+    settings, overrides = preset_settings(preset), copy.deepcopy(overrides or {})
+    given = overrides.get("phases", [])
     if not isinstance(given, list) or not all(isinstance(phase, dict) for phase in given):
         raise NirError(f"phases: expected a list of mappings, found {given!r}")
-    for key, value in (overrides or {}).items():
+    for key, value in overrides.items():
         head, _, rest = key.partition(".")
         if head == "phases" and rest:
             number, _, field = rest.partition(".")

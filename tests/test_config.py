@@ -118,6 +118,11 @@ class TestFit:
         with pytest.raises(NirError, match=r"known are .*did you mean 'default'\?"):
             fit_config("default2")
 
+    def test_overrides_are_not_changed_by_a_fit(self) -> None:
+        phase = {"steps": 100}
+        fit_config("default", {"phases": [phase], "steps": 2})
+        assert phase == {"steps": 100}
+
     def test_a_preset_is_not_changed_by_overrides(self) -> None:
         before = fit_config("default")
         fit_config("default", {"steps": 7, "phases.0.lr": 0.5})
