@@ -129,3 +129,46 @@ def label_names_file(wildcards):
 def truth_folder(wildcards):
     """Return the true deformations of a simulated cohort."""
     return [str(RUN.truth)] if RUN.truth else []
+
+
+def as_fixed(wildcards):
+    """Return the files of a subject as moving and of a round's template as fixed brain."""
+    number = int(wildcards.round)
+    return {
+        "fixed_brain": RUN.before_round(number, "brain.nii.gz"),
+        "fixed_mask": RUN.before_round(number, "mask.nii.gz"),
+        "moving_brain": RUN.prepared(wildcards.id, "brain"),
+        "moving_mask": RUN.prepared(wildcards.id, "mask"),
+    }
+
+
+def round_files(wildcards):
+    """Return what a round's average is made of."""
+    number = int(wildcards.round)
+    names = [subject.id for subject in RUN.cohort.subjects]
+    files = {
+        "brain": RUN.before_round(number, "brain.nii.gz"),
+        "mask": RUN.before_round(number, "mask.nii.gz"),
+        "brains": [RUN.prepared(n, "brain") for n in names],
+        "masks": [RUN.prepared(n, "mask") for n in names],
+        "matrices": [RUN.round("affine.mat", number, n) for n in names],
+    }
+    if number:
+        files["warps"] = [RUN.round(FORWARD, number, n) for n in names]
+    return files
+
+
+def atlas_files(wildcards):
+    """Return the warped images and labels of all atlases of a subject, and the subject's own."""
+    names = RUN.atlases[wildcards.fixed]
+    own = RUN.subject(wildcards.fixed).labels
+    files = {
+        "brain": RUN.prepared(wildcards.fixed, "brain"),
+        "truth": [str(own)] if own else [],
+    }
+    for part, name in (("images", "warped"), ("labels", "warped_labels")):
+        files[part] = [
+            RUN.result(f"{name}.nii.gz", wildcards.fixed, moving, wildcards.method)
+            for moving in names
+        ]
+    return files

@@ -2,21 +2,6 @@
 if SETTINGS.fusion:
     FUSED = [(fixed, method) for fixed in RUN.atlases for method in RUN.methods]
 
-    def atlas_files(wildcards):
-        """Return the warped images and labels of all atlases of a subject, and the subject's own."""
-        names = RUN.atlases[wildcards.fixed]
-        own = RUN.subject(wildcards.fixed).labels
-        files = {
-            "brain": RUN.prepared(wildcards.fixed, "brain"),
-            "truth": [str(own)] if own else [],
-        }
-        for part, name in (("images", "warped"), ("labels", "warped_labels")):
-            files[part] = [
-                RUN.result(f"{name}.nii.gz", wildcards.fixed, moving, wildcards.method)
-                for moving in names
-            ]
-        return files
-
     rule fuse:
         input:
             unpack(atlas_files),

@@ -2,33 +2,6 @@
 BUILD = SETTINGS.template.build
 
 
-def as_fixed(wildcards):
-    """Return the files of a subject as moving and of a round's template as fixed brain."""
-    number = int(wildcards.round)
-    return {
-        "fixed_brain": RUN.before_round(number, "brain.nii.gz"),
-        "fixed_mask": RUN.before_round(number, "mask.nii.gz"),
-        "moving_brain": RUN.prepared(wildcards.id, "brain"),
-        "moving_mask": RUN.prepared(wildcards.id, "mask"),
-    }
-
-
-def round_files(wildcards):
-    """Return what a round's average is made of."""
-    number = int(wildcards.round)
-    names = [subject.id for subject in RUN.cohort.subjects]
-    files = {
-        "brain": RUN.before_round(number, "brain.nii.gz"),
-        "mask": RUN.before_round(number, "mask.nii.gz"),
-        "brains": [RUN.prepared(n, "brain") for n in names],
-        "masks": [RUN.prepared(n, "mask") for n in names],
-        "matrices": [RUN.round("affine.mat", number, n) for n in names],
-    }
-    if number:
-        files["warps"] = [RUN.round(FORWARD, number, n) for n in names]
-    return files
-
-
 rule template:
     input:
         RUN.template_files,
