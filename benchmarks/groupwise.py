@@ -67,6 +67,9 @@ def report(run: Run, direct: Path, direct_method: str) -> str:
             for row in table.itertuples()
             if frozenset((row.one, row.other)) in keys
         ]
+        if not both:
+            lines.append(f"{direct} has no pair of these subjects by {direct_method}.")
+            continue
         ours, theirs = np.mean(both, axis=0)
         lines.append(
             f"The {len(both)} pairs of the comparison: {ours:.4f} in the template's space,"

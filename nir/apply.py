@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -50,10 +51,11 @@ def apply_file(
     if not output.name.endswith((".nii.gz", ".nii")):
         raise NirError(f"{output}: expected a name that ends in .nii.gz or .nii; correct the name")
     target, source = grid_of(open_image(reference)), grid_of(open_image(image))
+    check_affine_beside(words)
     mapping = read_chain(words, Spaces(target, source))
-    check_chain(mapping, words, (reference, target), (image, source))
-    series, source, step = load_series(image)
     u_lps = displacement(mapping, target)
+    check_chain(mapping, u_lps, words[0], (reference, target), (image, source))
+    series, source, step = load_series(image)
     volumes = [
         _resample(volume, source, target, u_lps, interpolation)
         for volume in np.moveaxis(series, -1, 0)
@@ -98,6 +100,7 @@ def invert_file(words: list[str], reference: Path, output: Path) -> dict[str, fl
         the grid of the transform do not count.
     """
     grid = grid_of(open_image(reference))
+    check_affine_beside(words)
     mapping = read_chain(words, Spaces(None, grid))
     back = mapping.inverse()
     inverse = Warp(displacement(back, grid), grid)
@@ -133,6 +136,9 @@ def jacobian_file(
     Raises:
         NirError: no grid is known, or the logarithm of a fold is asked for.
     """
+    if not output.name.endswith((".nii.gz", ".nii")):
+        raise NirError(f"{output}: expected a name that ends in .nii.gz or .nii; correct the name")
+    check_affine_beside(words)
     mapping = read_chain(words, Spaces(grid_of(open_image(reference)) if reference else None))
     grid = grid_of(open_image(reference)) if reference else domain(mapping)
     if grid is None:
@@ -150,54 +156,56 @@ def jacobian_file(
 
 
 def check_chain(
-    mapping: Map, words: list[str], reference: tuple[Path, Grid], image: tuple[Path, Grid]
+    mapping: Map,
+    u_lps: np.ndarray,
+    word: str,
+    reference: tuple[Path, Grid],
+    image: tuple[Path, Grid],
 ) -> None:
     """Refuse transforms that cannot lead from the reference to the image.
 
+    Args:
+        u_lps: the map, sampled on the reference.
+        word: the first of the transforms.
+
     Raises:
-        NirError: the deformable part of an ANTs result comes without its affine; the warp lies on
-            the image's grid instead of the reference's (the other direction); the warp covers
-            nothing of the reference; or nothing of the reference is mapped into the image.
+        NirError: the warp lies on the image's grid instead of the reference's (the other
+            direction); it covers nothing of the reference; or nothing of the reference is mapped
+            into the image.
     """
-    for word in words:
-        _check_affine_beside(word, words)
     (to, target), (of, source) = reference, image
     probes = _probes(target)
     known = domain(mapping)
     if known is not None:
-        share = covers(known, known.lps_to_vox(probes)).mean()
+        covered = covers(known, known.lps_to_vox(probes))
+        share = covered.mean()
         if share < LEAST_SHARE:
             raise NirError(
-                f"{words[0]}: expected a warp on the grid of {to}, found one that covers"
+                f"{word}: expected a warp on the grid of {to}, found one that covers"
                 f" {100 * share:.0f} % of it; give the transform of this pair, or another reference"
             )
-        if known.same_as(source) and not _same_box(known, target):
+        if known.same_as(source) and not covered.all() and not _same_box(known, target):
             raise NirError(
-                f"{words[0]}: expected a warp on the grid of the reference {to}, found one on the"
+                f"{word}: expected a warp on the grid of the reference {to}, found one on the"
                 f" grid of the image {of}: it is the transform of the other direction. Give its"
-                f" counterpart, or inverse:{words[0]}"
+                f" counterpart, or inverse:{word}"
             )
-    if not covers(source, source.lps_to_vox(mapping(probes))).any():
+    if not covers(source, source.lps_to_vox(target.points_lps() + u_lps)).any():
         raise NirError(
             f"{of}: expected points of {to} to be mapped into this image, found none that is; an"
             " affine is missing from the transforms, or a file belongs to another pair"
         )
 
 
-def _check_affine_beside(word: str, words: list[str]) -> None:
+def check_affine_beside(words: list[str]) -> None:
     """Refuse ANTs' 1Warp or 1InverseWarp while the 0GenericAffine of the same run is left out."""
-    for ending in ("1Warp.nii.gz", "1InverseWarp.nii.gz"):
+    for word, ending in itertools.product(words, ("1Warp.nii.gz", "1InverseWarp.nii.gz")):
         if word.endswith(ending):
             affine = Path(word.split(":")[-1].removesuffix(ending) + "0GenericAffine.mat")
             if affine.exists() and not any(affine.name in other for other in words):
-                raise NirError(
-                    fault(
-                        word,
-                        f"its affine {affine} beside it in the list",
-                        "the deformable part alone",
-                        f"add -t {affine} (behind a Warp; as inverse: before an InverseWarp)",
-                    )
-                )
+                expected = f"its affine {affine} beside it in the list"
+                cure = f"add -t {affine} (behind a Warp; as inverse: before an InverseWarp)"
+                raise NirError(fault(word, expected, "the deformable part alone", cure))
 
 
 def _probes(grid: Grid) -> np.ndarray:

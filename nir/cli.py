@@ -82,8 +82,8 @@ def register(
 
     Writes into the folder: warped.nii.gz, warped_labels.nii.gz (if labels are given),
     from-moving_to-fixed_mode-image_xfm.nii.gz and from-fixed_to-moving_mode-image_xfm.nii.gz (ITK
-    displacement fields of the whole mapping, affine included), jacobian.nii.gz, trace.tsv and
-    result.json.
+    displacement fields of the whole mapping, affine included), jacobian.nii.gz, field.safetensors
+    (the fitted field itself), trace.tsv and result.json.
 
     The first transform, given to ANTs or SimpleITK with the moving image, resamples it onto the
     fixed one. Heads with skull need a mask, or the pipeline's skull strip.
@@ -170,7 +170,7 @@ def main() -> None:
     """Run a verb; a fault of the input is one sentence and exit code 2."""
     try:
         app()
-    except NirError as error:
+    except (NirError, OSError) as error:
         print(f"nir: {error}", file=sys.stderr)
         sys.exit(2)
 

@@ -180,4 +180,6 @@ def _spaces(fixed: Path | None, moving: Path | None) -> Spaces:
 
 def _tell_outside(count: int, what: str) -> None:
     if count:
-        typer.echo(f"warning: {count} {what} lie outside the warp's grid and stay there", err=True)
+        typer.echo(
+            f"warning: {count} {what} lie outside the warp's grid, where it says nothing", err=True
+        )

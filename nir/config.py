@@ -321,6 +321,12 @@ class PipelineConfig(Settings):
                 f"template.build.method: expected one of the methods ({known}), found"
                 f" '{build.method}'"
             )
+        if build and self.pairs.mode != "to-template" and self.affine.target != "template":
+            raise ValueError(
+                "template.build: nothing asks for the template; set pairs.mode to to-template"
+            )
+        if len(set(self.fusion)) < len(self.fusion):
+            raise ValueError("fusion: each vote once, please")
         if build and self.template.labels:
             raise ValueError(
                 "template.labels: they belong to template.image, which the template that is built"

@@ -22,7 +22,6 @@ from nir.fitted import FittedField
 from nir.grid import RAS_TO_LPS, Array, Grid
 from nir.io import (
     atomic,
-    grid_of,
     load_displacement,
     open_image,
     readable,
@@ -31,7 +30,8 @@ from nir.io import (
 )
 from nir.maps import Affine, Chain, Map, Warp, chain, displacement, domain
 
-INVERSE = "inverse"
+TURNED = "inverse:"
+VOXEL_FORMATS = ("fsl", "l2r", "l2r-2021")  # mean nothing without the two images
 STATED = re.compile(r"(?:^|_)from-([A-Za-z0-9+]+)_to-([A-Za-z0-9+]+)_mode-image")
 
 
@@ -47,10 +47,10 @@ class Spaces:
         grids = [getattr(self, role) for role in roles]
         lacking = [role for role, grid in zip(roles, grids, strict=True) if grid is None]
         if lacking:
-            options = " and ".join(f"--{role} IMAGE" for role in lacking)
             raise NirError(
-                f"{path}: this format counts in voxels of the images, which are not given;"
-                f" add {options}"
+                f"{path}: this format counts in voxels of both images, and the"
+                f" {' and the '.join(lacking)} one is not given; write it in another format first:"
+                " nir convert with -r FIXED and --moving MOVING"
             )
         return tuple(grids)
 
@@ -70,7 +70,7 @@ def read_map(word: str, spaces: Spaces = Spaces()) -> Map:
         NirError: the file is none that is known, is damaged, or holds a NaN.
     """
     turn, form, path = _split(word)
-    if not path.exists():
+    if not path.is_file():
         raise NirError(fault(path, "a transform file", "no such file", "correct the path"))
     form = form or _recognise(path)
     if form not in READERS:
@@ -78,11 +78,21 @@ def read_map(word: str, spaces: Spaces = Spaces()) -> Map:
         hint = f"did you mean '{near[0]}'? " if near else ""
         raise NirError(f"{word}: no format '{form}'; {hint}known are {', '.join(READERS)}")
     found = READERS[form](path, spaces.turned() if turn else spaces)
+    for part in found.parts if isinstance(found, Chain) else (found,):
+        _check_sound(path, part)
     return found.inverse() if turn else found
 
 
 def read_chain(words: list[str], spaces: Spaces = Spaces()) -> Map:
     """Read transforms that act one after another, the first one first on a fixed point (ANTs)."""
+    counted = [word for word in words if len(words) > 1 and _split(word)[1] in VOXEL_FORMATS]
+    counted += [word for word in words if len(words) > 1 and word.endswith(".npz")]
+    if counted:
+        raise NirError(
+            f"{counted[0]}: expected this format alone, found it in a chain, where it is not known"
+            " which images its voxels are of; write it in another one first (nir convert with the"
+            " -r and --moving of this transform)"
+        )
     return chain([read_map(word, spaces) for word in words])
 
 
@@ -111,18 +121,20 @@ def write_map(word: str, mapping: Map, spaces: Spaces) -> None:
         NirError: the suffix is unknown, the format holds affines only, or no grid is known.
     """
     turn, form, path = _split(word)
-    form = form or next((f for f in WRITERS if path.name.endswith(SUFFIXES[f])), None) or ""
-    if turn or form not in WRITERS:
-        known = ", ".join(f"{SUFFIXES[f][0]} ({f})" for f in WRITERS)
-        raise NirError(f"{word}: expected a name that ends in one of {known}; correct the name")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    form = form or next((f for f in BY_SUFFIX if path.name.endswith(SUFFIXES[f])), None) or ""
+    if turn or form not in WRITERS or not path.name.endswith(SUFFIXES[form]):
+        known = ", ".join(f"{f}: {' or '.join(filter(None, SUFFIXES[f]))}" for f in WRITERS)
+        raise NirError(
+            f"{word}: expected a format and a name that ends accordingly ({known}); correct the"
+            " name"
+        )
     WRITERS[form](path, mapping, Spaces(spaces.fixed or domain(mapping), spaces.moving))
 
 
 def _split(word: str) -> tuple[bool, str | None, Path]:
     """Take ``[inverse:][FORMAT:]FILE`` apart."""
-    turn = word.startswith(f"{INVERSE}:")
-    rest = word.removeprefix(f"{INVERSE}:")
+    turn = word.startswith(TURNED)
+    rest = word.removeprefix(TURNED)
     form, colon, name = rest.partition(":")
     if colon and re.fullmatch(r"[a-z0-9-]{2,}", form) and not Path(rest).exists():
         return turn, form, Path(name)
@@ -170,25 +182,34 @@ def _read_warp(path: Path, spaces: Spaces) -> Map:
     """Read an ITK displacement field: NIfTI 5-D, LPS mm."""
     image = open_image(path)
     shape = image.shape
-    if image.header.get_intent()[2] == "NREG_TRANS":
-        cure = "convert it with NiftyReg's reg_transform -disp and C3D, or register again"
-        raise NirError(fault(path, "ITK's displacement, LPS mm", "NiftyReg's own transform", cure))
+    other = {"NREG_TRANS": "NiftyReg's own transform", "Mapping": "SPM's deformation"}
+    stated = image.header.get_intent()[2] if isinstance(image, nib.Nifti1Image) else ""
+    if stated in other:
+        cure = "convert it to ITK's form with the tool that made it"
+        raise NirError(fault(path, "ITK's displacement, LPS mm", other[stated], cure))
     if len(shape) == 4 and shape[3] == 3:
         raise NirError(
             f"{path}: expected an ITK displacement field of shape (X, Y, Z, 1, 3), found a 4-D"
             f" image of shape {tuple(shape)}, which may hold anything; write l2r:{path} if it is"
             " Learn2Reg's (voxels), else convert it with the tool that made it"
         )
-    return _sound(path, Warp(*load_displacement(path)))
+    return Warp(*load_displacement(path))
 
 
-def _sound(path: Path, warp: Warp) -> Warp:
-    """Refuse a warp with a NaN."""
-    bad = int((~np.isfinite(warp.u_lps)).any(-1).sum())
-    if bad:
-        found = f"NaN or infinity at {bad} voxels"
-        raise NirError(fault(path, "a number everywhere", found, "make the transform again"))
-    return warp
+def _check_sound(path: Path, part: Map) -> None:
+    """Refuse a warp with a NaN, and an affine with one or that cannot be turned around."""
+    cure = "make the transform again"
+    if isinstance(part, Warp):
+        bad = int((~np.isfinite(part.u_lps)).any(-1).sum())
+        if bad:
+            raise NirError(
+                fault(path, "a number everywhere", f"NaN or infinity at {bad} voxels", cure)
+            )
+    if isinstance(part, Affine):
+        if not np.isfinite(part.matrix_lps).all():
+            raise NirError(fault(path, "an affine of numbers", "NaN or infinity", cure))
+        if abs(np.linalg.det(part.matrix_lps[:3, :3])) < 1e-6:
+            raise NirError(fault(path, "an affine with an inverse", "a determinant of 0", cure))
 
 
 def _read_itk(path: Path, spaces: Spaces) -> Map:
@@ -205,23 +226,23 @@ def _itk_parts(path: Path, transform: Any) -> list[Map]:
     from SimpleITK import CompositeTransform, DisplacementFieldTransform, GetArrayFromImage
 
     transform = transform.Downcast()
-    if isinstance(transform, CompositeTransform):
-        parts = [transform.GetNthTransform(n) for n in range(transform.GetNumberOfTransforms())]
-        return [m for part in reversed(parts) for m in _itk_parts(path, part)]
-    if isinstance(transform, DisplacementFieldTransform):
-        image = transform.GetDisplacementField()
-        lps = np.eye(4)
-        lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-        lps[:3, 3] = image.GetOrigin()
-        i, j, k = image.GetSize()
-        u_lps = GetArrayFromImage(image).transpose(2, 1, 0, 3).astype(np.float32)
-        return [_sound(path, Warp(u_lps, Grid((i, j, k), RAS_TO_LPS @ lps)))]
     if transform.GetDimension() == 3 and transform.IsLinear():
         origin = np.array(transform.TransformPoint((0.0, 0.0, 0.0)))
         axes = [np.array(transform.TransformPoint(tuple(e))) - origin for e in np.eye(3).tolist()]
         matrix = np.eye(4)
         matrix[:3] = np.column_stack([*axes, origin])
         return [Affine(matrix)]
+    if isinstance(transform, CompositeTransform):
+        parts = [transform.GetNthTransform(n) for n in range(transform.GetNumberOfTransforms())]
+        return [m for part in reversed(parts) for m in _itk_parts(path, part)]
+    if isinstance(transform, DisplacementFieldTransform) and transform.GetDimension() == 3:
+        image = transform.GetDisplacementField()
+        lps = np.eye(4)
+        lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+        lps[:3, 3] = image.GetOrigin()
+        i, j, k = image.GetSize()
+        u_lps = GetArrayFromImage(image).transpose(2, 1, 0, 3).astype(np.float32)
+        return [Warp(u_lps, Grid((i, j, k), RAS_TO_LPS @ lps))]
     found = f"{transform.GetName()} in {transform.GetDimension()}-D"
     cure = "turn it into a displacement field with the tool that made it"
     raise NirError(fault(path, "affine maps and displacement fields in 3-D", found, cure))
@@ -245,8 +266,8 @@ def _read_fsl(path: Path, spaces: Spaces) -> Map:
     from nitransforms.io.fsl import FSLLinearTransform
 
     fixed, moving = map(_header_image, spaces.need(path, "fixed", "moving"))
-    _read_text(path)  # refuses what is none
-    matrix = FSLLinearTransform.from_string(path.read_text()).to_ras(moving, fixed)
+    text = "\n".join(" ".join(map(repr, row)) for row in _read_text(path).tolist())
+    matrix = FSLLinearTransform.from_string(text).to_ras(moving, fixed)
     return Affine(RAS_TO_LPS @ matrix @ RAS_TO_LPS)
 
 
@@ -262,7 +283,7 @@ def _read_x5(path: Path, spaces: Spaces) -> Map:
     with readable(path, "an X5 file", "give a file that nitransforms reads"):
         nodes = from_filename(path)
         maps = [_x5_part(node) for node in nodes]
-    return chain([_sound(path, m) if isinstance(m, Warp) else m for m in maps])
+    return chain(maps)
 
 
 def _x5_part(node: Any) -> Map:
@@ -285,10 +306,10 @@ def _read_l2r(path: Path, spaces: Spaces) -> Map:
     if len(image.shape) != 4 or image.shape[3] != 3:
         cure = "give Learn2Reg's disp_FFFF_MMMM.nii.gz"
         raise NirError(fault(path, "shape (X, Y, Z, 3)", str(tuple(image.shape)), cure))
-    fixed = spaces.fixed or grid_of(image)
+    fixed, moving = spaces.need(path, "fixed", "moving")
     with readable(path, "a complete image", "the file is truncated or damaged: restore it"):
         u_vox = np.asarray(image.dataobj, dtype=float)
-    return _from_voxels(path, u_vox, fixed, spaces.moving or fixed)
+    return _from_voxels(path, u_vox, fixed, moving)
 
 
 def _read_halves(path: Path, spaces: Spaces) -> Map:
@@ -315,7 +336,7 @@ def _from_voxels(path: Path, u_vox: Array, fixed: Grid, moving: Grid) -> Warp:
         raise NirError(fault(path, f"the fixed image's shape {fixed.shape}", found, cure))
     index = np.stack(np.meshgrid(*[np.arange(n) for n in fixed.shape], indexing="ij"), -1)
     moved = (index + u_vox) @ moving.vox_to_lps[:3, :3].T + moving.vox_to_lps[:3, 3]
-    return _sound(path, Warp((moved - fixed.points_lps()).astype(np.float32), fixed))
+    return Warp((moved - fixed.points_lps()).astype(np.float32), fixed)
 
 
 def _read_field(path: Path, spaces: Spaces) -> Map:
@@ -345,7 +366,7 @@ def _sampled(path: Path, mapping: Map, spaces: Spaces) -> tuple[np.ndarray, Grid
     if spaces.fixed is None:
         raise NirError(
             f"{path}: expected the grid on which the warp is to be sampled, found none in the"
-            " chain; add --fixed IMAGE"
+            " chain; add -r IMAGE"
         )
     if isinstance(mapping, Warp) and mapping.grid.same_as(spaces.fixed):
         return mapping.u_lps, spaces.fixed
@@ -477,7 +498,8 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
     "itk": (".mat", ".txt", ".tfm"),
     "x5": (".x5",),
     "l2r-2021": (".npz",),
-    "l2r": ("l2r:NAME.nii.gz",),  # asked for by word only
-    "ras": ("ras:NAME",),
-    "fsl": ("fsl:NAME",),
+    "l2r": (".nii.gz", ".nii"),
+    "ras": ("",),
+    "fsl": ("",),
 }
+BY_SUFFIX = ("warp", "h5", "itk", "x5", "l2r-2021")  # the others are asked for by word

@@ -133,20 +133,26 @@ def _joint(
     )
     (a, b), (c, d), (e, f) = ((s.start, s.stop) for s in near)
     part = grid.crop((a, c, e), (b, d, f))
+    inside = contested[near]
+
+    def standard(image: np.ndarray) -> Any:
+        """Scale an image as all others: the vote compares intensities as they are."""
+        values = image[near][inside]
+        return to_ants((image[near] - values.mean()) / (values.std() or 1), part)
+
     values = np.unique(np.stack([m[near] for m in maps]))
     ranks = [np.searchsorted(values, m[near]) + 1 for m in maps]
     with tempfile.TemporaryDirectory() as folder:
         result = ants.joint_label_fusion(
-            to_ants(brain[near], part),
-            to_ants(contested[near], part),
-            [to_ants(image[near], part) for image in images],
+            standard(brain),
+            to_ants(inside, part),
+            [standard(image) for image in images],
             rad=PATCH,
             r_search=SEARCH,
             label_list=[to_ants(rank, part) for rank in ranks],
             output_prefix=f"{folder}/",
         )
     rank = np.rint(result["segmentation"].numpy()).astype(int) - 1
-    inside = contested[near]
     voted = fused[near]
     voted[inside] = values[rank[inside].clip(0, len(values) - 1)]
     fused[near] = voted

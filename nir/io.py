@@ -73,7 +73,15 @@ def readable(path: Path | str, expected: str, cure: str) -> Iterator[None]:
 
 
 def grid_of(image: nib.Nifti1Image) -> Grid:
-    """Return the grid of an opened 3-D image."""
+    """Return the grid of an opened image in space.
+
+    Raises:
+        NirError: the image has fewer than three dimensions.
+    """
+    if len(image.shape) < 3:
+        raise NirError(
+            fault(image.get_filename(), "a 3-D image", f"shape {image.shape}", "give a volume")
+        )
     i, j, k = image.shape[:3]
     return Grid((i, j, k), np.asarray(image.affine, dtype=float))
 
@@ -118,9 +126,11 @@ def load_series(path: Path | str) -> tuple[np.ndarray, Grid, float]:
     if voxels.dtype.kind in "iu" and voxels.dtype.itemsize == 8:
         _check_32_bits(path, voxels)
         voxels = voxels.astype(np.int32)
-    header = image.header
-    unit = {"msec": 1e-3, "usec": 1e-6}.get(header.get_xyzt_units()[1], 1.0)
-    step = float(header.get_zooms()[3]) * unit if len(image.shape) == 4 else 0.0
+    step = 0.0
+    if len(image.shape) == 4:
+        nifti = isinstance(image, nib.Nifti1Image)
+        unit = image.header.get_xyzt_units()[1] if nifti else "sec"
+        step = float(image.header.get_zooms()[3]) * {"msec": 1e-3, "usec": 1e-6}.get(unit, 1.0)
     return voxels, grid_of(image), step
 
 

@@ -79,8 +79,9 @@ class InverseWarp:
     """The inverse of a warp, solved at each point to a thousandth of a millimetre.
 
     Notes:
-        Outside the warp's grid its border value goes on, so that the search has somewhere to go. At
-        a fold a point has several origins: one of them is returned.
+        The affine nearest to the warp is inverted by its matrix and the rest by search, so that
+        turns and shifts of any size do no harm. Outside the warp's grid the border value of that
+        rest goes on. At a fold a point has several origins: one of them is returned.
     """
 
     warp: Warp
@@ -88,22 +89,37 @@ class InverseWarp:
     def __call__(self, points: Array) -> Array:
         """Map points, LPS mm, shape (..., 3)."""
         grid = self.warp.grid
-        to_axis = np.linalg.inv(grid.axis_to_lps).T.astype(np.float32)
-        u_axis = np.moveaxis(self.warp.u_lps @ to_axis, -1, 0)
+        at = grid.points_lps()
+        linear = nearest_affine(at, at + self.warp.u_lps).inverse()
+        to_axis = np.linalg.inv(grid.axis_to_lps).T
+        u_axis = np.moveaxis((linear(at + self.warp.u_lps) - at) @ to_axis, -1, 0)
         u = torch.from_numpy(np.ascontiguousarray(u_axis, dtype=np.float32))[None]
         extent = torch.tensor(grid.extent_mm, dtype=torch.float32)
-        goals = np.asarray(points, dtype=float).reshape(-1, 3)
+        goals = linear(np.asarray(points, dtype=float).reshape(-1, 3))
         found = np.empty_like(goals)
         for start in range(0, len(goals), CHUNK):
             part = slice(start, start + CHUNK)
             cube = grid.vox_to_cube(grid.lps_to_vox(goals[part]))
-            at = invert(u, extent, torch.from_numpy(cube.astype(np.float32))).numpy()
-            found[part] = apply_matrix(grid.vox_to_lps, grid.cube_to_vox(at))
+            origin = invert(u, extent, torch.from_numpy(cube.astype(np.float32))).numpy()
+            found[part] = apply_matrix(grid.vox_to_lps, grid.cube_to_vox(origin))
         return found.reshape(np.shape(points))
 
     def inverse(self) -> Warp:
         """Return the map that goes back."""
         return self.warp
+
+
+def nearest_affine(points: Array, moved: Array) -> Affine:
+    """Return the affine that takes points, shape (..., 3), nearest to others, by least squares."""
+    source, target = (x.reshape(-1, 3) for x in (points, moved))
+    step = max(1, len(source) // 20_000)
+    source, target = source[::step], target[::step]
+    homogeneous = np.column_stack([source, np.ones(len(source))])
+    matrix = np.eye(4)
+    matrix[:3] = np.linalg.lstsq(homogeneous, target, rcond=None)[0].T
+    if np.linalg.det(matrix[:3, :3]) <= 0:  # a warp of noise, or of one slice
+        matrix = np.eye(4)
+    return Affine(matrix)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
+from nir.apply import check_affine_beside
 from nir.errors import NirError, fault
 from nir.formats import Spaces, read_chain, stated_direction
 from nir.grid import RAS_TO_LPS, Array, Grid, apply_matrix
@@ -50,32 +51,38 @@ def points_file(
             states another direction.
     """
     mapping = _read(words, direction, spaces)
-    table, separator = load_points(source)
+    table = load_points(source)
     before, after = (
         frame_to_lps(frame, grid, f"--{role}-image")
         for grid, role in ((spaces.fixed, "from"), (spaces.moving, "to"))
     )
     points = apply_matrix(before, table[COLUMNS].to_numpy(dtype=float))
-    table[COLUMNS] = apply_matrix(np.linalg.inv(after), mapping(points))
+    moved = apply_matrix(np.linalg.inv(after), mapping(points))
+    for name, column in zip(COLUMNS, moved.T, strict=True):
+        table[name] = [f"{value:.6f}" for value in column]
     with atomic(output) as temporary:
-        table.to_csv(temporary, sep=separator, index=False, float_format="%.6f", na_rep="n/a")
+        table.to_csv(temporary, sep=_separator(output), index=False)
     return _outside(mapping, points)
 
 
-def load_points(path: Path) -> tuple[pd.DataFrame, str]:
-    """Read a table of points; returns it and its separator.
+def _separator(path: Path) -> str:
+    return "\t" if path.suffix == ".tsv" else ","
+
+
+def load_points(path: Path) -> pd.DataFrame:
+    """Read a table of points: x, y, z are numbers, other columns stay the text that they are.
 
     Raises:
         NirError: as `points_file`.
     """
     if not path.exists():
         raise NirError(fault(path, "a table of points", "no such file", "correct the path"))
-    separator = "\t" if path.suffix == ".tsv" else ","
+    separator = _separator(path)
     cure = "give a CSV with a line of names, x,y,z, and a line for each point"
     if path.stat().st_size == 0:
         raise NirError(fault(path, "a table of points", "an empty file", cure))
     with readable(path, "a table of points", cure):
-        table = pd.read_csv(path, sep=separator)
+        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, index_col=False)
     missing = [name for name in COLUMNS if name not in table]
     if missing:
         found = f"columns {', '.join(map(str, table.columns))}"
@@ -88,7 +95,7 @@ def load_points(path: Path) -> tuple[pd.DataFrame, str]:
         found = f"something else in line {int(bad.argmax()) + 2}"
         raise NirError(fault(path, "three numbers for each point", found, "correct that line"))
     table[COLUMNS] = numbers
-    return table, separator
+    return table
 
 
 def frame_to_lps(frame: str, grid: Grid | None, option: str) -> Array:
@@ -117,7 +124,7 @@ def surface_file(
     Args:
         source: GIfTI (.gii), VTK (.vtk, .vtp) or PLY; the output has the same suffix.
         words, direction: as `points_file`.
-        frame: of the vertices: ``ras`` (GIfTI, FreeSurfer, most tools) or ``lps`` (ITK's tools).
+        frame: of the vertices: scanner ``ras`` (most tools) or ``lps`` (ITK's tools, Slicer).
 
     Returns:
         How many vertices lie outside the first warp's grid.
@@ -150,13 +157,14 @@ def _read(words: list[str], direction: tuple[str, str], spaces: Spaces) -> Map:
     """Read the transforms, unless a name states that one takes points elsewhere."""
     for word, end in ((words[0], 0), (words[-1], 1)):
         stated = stated_direction(word)
-        if stated and stated[end] == direction[1 - end]:
+        if stated and stated[end] == direction[1 - end] != direction[end]:
             raise NirError(
                 f"{word}: expected a transform that takes points from {direction[0]} to"
                 f" {direction[1]}, found one that takes them from {stated[0]} to {stated[1]} (its"
                 " name is that of the images' way, points go the other); give its counterpart, or"
                 f" inverse:{word}"
             )
+    check_affine_beside(words)
     return read_chain(words, spaces)
 
 

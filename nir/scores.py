@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from nir import metrics
-from nir.apply import check_chain
+from nir.apply import check_affine_beside, check_chain
 from nir.errors import NirError, fault
 from nir.formats import Spaces, read_chain
 from nir.grid import Grid, apply_matrix
@@ -60,6 +60,7 @@ def evaluate_files(
     if fixed == Side() and moving == Side():
         raise NirError("nothing to score; give labels, masks or landmarks of both images")
     here, there = (_grid(side) for side in (fixed, moving))
+    check_affine_beside(words)
     mapping = read_chain(words, Spaces(here, there)) if words else None
     rows: list[dict[str, Any]] = []
     found: dict[str, float] = {}
@@ -109,8 +110,8 @@ def _overlaps(
         target, source = (target > 0).astype(np.int32), (source > 0).astype(np.int32)
     labels = metrics.label_list(target, source, None, ())
     if mapping is not None:
-        check_chain(mapping, words, (fixed, grid), (moving, there))
         u_lps = displacement(mapping, grid)
+        check_chain(mapping, u_lps, words[0], (fixed, grid), (moving, there))
         source = resample(source, there, grid, displacement_map(u_lps), "nearest")
     elif not there.same_as(grid):
         cure = "give the transforms, or labels that are warped already"
@@ -129,7 +130,7 @@ def _errors(
     there: Grid | None,
 ) -> list[dict[str, Any]]:
     """Return the distance of each mapped fixed landmark from its moving counterpart (TRE)."""
-    tables = [load_points(path)[0] for path in (fixed, moving)]
+    tables = [load_points(path) for path in (fixed, moving)]
     if len(tables[0]) != len(tables[1]):
         found, cure = f"{len(tables[1])}", "give the same landmarks in the same order"
         raise NirError(fault(moving, f"{len(tables[0])} landmarks as in {fixed}", found, cure))

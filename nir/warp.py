@@ -43,7 +43,9 @@ def resample(
     """
     depth = max(1, SLAB // (target.shape[1] * target.shape[2]))
     tensor = torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32))[None, None]
-    spline = spline_filter(volume, order=3, output=np.float32) if mode == "cubic" else None
+    spline = None
+    if mode == "cubic":  # one NaN would spread over the whole row
+        spline = spline_filter(np.nan_to_num(volume, posinf=0, neginf=0), 3, np.float32)
     result = np.empty(target.shape, dtype=volume.dtype)
     for start in range(0, target.shape[0], depth):
         slab = slice(start, min(start + depth, target.shape[0]))
@@ -57,11 +59,12 @@ def resample(
             continue
         if spline is not None:
             at = np.moveaxis(vox, -1, 0)
-            values = map_coordinates(spline, at, order=3, prefilter=False, mode="mirror") * inside
+            values = map_coordinates(spline, at, order=3, prefilter=False, mode="mirror")
         else:
             cube = source.vox_to_cube(vox).astype(np.float32)[..., ::-1]
             points = torch.from_numpy(np.ascontiguousarray(cube))[None]
             read = F.grid_sample(tensor, points, padding_mode="border", align_corners=True)
-            values = read[0, 0].numpy() * inside
+            values = read[0, 0].numpy()
+        values = np.where(inside, values, 0)
         result[slab] = values if volume.dtype.kind == "f" else np.rint(values)
     return result

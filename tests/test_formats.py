@@ -183,6 +183,15 @@ class TestTheirs:
             expected = [euler.TransformPoint(p) for p in POINTS.tolist()]
             np.testing.assert_allclose(found(POINTS), expected, atol=1e-5)
 
+    def test_c3ds_affine(self, tmp_path: Path) -> None:
+        (tmp_path / "c3d.txt").write_text(
+            "#Insight Transform File V1.0\n#Transform 0\n"
+            "Transform: MatrixOffsetTransformBase_double_3_3\n"
+            "Parameters: 2 0 0 0 1 0 0 0 1 5 6 7\nFixedParameters: 1 0 0\n"
+        )
+        found = read_map(str(tmp_path / "c3d.txt"))
+        np.testing.assert_allclose(found(np.array([3.0, 1, 1])), [2 * 2 + 1 + 5, 7, 8])
+
     def test_a_composite_acts_in_itks_order(self, tmp_path: Path) -> None:
         first = SimpleITK.TranslationTransform(3, (5.0, 0.0, 0.0))
         second = SimpleITK.ScaleTransform(3, (2.0, 2.0, 2.0))
@@ -273,11 +282,23 @@ class TestRefused:
         self.refuse(tmp_path / "w.nii.gz", "(5, 6, 7)")
         self.refuse(f"l2r:{tmp_path / 'w.nii.gz'}", "(X, Y, Z, 3)")
 
-    def test_niftyregs_deformation(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(("name", "tool"), [("NREG_TRANS", "NiftyReg"), ("Mapping", "SPM")])
+    def test_a_deformation_of_other_tools(self, tmp_path: Path, name: str, tool: str) -> None:
         image = nib.Nifti1Image(np.zeros((5, 6, 7, 1, 3), np.float32), np.eye(4))
-        image.header.set_intent("vector", name="NREG_TRANS")
+        image.header.set_intent("vector", name=name)
         nib.save(image, tmp_path / "w.nii.gz")
-        self.refuse(tmp_path / "w.nii.gz", "NiftyReg")
+        self.refuse(tmp_path / "w.nii.gz", tool)
+
+    def test_an_affine_that_is_none(self, tmp_path: Path) -> None:
+        for last, sentence in ((np.nan, "NaN or infinity"), (0.0, "a determinant of 0")):
+            np.savetxt(tmp_path / "a.mat", np.diag([1.0, 1.0, last, 1.0]))
+            self.refuse(f"ras:{tmp_path / 'a.mat'}", sentence)
+
+    def test_two_dimensions(self, tmp_path: Path) -> None:
+        flat = SimpleITK.Image([4, 5], SimpleITK.sitkVectorFloat64, 2)
+        transform = SimpleITK.DisplacementFieldTransform(flat)
+        SimpleITK.WriteTransform(transform, str(tmp_path / "flat.h5"))
+        self.refuse(tmp_path / "flat.h5", "in 2-D")
 
     @pytest.mark.parametrize("name", ["w.nii.gz", "w.h5", "w.x5", "l2r:w.nii.gz"])
     def test_a_nan(self, tmp_path: Path, name: str) -> None:
@@ -294,18 +315,25 @@ class TestRefused:
 
     def test_formats_in_voxels_need_the_images(self, tmp_path: Path) -> None:
         word = write(tmp_path, "fsl:f.mat", AFFINE)
-        self.refuse(word, "--fixed", "--moving", spaces=Spaces())
+        self.refuse(word, "-r FIXED", "--moving", spaces=Spaces())
         word = write(tmp_path, "d.npz", WHOLE)
         self.refuse(word, "--moving", spaces=Spaces(FIXED))
         self.refuse(word, "shape", spaces=SPACES.turned())
+        word = write(tmp_path, "l2r:d.nii.gz", WHOLE)
+        self.refuse(word, "the moving one is not given", spaces=Spaces(FIXED))
+        with pytest.raises(NirError, match="expected this format alone"):
+            read_chain([word, word], SPACES)
 
     def test_a_b_spline(self, tmp_path: Path) -> None:
         SimpleITK.WriteTransform(SimpleITK.BSplineTransform(3, 3), str(tmp_path / "b.h5"))
         self.refuse(tmp_path / "b.h5", "BSpline", "displacement field")
 
     def test_a_name_that_says_nothing(self, tmp_path: Path) -> None:
-        with pytest.raises(NirError, match=r"expected a name that ends in"):
-            write_map(str(tmp_path / "warp.xyz"), AFFINE, SPACES)
+        for name in ("warp.xyz", "l2r-2021:half.nii.gz", "warp:w.h5", "itk:a.xyz"):
+            form, colon, rest = name.rpartition(":")
+            with pytest.raises(NirError, match=r"a name that ends accordingly"):
+                write_map(f"{form}{colon}{tmp_path / 'new' / rest}", AFFINE, SPACES)
+        assert not (tmp_path / "new").exists()
 
     def test_a_warp_in_a_format_for_affines(self, tmp_path: Path) -> None:
         for name in ("a.mat", "ras:a.mat", "fsl:a.mat"):

@@ -60,7 +60,7 @@ def test_joint_fusion_trusts_the_atlas_that_fits(tmp_path: Path) -> None:
     truth = cube(0)
     atlases = [cube(0), cube(3), cube(3)]  # the majority is off, its images show it
     maps = [write(tmp_path, f"l{n}", m) for n, m in enumerate(atlases)]
-    seen = [write(tmp_path, f"i{n}", look(m)) for n, m in enumerate(atlases)]
+    seen = [write(tmp_path, f"i{n}", 1000 * look(m) + 200) for n, m in enumerate(atlases)]
     brain = write(tmp_path, "brain", look(truth))
     own = write(tmp_path, "truth", truth)
     before = set(Path(tempfile.gettempdir()).glob("antsr*"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK
+from scipy.spatial.transform import Rotation
 from two_spaces import AFFINE, FIXED, MOVING, WARP, WHOLE, points_inside
 
 from nir.grid import apply_matrix
@@ -44,6 +45,14 @@ def test_the_inverse_of_a_warp_leads_back() -> None:
     assert np.linalg.norm(moved - POINTS, axis=1).max() > 1
     np.testing.assert_allclose(WARP.inverse()(moved), POINTS, atol=2e-3)
     assert WARP.inverse().inverse() is WARP
+
+
+@pytest.mark.parametrize("degrees", [90, 150])
+def test_the_inverse_of_a_warp_with_a_large_turn(degrees: int) -> None:
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler("xz", (degrees, 20), degrees=True).as_matrix()
+    whole = Warp(displacement(Chain((WARP, Affine(turn))), FIXED), FIXED)
+    np.testing.assert_allclose(whole.inverse()(whole(POINTS)), POINTS, atol=5e-3)
 
 
 def test_the_first_part_of_a_chain_acts_first() -> None:

@@ -25,7 +25,6 @@ from nir.maps import Warp, displacement
 from nir.metrics import jacobian_determinant
 from nir.warp import displacement_map, resample
 
-NAMES = ("fixed.nii.gz", "moving.nii.gz", "t.nii.gz", "back.nii.gz", "affine.mat", "warp.nii.gz")
 LABELS = (2 * ball(MOVING.shape, 9.0) + ball(MOVING.shape, 5.0)).astype(np.int16)
 
 
@@ -151,6 +150,35 @@ class TestApply:
         assert found.get_data_dtype() == np.int32
         np.testing.assert_array_equal(np.asarray(found.dataobj), expected(LABELS, "nearest"))
 
+    def test_a_slab_in_a_large_reference_and_a_crop(self, data: Path, tmp_path: Path) -> None:
+        image, grid = load_volume(data / "moving.nii.gz")
+        slab = grid.crop((0, 0, 14), (grid.shape[0], grid.shape[1], 16))
+        save_volume(tmp_path / "slab.nii.gz", image[:, :, 14:16], slab)
+        nir("apply", tmp_path / "slab.nii.gz", "-t", data / FORWARD, "-r", data / "fixed.nii.gz",
+            "-o", tmp_path / "w.nii.gz")  # fmt: skip
+        assert load_volume(tmp_path / "w.nii.gz")[0].any()
+        crop = FIXED.crop((4, 4, 4), (20, 20, 18))
+        save_volume(tmp_path / "crop.nii.gz", np.zeros(crop.shape, np.uint8), crop)
+        nir("apply", data / "fixed.nii.gz", "-t", data / "warp.nii.gz",
+            "-r", tmp_path / "crop.nii.gz", "-o", tmp_path / "w.nii.gz")  # fmt: skip
+
+    def test_analyze_images(self, data: Path, tmp_path: Path) -> None:
+        image, grid = load_volume(data / "moving.nii.gz")
+        nib.save(nib.AnalyzeImage(image, grid.affine), tmp_path / "a.hdr")
+        save_affine(tmp_path / "id.mat", np.eye(4))
+        nir("apply", tmp_path / "a.hdr", "-t", tmp_path / "id.mat", "-r", tmp_path / "a.hdr",
+            "-o", tmp_path / "w.nii.gz")  # fmt: skip
+        np.testing.assert_allclose(load_volume(tmp_path / "w.nii.gz")[0], image, atol=1e-5)
+
+    def test_a_nan_in_an_image_stays_where_it_is(self, data: Path, tmp_path: Path) -> None:
+        image, grid = load_volume(data / "moving.nii.gz")
+        image[10, 10, 10] = np.nan
+        save_volume(tmp_path / "nan.nii.gz", image, grid)
+        for way in ("linear", "cubic"):
+            nir("apply", tmp_path / "nan.nii.gz", "-t", data / FORWARD, "-n", way,
+                "-r", data / "fixed.nii.gz", "-o", tmp_path / "w.nii.gz")  # fmt: skip
+            assert np.isnan(load_volume(tmp_path / "w.nii.gz")[0]).mean() < 0.01
+
     def test_colours_are_refused(self, data: Path, tmp_path: Path) -> None:
         colours = np.zeros(MOVING.shape, [("R", "u1"), ("G", "u1"), ("B", "u1")])
         nib.save(nib.Nifti1Image(colours, MOVING.affine), tmp_path / "rgb.nii.gz")
@@ -178,14 +206,16 @@ class TestPoints:
             "fsl": lambda p, grid: apply_matrix(scaled(grid), grid.lps_to_vox(p)),
         }[frame]
         table = pd.DataFrame(to_frame(lps, FIXED), columns=["x", "y", "z"])
-        table["name"] = [f"p{n}" for n in range(20)]
+        table["name"] = [f"{n:03}" for n in range(20)]
+        table["p"] = "1.2e-9"
         table.to_csv(tmp_path / "p.csv", index=False)
         nir("points", tmp_path / "p.csv", "-t", data / FORWARD, "-o", tmp_path / "q.csv",
             "--from", "fixed", "--to", "moving", "--frame", frame,
             "--from-image", data / "fixed.nii.gz", "--to-image", data / "moving.nii.gz",
         )  # fmt: skip
-        found = pd.read_csv(tmp_path / "q.csv")
+        found = pd.read_csv(tmp_path / "q.csv", dtype={"name": str, "p": str})
         assert list(found["name"]) == list(table["name"])
+        assert set(found["p"]) == {"1.2e-9"}
         warp = Warp(whole(), FIXED)
         np.testing.assert_allclose(found[["x", "y", "z"]], to_frame(warp(lps), MOVING), atol=1e-4)
 
@@ -230,6 +260,7 @@ class TestPoints:
             ("a,b,c\n1,2,3\n", "expected columns x, y, z"),
             ("x,y,z\n1,2,3\n1,nan,3\n", "line 3"),
             ("x,y,z\n1,2,hello\n", "line 2"),
+            ("x,y,z\n1,2\n", "line 2"),
         ],
     )
     def test_a_faulty_table(self, data: Path, tmp_path: Path, text: str, sentence: str) -> None:
@@ -519,8 +550,6 @@ class TestRefused:
         self.refuse(tmp_path, "expected one of linear", *call, "-n", "sinc")
         with pytest.raises(NirError, match=r"ends in \.nii\.gz"):
             nir(*call, "-o", tmp_path / "out.png")
-        for name in ("fixed", "moving"):
-            (tmp_path / "t.txt").write_text(name)
         self.refuse(tmp_path, "a 4-D", "apply", data / FORWARD, "-t", data / FORWARD,
                     "-r", data / "fixed.nii.gz")  # fmt: skip
 

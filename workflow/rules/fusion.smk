@@ -28,7 +28,8 @@ if SETTINGS.fusion:
         input:
             [RUN.fused("fusion.json", fixed, method) for fixed, method in FUSED],
         output:
-            RUN.output / "fusion.tsv",
+            table=RUN.output / "fusion.tsv",
+            about=RUN.output / "fusion.json",
         log:
             RUN.log("gather_fusion", "all"),
         benchmark:

@@ -8,5 +8,5 @@ with job(snakemake):
     from nir.fusion import gather_fusion
 
     gather_fusion(
-        [Path(p) for p in snakemake.input], snakemake.params.targets, Path(snakemake.output[0])
+        [Path(p) for p in snakemake.input], snakemake.params.targets, Path(snakemake.output.table)
     )
