@@ -95,7 +95,7 @@ class TestCompare:
         assert exit_code(third) == 1
         assert "set a finer resolution_mm" in third.rows[0]["error"]
         text = (output / "table.md").read_text()
-        assert "faulty failed on s0, s1: a level of 40.0 mm" in text
+        assert "faulty failed on s0, s1: phase 0 of the fit: a level of 40.0 mm" in text
         assert "later is not in the table: this version has no setting 'no_such_key'" in text
         for name in ("table.md", "pairs.tsv", "machine.json"):
             assert str(tmp_path) not in (output / name).read_text()
