@@ -56,39 +56,41 @@ def apply_file(
     u_lps = displacement(mapping, target)
     check_chain(mapping, u_lps, words[0], (reference, target), (image, source))
     series, source, step = load_series(image)
-    volumes = [
-        _resample(volume, source, target, u_lps, interpolation)
-        for volume in np.moveaxis(series, -1, 0)
-    ]
-    save_series(output, np.stack(volumes, axis=-1), target, step)
-
-
-def _resample(
-    volume: np.ndarray, source: Grid, target: Grid, u_lps: np.ndarray, interpolation: str
-) -> np.ndarray:
-    if interpolation == "genericLabel":
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "warp.nii"
-            save_displacement(path, u_lps, target)
-            return ants_labels(volume, source, target, path, interpolation)
-    if interpolation != "nearest":
-        volume = volume.astype(np.float32)
-    return resample(volume, source, target, displacement_map(u_lps), interpolation)
+    kept = interpolation in ("nearest", "genericLabel")
+    warped = np.empty((*target.shape, series.shape[3]), dtype=series.dtype if kept else np.float32)
+    move = displacement_map(u_lps)
+    with tempfile.TemporaryDirectory() as folder:
+        warp = Path(folder) / "warp.nii"
+        if interpolation == "genericLabel":
+            save_displacement(warp, u_lps, target)
+        for n in range(series.shape[3]):
+            volume = np.asarray(series[..., n], dtype=warped.dtype)
+            if interpolation == "genericLabel":
+                warped[..., n] = ants_labels(volume, source, target, warp, interpolation)
+            else:
+                warped[..., n] = resample(volume, source, target, move, interpolation)
+    save_series(output, warped, target, step)
 
 
 def ants_labels(
     labels: np.ndarray, source: Grid, target: Grid, transform: Path, interpolator: str
 ) -> np.ndarray:
-    """Warp a label map by one of ANTs' own interpolations; the type of the labels is kept."""
+    """Warp a label map by one of ANTs' own interpolations; the type of the labels is kept.
+
+    ANTs counts in single precision, which does not hold every label: it is given their ranks.
+    """
     import ants
 
+    values = np.unique(labels[labels != 0])
+    ranks = np.where(labels == 0, 0, np.searchsorted(values, labels) + 1)
     warped = ants.apply_transforms(
         fixed=to_ants(np.zeros(target.shape), target),
-        moving=to_ants(labels, source),
+        moving=to_ants(ranks, source),
         transformlist=[str(transform)],
         interpolator=interpolator,
     )
-    return np.rint(warped.numpy()).astype(labels.dtype)
+    names = np.concatenate([np.zeros(1, labels.dtype), values])
+    return names[np.rint(warped.numpy()).astype(np.intp)]
 
 
 def invert_file(words: list[str], reference: Path, output: Path) -> dict[str, float]:
@@ -139,8 +141,11 @@ def jacobian_file(
     if not output.name.endswith((".nii.gz", ".nii")):
         raise NirError(f"{output}: expected a name that ends in .nii.gz or .nii; correct the name")
     check_affine_beside(words)
-    mapping = read_chain(words, Spaces(grid_of(open_image(reference)) if reference else None))
-    grid = grid_of(open_image(reference)) if reference else domain(mapping)
+    given = grid_of(open_image(reference)) if reference else None
+    mapping = read_chain(words, Spaces(given))
+    grid = given or domain(mapping)
+    if reference and given:
+        check_covered(mapping, words[0], reference, given)
     if grid is None:
         raise NirError(f"{output}: expected a grid to sample on, found none; add -r IMAGE")
     det = metrics.jacobian_determinant(displacement(mapping, grid), grid)
@@ -174,16 +179,10 @@ def check_chain(
             into the image.
     """
     (to, target), (of, source) = reference, image
-    probes = _probes(target)
+    check_covered(mapping, word, to, target)
     known = domain(mapping)
     if known is not None:
-        covered = covers(known, known.lps_to_vox(probes))
-        share = covered.mean()
-        if share < LEAST_SHARE:
-            raise NirError(
-                f"{word}: expected a warp on the grid of {to}, found one that covers"
-                f" {100 * share:.0f} % of it; give the transform of this pair, or another reference"
-            )
+        covered = covers(known, known.lps_to_vox(_probes(target)))
         if known.same_as(source) and not covered.all() and not _same_box(known, target):
             raise NirError(
                 f"{word}: expected a warp on the grid of the reference {to}, found one on the"
@@ -194,6 +193,19 @@ def check_chain(
         raise NirError(
             f"{of}: expected points of {to} to be mapped into this image, found none that is; an"
             " affine is missing from the transforms, or a file belongs to another pair"
+        )
+
+
+def check_covered(mapping: Map, word: str, reference: Path, grid: Grid) -> None:
+    """Refuse a warp, the first of whose files is ``word``, that lies elsewhere than a reference."""
+    known = domain(mapping)
+    if known is None:
+        return
+    share = covers(known, known.lps_to_vox(_probes(grid))).mean()
+    if share < LEAST_SHARE:
+        raise NirError(
+            f"{word}: expected a warp on the grid of {reference}, found one that covers"
+            f" {100 * share:.0f} % of it; give the transform of this pair, or another reference"
         )
 
 

@@ -101,10 +101,14 @@ def compose(
     .nii.gz is an ITK displacement field, .h5 an ITK composite, .mat or .txt an ITK affine, .x5 X5,
     .npz Learn2Reg's form of 2021; l2r:FILE.nii.gz Learn2Reg's, ras:FILE and fsl:FILE bare matrices.
     """
+    from nir.apply import check_covered
     from nir.formats import read_chain, write_map
 
     spaces = _spaces(reference, moving)
-    write_map(str(output), read_chain(transform, spaces), spaces)
+    mapping = read_chain(transform, spaces)
+    if reference and spaces.fixed:
+        check_covered(mapping, transform[0], reference, spaces.fixed)
+    write_map(str(output), mapping, spaces)
 
 
 def convert(

@@ -144,6 +144,12 @@ class FittedField:
         if told.get("format") != FORMAT:
             found, cure = "other weights", "give a field.safetensors of nir register"
             raise NirError(fault(path, f"a field of the form {FORMAT}", found, cure))
+        with readable(path, "a whole fitted field", cure):
+            return cls._from_tensors(told, tensors)
+
+    @classmethod
+    def _from_tensors(cls, told: dict[str, Any], tensors: dict[str, Tensor]) -> FittedField:
+        """Build a field from what `save` wrote."""
         box = Grid(tuple(told["box_shape"]), tensors["box_affine"].numpy())
         grid = Grid(tuple(told["grid_shape"]), tensors["grid_affine"].numpy())
         extent = torch.tensor(box.extent_mm, dtype=torch.float32)

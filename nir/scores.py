@@ -109,6 +109,9 @@ def _overlaps(
     if kind == "mask":
         target, source = (target > 0).astype(np.int32), (source > 0).astype(np.int32)
     labels = metrics.label_list(target, source, None, ())
+    if not labels:
+        cure = "give maps that hold some"
+        raise NirError(fault(fixed, f"a label in it or in {moving}", "only background", cure))
     if mapping is not None:
         u_lps = displacement(mapping, grid)
         check_chain(mapping, u_lps, words[0], (fixed, grid), (moving, there))

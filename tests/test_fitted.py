@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from test_engines import CPU, FIXED, PAIR
 from two_spaces import points_inside
@@ -124,3 +125,20 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
     (tmp_path / "half.safetensors").write_bytes(b"12345678" * 9)
     with pytest.raises(NirError, match="a fitted field"):
         FittedField.load(tmp_path / "half.safetensors")
+
+
+def test_a_field_without_some_of_its_weights_is_refused(
+    fitted: tuple[str, Registration], tmp_path: Path
+) -> None:
+    path = tmp_path / "field.safetensors"
+    field = fitted[1].fitted
+    assert field is not None
+    field.save(path)
+    with safe_open(path, framework="pt") as file:
+        told = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    lost = next(name for name in tensors if name.startswith("0."))
+    del tensors[lost]
+    save_file(tensors, path, metadata=told)
+    with pytest.raises(NirError, match=r"field\.safetensors: expected a whole fitted field"):
+        FittedField.load(path)

@@ -127,6 +127,18 @@ class TestApply:
         assert not found[away].any()
         assert (found != expected(LABELS, "nearest")).mean() < (0.02 if way != "nearest" else 1e-9)
 
+    def test_generic_labels_of_any_size(self, data: Path, tmp_path: Path) -> None:
+        """Single precision, which ANTs counts in, does not tell 2^24 + 1 from 2^24."""
+        large = np.select([LABELS == 3, LABELS == 2], [2**24 + 1, 2**24]).astype(np.int32)
+        save_volume(tmp_path / "large.nii.gz", large, MOVING)
+        found = []
+        for image in (data / "labels.nii.gz", tmp_path / "large.nii.gz"):
+            nir("apply", image, "-t", data / FORWARD, "-r", data / "fixed.nii.gz",
+                "-n", "genericLabel", "-o", tmp_path / "w.nii.gz")  # fmt: skip
+            found.append(load_volume(tmp_path / "w.nii.gz", np.int64)[0])
+        np.testing.assert_array_equal(found[1] == 2**24 + 1, found[0] == 3)
+        np.testing.assert_array_equal(found[1] == 2**24, found[0] == 2)
+
     def test_a_series_keeps_its_time(self, data: Path, tmp_path: Path) -> None:
         frames = np.stack([texture(MOVING.shape, 1.5, seed=n) for n in range(3)], -1)
         image = nib.Nifti1Image(frames, MOVING.affine)
@@ -485,6 +497,8 @@ class TestEvaluate:
         labels = ["--moving-labels", data / "labels.nii.gz"]
         fixed = ["--fixed-labels", data / "labels.nii.gz"]
         save_volume(tmp_path / "other.nii.gz", np.ones(FIXED.shape, np.uint8), FIXED)
+        empty = tmp_path / "empty.nii.gz"
+        save_volume(empty, np.zeros(FIXED.shape, np.uint8), FIXED)
         (tmp_path / "one.csv").write_text("x,y,z\n1,2,3\n")
         (tmp_path / "two.csv").write_text("x,y,z\n1,2,3\n1,2,3\n")
         marks = ["--fixed-landmarks", tmp_path / "one.csv"]
@@ -495,6 +509,7 @@ class TestEvaluate:
             ([*out, *labels, "--fixed-labels", tmp_path / "other.nii.gz"], "another grid"),
             ([*out, *marks], "expected 1 landmarks"),
             (["-o", tmp_path / "e.txt", *labels, *fixed], r"ends in \.json"),
+            ([*out, "--fixed-labels", empty, "--moving-labels", empty], "only background"),
         ):
             with pytest.raises(NirError, match=sentence):
                 nir("evaluate", *words)
@@ -520,8 +535,13 @@ class TestRefused:
         save_volume(
             tmp_path / "far.nii.gz", np.zeros(FIXED.shape, np.uint8), Grid(FIXED.shape, far)
         )
-        self.refuse(tmp_path, "covers 0 % of it", "apply", data / "moving.nii.gz",
-                    "-t", data / FORWARD, "-r", tmp_path / "far.nii.gz")  # fmt: skip
+        for words in (
+            ("apply", data / "moving.nii.gz", "-t", data / FORWARD),
+            ("compose", "-t", data / FORWARD),
+            ("convert", data / FORWARD),
+            ("jacobian", "-t", data / FORWARD),
+        ):
+            self.refuse(tmp_path, "covers 0 % of it", *words, "-r", tmp_path / "far.nii.gz")
 
     def test_a_missing_affine(self, data: Path, tmp_path: Path) -> None:
         far = np.eye(4)
