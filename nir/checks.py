@@ -9,13 +9,15 @@ import gzip
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
 
+from nir.analyze import halves, is_analyze, oriented
+from nir.cohorts.found import LabelCheck
 from nir.grid import Array, Grid, apply_matrix
-from nir.io import load_json, save_json
+from nir.io import load_image, load_json, save_json
 
 Kind = Literal["image", "labels", "mask"]
 Fault = tuple[str, str, str]
@@ -39,13 +41,26 @@ class FileReport:
     lasting: bool = True
 
 
-def check_file(path: Path, kind: Kind) -> FileReport:
+@dataclass(frozen=True)
+class Demands:
+    """What a cohort tells about its files, and asks of them, beyond what holds for all.
+
+    Args:
+        orientation: of Analyze images, such as ``LAS``.
+        labels: name and function of a test of label maps.
+    """
+
+    orientation: str | None = None
+    labels: tuple[str, LabelCheck] | None = None
+
+
+def check_file(path: Path, kind: Kind, demands: Demands = Demands()) -> FileReport:
     """Read an image file to its end and list all its faults; never raises for a bad file."""
     access = _access_fault(path)
     if access:
         return FileReport(None, (access,), lasting=False)
     try:
-        return _check_content(path, kind)
+        return _check_content(path, kind, demands)
     except Exception as error:  # a damaged file makes nibabel raise almost anything
         gist = (str(error).strip() or type(error).__name__).splitlines()[0]
         found = f"a file that cannot be read to its end ({gist})"
@@ -53,20 +68,31 @@ def check_file(path: Path, kind: Kind) -> FileReport:
         return FileReport(None, (("a complete NIfTI image", found, cure),), lasting=False)
 
 
-def _check_content(path: Path, kind: Kind) -> FileReport:
+def _check_content(path: Path, kind: Kind, demands: Demands) -> FileReport:
     """Check a file that is there; raises where it is damaged."""
-    if path.suffix == ".gz":
-        _read_to_end(path)
-    image: Any = nib.load(path)
+    for half in halves(path):
+        if half.suffix == ".gz":
+            _read_to_end(half)
+    image = load_image(path)
     shape = tuple(image.shape)
     faults = _header_faults(image)
     sound = not faults
     if len(shape) < 3 or min(shape[:3]) < 2 or any(n != 1 for n in shape[3:]):
         faults.append(("a 3-D image", f"shape {shape}", "extract or export one volume"))
         return FileReport(None, tuple(faults))
-    faults += _voxel_faults(np.asanyarray(image.dataobj), kind)
+    voxels = np.asanyarray(image.dataobj).reshape(shape[:3])
+    faults += _voxel_faults(voxels, kind)
     i, j, k = shape[:3]
     grid = Grid((i, j, k), np.asarray(image.affine, np.float64)) if sound else None
+    if grid and is_analyze(image):
+        if demands.orientation is None:
+            cure = "declare it (cohort.orientation, such as LAS), or convert the file to NIfTI"
+            faults.append(("a header that tells the orientation", "an Analyze image", cure))
+        else:
+            grid = oriented(grid, demands.orientation)
+    if grid and kind == "labels" and demands.labels and not faults:
+        found = demands.labels[1](voxels, grid)
+        faults += [found] if found else []
     return FileReport(grid, tuple(faults))
 
 
@@ -192,13 +218,15 @@ class CheckCache:
 
     Args:
         path: the JSON file; None: remember within this object alone.
+        demands: they are part of what is remembered.
     """
 
-    VERSION = 1  # raise it when a check changes
+    VERSION = 2  # raise it when a check changes
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, demands: Demands = Demands()) -> None:
         """Read the cache file, if there is one."""
         self.path = path
+        self.demands = demands
         self._entries: dict[str, dict] = {}
         self._changed = False
         try:
@@ -210,11 +238,13 @@ class CheckCache:
 
     def check(self, path: Path, kind: Kind) -> FileReport:
         """Return what `check_file` says, without reading a file that has not changed."""
-        key, stamp = f"{kind}:{path.absolute()}", _stamp(path)
+        name = self.demands.labels[0] if self.demands.labels else ""
+        key = f"{kind}:{self.demands.orientation or ''}:{name}:{path.absolute()}"
+        stamp = _stamp(path)
         known = self._recall(key, stamp)
         if known:
             return known
-        report = check_file(path, kind)
+        report = check_file(path, kind, self.demands)
         if stamp and report.lasting:
             grid = report.grid
             self._entries[key] = {
@@ -248,12 +278,8 @@ class CheckCache:
 
 def _stamp(path: Path) -> list[list[int]]:
     """Size and time of change of a file and of the other half of a .hdr/.img pair."""
-    name = Path(path.name.removesuffix(".gz"))
-    halves = [path]
-    if name.suffix in (".hdr", ".img"):
-        halves = [path.with_name(name.stem + s) for s in (".hdr", ".hdr.gz", ".img", ".img.gz")]
     try:
-        states = [half.stat() for half in halves if half == path or half.exists()]
+        states = [half.stat() for half in halves(path)]
     except OSError:
         return []
     return [[state.st_size, state.st_mtime_ns] for state in states]

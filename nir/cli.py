@@ -12,6 +12,7 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from nir import cli_cohort
 from nir.cli_maps import VERBS
 from nir.errors import NirError
 from nir.presets import PRESETS
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 for verb in VERBS:
     app.command()(verb)
+app.add_typer(cli_cohort.app, name="cohort")
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:

@@ -1,18 +1,21 @@
-"""The cohort: a table of subjects, the faults of their files, and who is registered to whom."""
+"""The cohort: its subjects, the faults of their files, and who is registered to whom."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from nir.checks import CheckCache, Kind, grid_fault
+from nir.analyze import is_analyze
+from nir.checks import CheckCache, Demands, Kind, grid_fault
+from nir.cohorts import Found, Subject, read_subjects
 from nir.config import PipelineConfig
 from nir.errors import NirError, fault
+from nir.io import open_image
 from nir.pairs import TEMPLATE, Pair, plan_pairs
-from nir.sheets import label_names, read_rows
+from nir.sheets import label_names
 
 __all__ = [
     "TEMPLATE",
@@ -22,41 +25,36 @@ __all__ = [
     "check_subjects",
     "label_names",
     "load_cohort",
-    "read_table",
 ]
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9-])?")
-NOTHING = ("", "n/a")  # a cell of a table that gives no file
 
 Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One scan and what came with it."""
-
-    id: str
-    image: Path
-    labels: Path | None = None
-    mask: Path | None = None
-
-
-@dataclass(frozen=True)
 class Cohort:
-    """Who takes part, which (fixed, moving) pairs are registered, and what was left out and why."""
+    """Who takes part, which (fixed, moving) pairs are registered, and what was left out and why.
+
+    Args:
+        imports: files that the pipeline makes first, NIfTI of Analyze, and what they are made of.
+        label_names: table of label names that the cohort itself brings.
+    """
 
     subjects: tuple[Subject, ...]
     pairs: tuple[Pair, ...]
     left_out: dict[str, list[str]]
     dropped_pairs: tuple[Pair, ...]
+    imports: dict[Path, Path] = field(default_factory=dict)
+    label_names: Path | None = None
 
 
 def load_cohort(
     config: PipelineConfig, cache: Path | None = None, progress: Progress | None = None
 ) -> Cohort:
-    """Read the table, check every file and plan the pairs, before any work.
+    """Find the subjects, check every file and plan the pairs, before any work.
 
-    Pairs are planned over the whole table; with ``on_invalid: skip`` those of a faulty subject are
+    Pairs are planned over all subjects; with ``on_invalid: skip`` those of a faulty subject are
     dropped and no others take their place. The demo cohort has no files yet and is not checked.
 
     Args:
@@ -68,14 +66,15 @@ def load_cohort(
         NirError: lists all faults of the cohort in one message, or says that no pair is left.
     """
     if config.cohort.kind == "demo":
-        subjects, faults = _demo_cohort(config), {}
+        found, faults = Found(_demo_cohort(config)), {}
     else:
-        assert config.cohort.table is not None  # the settings make sure
-        subjects = read_table(config.cohort.table, config.cohort.root)
+        found = read_subjects(config.cohort)
         needs_mask = config.preprocess.skull_strip == "mask"
-        faults = check_subjects(subjects, needs_mask, CheckCache(cache), progress)
+        demands = Demands(config.cohort.orientation, found.check_labels)
+        faults = check_subjects(found.subjects, needs_mask, CheckCache(cache, demands), progress)
+    subjects = found.subjects
     planned, pair_faults = plan_pairs(
-        [s.id for s in subjects], config.pairs, [s.id for s in subjects if s.labels]
+        [s.id for s in subjects], config.pairs, [s.id for s in subjects if s.labels], found.pairs
     )
     pair_faults += _settings_faults(config)
     if pair_faults or (faults and config.cohort.on_invalid == "stop"):
@@ -84,12 +83,34 @@ def load_cohort(
     if not pairs:
         advice = "No pair is left to register once the faulty subjects are out."
         raise NirError(f"{advice}\n{_listing(faults, [])}")
+    sound = [s for s in subjects if s.id not in faults]
+    imports: dict[Path, Path] = {}
+    if config.cohort.orientation and config.cohort.kind != "demo":
+        sound = [_imported(s, config.output / "cohort" / "raw", imports) for s in sound]
     return Cohort(
-        subjects=tuple(s for s in subjects if s.id not in faults),
+        subjects=tuple(sound),
         pairs=pairs,
-        left_out=faults,
+        left_out={name: [reason] for name, reason in found.dropped.items()} | faults,
         dropped_pairs=tuple(p for p in planned if faults.keys() & set(p)),
+        imports=imports,
+        label_names=found.label_names,
     )
+
+
+def _imported(subject: Subject, folder: Path, imports: dict[Path, Path]) -> Subject:
+    """Let NIfTI files, noted in ``imports``, stand for the Analyze files of a subject."""
+
+    def made(source: Path | None, suffix: str) -> Path | None:
+        if source is None or source.suffix not in (".hdr", ".img"):
+            return source
+        if not is_analyze(open_image(source)):
+            return source
+        target = folder / f"{subject.id}_{suffix}.nii.gz"
+        imports[target] = source
+        return target
+
+    image = made(subject.image, "T1w") or subject.image
+    return Subject(subject.id, image, made(subject.labels, "dseg"), made(subject.mask, "mask"))
 
 
 def _settings_faults(config: PipelineConfig) -> list[str]:
@@ -129,31 +150,6 @@ def _listing(faults: dict[str, list[str]], pair_faults: list[str]) -> str:
     if faults:
         text.append("Correct them, or set cohort.on_invalid to skip to leave these subjects out.")
     return "\n".join(text)
-
-
-def read_table(path: Path, root: Path | None = None) -> list[Subject]:
-    """Read the subjects of a CSV or TSV file, in its order.
-
-    Columns id and image are needed, labels and mask may be there; an empty cell or ``n/a`` gives no
-    file. Other columns are ignored.
-
-    Args:
-        path: the table; UTF-8, separated by tabs, commas or semicolons.
-        root: folder that relative paths start from; None: the table's own.
-
-    Raises:
-        NirError: the table cannot be read, is empty, lacks a column or has rows that are too long.
-    """
-    root = path.parent if root is None else root
-
-    def file(row: dict[str, str], kind: Kind) -> Path | None:
-        cell = row.get(kind, "")
-        return None if cell in NOTHING else root / cell
-
-    return [
-        Subject(row["id"], file(row, "image") or root, file(row, "labels"), file(row, "mask"))
-        for row in read_rows(path, ("id", "image"))
-    ]
 
 
 def check_subjects(

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nir.errors import NirError
 from nir.presets import preset_settings
@@ -138,10 +138,37 @@ class DemoCohort(Settings):
     seed: int = 2026
 
 
+class BidsConfig(Settings):
+    """Which scans of a BIDS dataset take part; values are without the ``sub-``, ``ses-``, ..."""
+
+    suffix: str = "T1w"
+    subjects: tuple[str, ...] | None = Field(None, description="null: all")
+    sessions: tuple[str, ...] | None = Field(None, description="null: all, each on its own")
+    runs: tuple[str, ...] | None = Field(None, description="null: the first of each session")
+    filters: dict[str, str | tuple[str, ...]] = Field(
+        default_factory=dict, description="other entities, as acquisition: mprage; '' is none"
+    )
+    derivatives: tuple[Path, ...] = Field(
+        (), description="folders with brain masks (desc-brain_mask) and labels (dseg)"
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="entities of the labels, where several fit: desc: aseg"
+    )
+
+
 class CohortConfig(Settings):
     """Which subjects there are and which of their labels count."""
 
-    kind: Literal["table", "demo"] = "table"
+    kind: Literal["table", "bids", "oasis1", "neurite-oasis", "learn2reg", "lpba40", "demo"] = (
+        "table"
+    )
+    data: Path | None = Field(None, description="top folder of the dataset; all but table and demo")
+    bids: BidsConfig = BidsConfig()
+    orientation: str | None = Field(
+        None,
+        description="axes of Analyze images, which do not tell: RAS, LAS, ...; towards these sides"
+        " the voxel indices grow",
+    )
     table: Path | None = Field(
         None, description="CSV or TSV with columns id, image and optionally labels, mask"
     )
@@ -160,10 +187,22 @@ class CohortConfig(Settings):
         "stop", description="skip: leave faulty subjects out and list them in the report"
     )
 
+    @field_validator("orientation")
+    @classmethod
+    def _three_axes(cls, value: str | None) -> str | None:
+        sides = "LRPAIS"
+        if value is not None and sorted(sides.find(c) // 2 for c in value) != [0, 1, 2]:
+            raise ValueError(
+                f"expected three letters, one of L or R, P or A, I or S each, found '{value}'"
+            )
+        return value
+
     @model_validator(mode="after")
     def _table_given(self) -> CohortConfig:
         if self.kind == "table" and self.table is None:
             raise ValueError("kind 'table' needs the key 'table': the path of a CSV or TSV file")
+        if self.kind not in ("table", "demo") and self.data is None:
+            raise ValueError(f"kind '{self.kind}' needs the key 'data': the dataset's top folder")
         return self
 
 
@@ -198,9 +237,9 @@ class TemplateConfig(Settings):
 class PairsConfig(Settings):
     """Which subject is registered to which."""
 
-    mode: Literal["all", "consecutive", "to-template", "to-subject", "from-labelled", "table"] = (
-        "consecutive"
-    )
+    mode: Literal[
+        "all", "consecutive", "to-template", "to-subject", "from-labelled", "table", "dataset"
+    ] = "consecutive"
     subject: str | None = Field(None, description="to-subject: id of the fixed subject")
     table: Path | None = Field(None, description="table: CSV or TSV with columns fixed, moving")
 

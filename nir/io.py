@@ -57,9 +57,21 @@ def open_image(path: Path | str) -> nib.Nifti1Image:
     if not path.exists():
         raise NirError(fault(path, "an image file", "no such file", "correct the path"))
     with readable(path, "a readable NIfTI image", "convert or restore the file"):
-        image: Any = nib.load(path)
+        image = load_image(path)
         assert image.shape is not None
     return image
+
+
+def load_image(path: Path) -> Any:
+    """Open an image by nibabel, also where one half of a .hdr/.img pair alone is compressed."""
+    if path.suffix == ".hdr" and not path.with_suffix(".img").exists():
+        voxels = path.with_suffix(".img.gz")
+        if voxels.exists():
+            nifti = b"ni1" in path.read_bytes()[344:348]
+            kind: Any = nib.Nifti1Pair if nifti else nib.AnalyzeImage
+            names = {"header": str(path), "image": str(voxels)}
+            return kind.from_file_map(kind.make_file_map(names))
+    return nib.load(path)
 
 
 @contextmanager

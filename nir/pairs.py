@@ -20,13 +20,17 @@ Pair = tuple[str, str]
 
 
 def plan_pairs(
-    subject_ids: Sequence[str], config: PairsConfig, labelled: Sequence[str] = ()
+    subject_ids: Sequence[str],
+    config: PairsConfig,
+    labelled: Sequence[str] = (),
+    named: Sequence[Pair] | None = None,
 ) -> tuple[list[Pair], list[str]]:
     """Plan who is registered to whom.
 
     ``all``: every ordered pair. ``consecutive``: each subject is the fixed image of the next row's.
     ``to-template``, ``to-subject``: everyone else is moving. ``from-labelled``: everyone who is
-    ``labelled`` is moving, to everyone else. ``table``: the file's rows.
+    ``labelled`` is moving, to everyone else. ``table``: the file's rows. ``dataset``: the pairs
+    that the dataset has ``named`` itself.
 
     Returns:
         Pairs (fixed id, moving id), in the order of the ids or of the file, and all faults in
@@ -45,6 +49,11 @@ def plan_pairs(
             return [(a, b) for a in ids for b in labelled if a != b], []
         cure = "fill in the column labels"
         return [], [fault("pairs 'from-labelled'", "labelled subjects", "none", cure)]
+    if config.mode == "dataset":
+        if named:
+            return list(named), []
+        cure = "choose another mode, such as table"
+        return [], [fault("pairs 'dataset'", "pairs that the dataset names", "none", cure)]
     if config.mode == "consecutive":
         return list(pairwise(ids)), []
     if config.mode == "to-subject":

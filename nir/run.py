@@ -51,7 +51,7 @@ class Run:
         """Table of label names, if there is one."""
         if self.config.cohort.kind == "demo":
             return self.raw / "labels.tsv"
-        return self.config.cohort.label_names
+        return self.config.cohort.label_names or self.cohort.label_names
 
     @property
     def all_labelled(self) -> bool:
@@ -146,7 +146,7 @@ class Run:
             if not (is_template and self.config.template.image):
                 return _nominal_grid(source.spacing_mm)
             return _header_grid(self.config.template.image)
-        return _header_grid(subject.image)
+        return _header_grid(self.cohort.imports.get(subject.image, subject.image))
 
     def megavoxels(self, names: Iterable[str]) -> float:
         """Return the voxels of the largest of some subjects, in millions."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from nir.errors import NirError, fault
+
+LOOKUP_LINE = re.compile(r"\s*(\d+)[\s,:]+(\S.*?)(?:\s+\d+){0,4}\s*$")
 
 
 def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
@@ -55,9 +58,14 @@ def _read_cells(path: Path) -> list[list[str]]:
 def label_names(path: Path) -> dict[int, str]:
     """Read the names of labels from a CSV or TSV file with columns index and name.
 
+    A ``.txt`` file may be a lookup table as FreeSurfer's instead: a number and a name a line, with
+    colours behind them or not.
+
     Raises:
         NirError: the table cannot be read, or an index is no whole number.
     """
+    if path.suffix == ".txt" and (names := _lookup_table(path)):
+        return names
     names = {}
     for row in read_rows(path, ("index", "name")):
         try:
@@ -66,3 +74,13 @@ def label_names(path: Path) -> dict[int, str]:
             cure = "correct the column index"
             raise NirError(fault(path, "whole numbers", f"'{row['index']}'", cure)) from error
     return names
+
+
+def _lookup_table(path: Path) -> dict[int, str]:
+    """Read lines of a number and a name; others, as comments and headers, are passed over."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise NirError(fault(path, "a text table", f"'{error}'", "correct the path")) from error
+    found = [LOOKUP_LINE.match(line) for line in lines]
+    return {int(line[1]): line[2] for line in found if line}

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from nir import checks, cohort
+from nir.cohorts.table import read_table
 from nir.config import PairsConfig, PipelineConfig
 from nir.errors import NirError
 from nir.pairs import plan_pairs
@@ -289,9 +290,9 @@ def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     read: list[Path] = []
     real = checks.check_file
 
-    def counted(path: Path, kind: checks.Kind) -> checks.FileReport:
+    def counted(path: Path, kind: checks.Kind, demands: checks.Demands) -> checks.FileReport:
         read.append(path)
-        return real(path, kind)
+        return real(path, kind, demands)
 
     monkeypatch.setattr(checks, "check_file", counted)
     return read
@@ -353,18 +354,18 @@ def test_table_with_bom_spaces_and_unknown_columns(tmp_path: Path) -> None:
     folder = tmp_path / "Köpfe 1"
     text = "\ufeffid, image ,age,mask\n001, kopf ä.nii.gz ,23,n/a\n\n002,/abs/b.nii,,m,\n"
     (tmp_path / "t.csv").write_text(text, encoding="utf-8")
-    first, second = cohort.read_table(tmp_path / "t.csv", folder)
+    first, second = read_table(tmp_path / "t.csv", folder)
     assert first == cohort.Subject("001", folder / "kopf ä.nii.gz")
     assert second == cohort.Subject("002", Path("/abs/b.nii"), None, folder / "m")
     (tmp_path / "t.tsv").write_text('id\timage\na\t"b, c.nii"\n', encoding="utf-8")
-    assert cohort.read_table(tmp_path / "t.tsv")[0].image == tmp_path / "b, c.nii"
+    assert read_table(tmp_path / "t.tsv")[0].image == tmp_path / "b, c.nii"
     (tmp_path / "s.csv").write_text("id;image\r\na;b.nii\r\n", encoding="utf-8")
-    assert cohort.read_table(tmp_path / "s.csv")[0].image == tmp_path / "b.nii"
+    assert read_table(tmp_path / "s.csv")[0].image == tmp_path / "b.nii"
 
 
 def test_empty_image_cell_is_a_fault_of_the_subject(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id,image\na,\n")
-    assert "a folder" in faults_of(cohort.read_table(tmp_path / "t.csv")[0])[0]
+    assert "a folder" in faults_of(read_table(tmp_path / "t.csv")[0])[0]
 
 
 @pytest.mark.parametrize(
@@ -384,7 +385,7 @@ def test_tables_that_cannot_be_read(tmp_path: Path, content: bytes | None, expec
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(NirError) as caught:
-        cohort.read_table(path)
+        read_table(path)
     assert expected in str(caught.value)
     assert str(path) in str(caught.value)
 

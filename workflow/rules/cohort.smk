@@ -23,3 +23,27 @@ if SETTINGS.cohort.kind == "demo":
             settings=SETTINGS.cohort.demo.model_dump(mode="json"),
         script:
             "../scripts/demo_cohort.py"
+
+
+if RUN.cohort.imports:
+
+    rule import_analyze:
+        input:
+            analyze_files,
+        output:
+            image=RUN.raw / "{id}_{part}.nii.gz",
+        log:
+            RUN.log("import_analyze", "{id}_{part}"),
+        benchmark:
+            RUN.benchmark("import_analyze", "{id}_{part}")
+        conda:
+            "../../envs/nir.yaml"
+        wildcard_constraints:
+            part="T1w|dseg|mask",
+        threads: 1
+        resources:
+            mem_mb=1500,
+        params:
+            orientation=SETTINGS.cohort.orientation,
+        script:
+            "../scripts/import_analyze.py"

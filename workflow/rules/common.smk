@@ -94,6 +94,14 @@ def scans(wildcards):
     return files
 
 
+def analyze_files(wildcards):
+    """Return the Analyze image, and its other half, that a scan is imported from."""
+    from nir.analyze import halves
+
+    source = RUN.cohort.imports[RUN.raw / f"{wildcards.id}_{wildcards.part}.nii.gz"]
+    return [str(source), *(str(half) for half in halves(source) if half != source)]
+
+
 def raw_files(wildcards):
     """Return the scan of a subject, and its mask where the skull strip needs it."""
     subject = RUN.subject(wildcards.id)
