@@ -15,6 +15,7 @@ rule all:
     default_target: True
     input:
         RUN.output / "report.html",
+        RUN.output / "complete.txt",
 
 
 onsuccess:
@@ -23,11 +24,6 @@ onsuccess:
 
 onerror:
     print(
-        f"\nA step failed: its log is under {RUN.output / 'logs'}. Steps that are done stay done:"
+        f"\nNot all is done: logs are under {RUN.output / 'logs'}. Steps that are done stay done: start"
     )
-    print(
-        "start the same command again to continue. A subject or pair that fails again has a fault"
-    )
-    print(
-        "that the checks do not see: correct it, or take it out of the table, for the report."
-    )
+    print("the same command again to continue, and to try again what failed.")

@@ -336,6 +336,12 @@ class PipelineConfig(Settings):
     seed: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count = Field(2, description="threads of each registration job")
+    batch: Count = Field(
+        1, description="pairs that one job registers one after another, in one process"
+    )
+    keep: Literal["all", "transforms", "metrics"] = Field(
+        "all", description="transforms: no warped images; metrics: neither these nor transforms"
+    )
     cohort: CohortConfig
     template: TemplateConfig = TemplateConfig()
     pairs: PairsConfig = PairsConfig()
@@ -364,6 +370,8 @@ class PipelineConfig(Settings):
             raise ValueError(
                 "template.build: nothing asks for the template; set pairs.mode to to-template"
             )
+        if self.fusion and self.keep != "all":
+            raise ValueError(f"keep: '{self.keep}' leaves nothing to fuse; set keep to all")
         if len(set(self.fusion)) < len(self.fusion):
             raise ValueError("fusion: each vote once, please")
         if build and self.template.labels:

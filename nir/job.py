@@ -32,3 +32,11 @@ def job(snakemake: Any) -> Iterator[None]:
     except NirError as error:
         print(f"nir: {error}", file=sys.stderr, flush=True)
         sys.exit(1)
+
+
+def asked(snakemake: Any) -> dict[str, Any]:
+    """Return the resources that a job asked for."""
+    numbers = {k: v for k, v in snakemake.resources.items() if isinstance(v, int | float)}
+    return {"threads": snakemake.threads} | {
+        k: numbers[k] for k in ("mem_mb", "runtime", "gpu") if k in numbers
+    }

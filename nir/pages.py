@@ -61,6 +61,10 @@ def write_cohort_page(
         dropped_pairs=[(f, m, _reason(f, m, left_out)) for f, m in dropped_pairs],
         figures={(f, m, k): _pictures(f, m, k) for f, m in pairs for k in methods},
         notes=notes,
+        failed=[
+            (f"{row['fixed']} ← {row['moving']}, {row['method']}", row["reason"])
+            for row in read_table(page.parent / "failed.tsv").to_dict("records")
+        ],
         fusion=None if fusion is None else read_table(fusion),
     )
     cohort_report(page, metrics, labels, context, templates)

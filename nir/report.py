@@ -34,6 +34,7 @@ class ReportContext:
         figures: for fixed, moving and method the thumbnail and the full picture, as paths
             relative to the page.
         notes: where and what, for warnings of the preprocessing.
+        failed: where and why, for registrations that failed.
         fusion: the table of `nir.fusion.gather_fusion`, if labels were fused.
     """
 
@@ -49,6 +50,7 @@ class ReportContext:
     dropped_pairs: list[tuple[str, str, str]] = field(default_factory=list)
     figures: dict[tuple[str, str, str], tuple[str, str]] = field(default_factory=dict)
     notes: list[tuple[str, str]] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
     fusion: pd.DataFrame | None = None
 
 

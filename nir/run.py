@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import re
 import shlex
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -14,13 +16,18 @@ from typing import IO, Any
 
 import numpy as np
 
+from nir.batch import failures, pair_name, plan_batches
 from nir.cohort import Cohort, Progress, Subject, load_cohort
 from nir.config import Method, PipelineConfig, load_pipeline
 from nir.errors import NirError
 from nir.grid import Grid
-from nir.io import grid_of, open_image, save_text
-from nir.pairs import TEMPLATE
+from nir.io import grid_of, load_json, open_image, save_json, save_text
+from nir.pairs import TEMPLATE, Pair
 
+WARP_BYTES = 11  # a voxel of a warp, compressed float32; these four were measured on brains
+VOLUME_BYTES = 6.5  # a voxel of the warped image, its labels and the Jacobian
+SUBJECT_BYTES = 3.5  # a voxel of a prepared brain and its mask
+PICTURES_BYTES = 1.2e6  # figures and tables of a pair
 DEMO_EXTENT_MM = (210.0, 252.0, 212.0)  # of a simulated head, before it is built
 
 
@@ -99,23 +106,55 @@ class Run:
         suffix = "" if "." in part else ".nii.gz"
         return str(self.output / "subjects" / name / f"{part}{suffix}")
 
-    def pair(self, part: str, fixed: str = "{fixed}", moving: str = "{moving}") -> str:
-        """Path of a file of a pair, the same for all methods."""
-        return str(self.output / "pairs" / f"{fixed}__{moving}" / part)
+    def result(self, part: str, fixed: str, moving: str, method: str = "") -> str:
+        """Path of a file of a pair, or of a pair and method."""
+        return str(self.output / "pairs" / pair_name(fixed, moving) / method / part)
 
-    def result(
-        self,
-        part: str,
-        fixed: str = "{fixed}",
-        moving: str = "{moving}",
-        method: str = "{method}",
-    ) -> str:
-        """Path of a file of a pair and method."""
-        return self.pair(f"{method}/{part}", fixed, moving)
+    def marker(self, stage: str, batch: str = "{batch}", method: str = "") -> str:
+        """Path of the record of a batch of pairs in a stage."""
+        return str(self.output / "batches" / batch / method / f"{stage}.json")
 
-    def results(self, part: str) -> list[str]:
-        """Paths of a file for all pairs and methods, pair by pair."""
-        return [self.result(part, f, m, k) for f, m in self.cohort.pairs for k in self.methods]
+    @property
+    def plan(self) -> Path:
+        """File that keeps which pairs are in which batch."""
+        return self.output / "batches" / "plan.json"
+
+    @cached_property
+    def batches(self) -> dict[str, list[Pair]]:
+        """Pairs of each batch; those of an earlier run stay in theirs."""
+        known = load_json(self.plan) if self.config.batch > 1 and self.plan.exists() else {}
+        return plan_batches(self.cohort.pairs, self.config.batch, known)
+
+    def batch_of(self, fixed: str, moving: str) -> str:
+        """Return the batch of a pair."""
+        return self._batch_of[fixed, moving]
+
+    @cached_property
+    def _batch_of(self) -> dict[Pair, str]:
+        return {pair: name for name, pairs in self.batches.items() for pair in pairs}
+
+    def members(self, batch: str) -> list[str]:
+        """Return the ids of all subjects in a batch."""
+        return list(dict.fromkeys(name for pair in self.batches[batch] for name in pair))
+
+    def brain_files(self, name: str, *, scan: bool) -> list[str | None]:
+        """Return scan, brain, mask and labels of a subject, as `nir.steps.Brain` takes them."""
+        subject, brain = self.subject(name), self.prepared(name, "brain")
+        mask = self.prepared(name, "mask")
+        labels = str(subject.labels) if subject.labels else None
+        return [str(subject.image), brain, mask, labels] if scan else [brain, brain, mask, None]
+
+    def start(self) -> None:
+        """Note the plan of a run that begins, and let pairs that failed before be tried again."""
+        if self.config.batch > 1:
+            save_json(self.plan, self.batches)
+        for batch in self.batches:
+            stages = [("affine", "")]
+            stages += [(stage, m) for m in self.methods for stage in ("register", "evaluate")]
+            for stage, method in stages:
+                marker = Path(self.marker(stage, batch, method))
+                if marker.exists() and failures(marker):
+                    marker.unlink()
 
     def fused(self, part: str, fixed: str = "{fixed}", method: str = "{method}") -> str:
         """Path of a file of the labels fused for a subject."""
@@ -147,6 +186,28 @@ class Run:
                 return _nominal_grid(source.spacing_mm)
             return _header_grid(self.config.template.image)
         return _header_grid(self.cohort.imports.get(subject.image, subject.image))
+
+    def disk_note(self) -> str:
+        """Estimate what the results will take on disk, and say what is free."""
+        voxels = {n: math.prod(self.grid(n).shape) for n in self._subjects}
+        if any(TEMPLATE in pair for pair in self.cohort.pairs):
+            voxels[TEMPLATE] = math.prod(self.grid(TEMPLATE).shape)
+        per_pair = PICTURES_BYTES * len(self.cohort.pairs)
+        for fixed, moving in self.cohort.pairs:
+            if self.config.keep != "metrics":
+                per_pair += WARP_BYTES * (voxels[fixed] + voxels[moving])
+            if self.config.keep == "all":
+                per_pair += VOLUME_BYTES * voxels[fixed]
+        needed = len(self.methods) * per_pair + SUBJECT_BYTES * sum(voxels.values())
+        place = next(p for p in (self.output, *self.output.absolute().parents) if p.exists())
+        free = shutil.disk_usage(place).free
+        note = (
+            f"Disk: the whole of {self.output} takes about {needed / 1e9:.1f} GB"
+            f" (keep: {self.config.keep}), {free / 1e9:.1f} GB are free."
+        )
+        if needed > free and self.config.keep != "metrics":
+            note += " That may not be enough: set keep to transforms or metrics."
+        return note
 
     def megavoxels(self, names: Iterable[str]) -> float:
         """Return the voxels of the largest of some subjects, in millions."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from nir.batch import failures, pair_name
+from nir.errors import NirError
 from nir.io import atomic, load_json, save_json
 
 MISSING = "n/a"
 WARNINGS_JOIN = " | "
-TEXT = ("fixed", "moving", "method", "engine", "device", "warnings", "name")
+TEXT = ("fixed", "moving", "method", "engine", "device", "warnings", "name", "reason")
 
 # column: long name, description, units
 COLUMNS: dict[str, tuple[str, str, str]] = {
@@ -121,6 +123,74 @@ def gather(
         else pd.DataFrame(columns=[*KEYS, *PER_LABEL])
     )
     return metrics, labels
+
+
+def sort_out(
+    evaluated: Iterable[tuple[str, str, Sequence[tuple[str, str]]]], root: Path
+) -> tuple[list[Path], list[dict[str, str]]]:
+    """Tell the pairs that are done from those that failed.
+
+    Args:
+        evaluated: marker, method and pairs (fixed, moving) of each batch.
+        root: folder of all pairs.
+
+    Returns:
+        Folders of the results that are there, pair by pair, and fixed, moving, method and reason of
+        each that is not.
+
+    Raises:
+        NirError: all failed.
+    """
+    folders: dict[tuple[str, str], list[Path]] = {}
+    failed = []
+    for marker, method, pairs in evaluated:
+        reasons = failures(marker)
+        for fixed, moving in pairs:
+            name = pair_name(fixed, moving)
+            if name in reasons:
+                why = " ".join(reasons[name].split())
+                row = {"fixed": fixed, "moving": moving, "method": method, "reason": why}
+                failed.append(row)
+            else:
+                folders.setdefault((fixed, moving), []).append(root / name / method)
+    if not folders:
+        first = "; ".join(dict.fromkeys(row["reason"] for row in failed[:3]))
+        raise NirError(
+            f"all {len(failed)} registrations failed, so there is nothing to report: {first}"
+        )
+    return [folder for some in folders.values() for folder in some], failed
+
+
+def write_failures(folder: Path, failed: Sequence[dict[str, str]]) -> None:
+    """Write ``failed.tsv`` with its sidecar; a header alone where nothing failed."""
+    columns = {
+        "fixed": COLUMNS["fixed"],
+        "moving": COLUMNS["moving"],
+        "method": COLUMNS["method"],
+        "reason": ("Reason", "Stage in which the pair failed, and why", ""),
+    }
+    path = folder / "failed.tsv"
+    with atomic(path) as temporary:
+        table = pd.DataFrame(failed, columns=list(columns))
+        table.to_csv(temporary, sep="\t", index=False, lineterminator="\n")
+    save_json(path.with_suffix(".json"), {c: _describe(c, columns) for c in columns})
+
+
+def confirm(path: Path) -> str:
+    """Return a sentence where nothing failed.
+
+    Raises:
+        NirError: registrations failed; names the first of them.
+    """
+    failed = read_table(path)
+    if failed.empty:
+        return "All pairs are registered and measured.\n"
+    rows = failed.head(5).to_dict("records")
+    listed = "; ".join(f"{r['fixed']} <- {r['moving']}, {r['method']}: {r['reason']}" for r in rows)
+    raise NirError(
+        f"{len(failed)} of the registrations failed (the report is written and lists them):"
+        f" {listed}. Start the same command again to try these once more"
+    )
 
 
 def write_tables(folder: Path | str, metrics: pd.DataFrame, labels: pd.DataFrame) -> None:

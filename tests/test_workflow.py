@@ -11,9 +11,11 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
+import yaml
 from conftest import ROOT
-from tiny import copy_workflow, settings, write_cohort, write_settings
+from tiny import FAST_FIT, copy_workflow, settings, write_cohort, write_settings
 
 from nir.io import load_json
 from nir.tables import read_tables
@@ -247,3 +249,80 @@ def test_a_second_run_in_the_folder_is_refused(workplace: Path, finished: Path) 
         done = run(workplace, "--configfile", workplace / "whole.yaml")
     assert done.returncode != 0
     assert "another run works in this folder" in done.stderr
+
+
+def planted(workplace: Path, name: str, **changes: object) -> tuple[Path, Path]:
+    """Return the settings of a run over four subjects, one pair of which cannot be fitted."""
+    table = workplace / "four/subjects.tsv"
+    if not table.exists():
+        write_cohort(table.parent, 4)
+    broken = {"phases": [FAST_FIT | {"lr": 1e30, "lr_end": 1.0, "smoothness": 1e30}]}
+    methods = [
+        {"name": "affine", "engine": "affine"},
+        {"name": "nir", "engine": "nir", "set": {"phases": [dict(FAST_FIT)]}},
+        {"name": "broken", "engine": "nir", "set": broken},
+    ]
+    output = workplace / name
+    content = settings(table, output, methods=methods, **changes)
+    return write_settings(workplace / f"{name}.yaml", content), output
+
+
+def test_a_fit_that_fails_is_listed_and_the_cohort_goes_on(workplace: Path) -> None:
+    config, output = planted(workplace, "failing", batch=2)
+    done = run(workplace, "--configfile", config)
+    assert done.returncode != 0
+    assert "3 of the registrations failed" in done.stderr
+    failed = pd.read_csv(output / "failed.tsv", sep="\t")
+    assert set(failed["method"]) == {"broken"}
+    assert failed["reason"].str.startswith("register: phase 0 of the fit").all()
+    page = " ".join((output / "report.html").read_text().split())
+    assert "3 registrations failed" in page
+    assert "s0 ← s1, broken" in page
+    assert len(metrics_of(output)) == 6
+    kept = {p: p.stat().st_mtime_ns for p in output.glob("pairs/*/*/result.json")}
+
+    content = yaml.safe_load(config.read_text())
+    content["methods"].pop()
+    done = run(workplace, "--configfile", write_settings(config, content))
+    assert done.returncode == 0, done.stderr
+    assert {p: p.stat().st_mtime_ns for p in kept} == kept  # nothing was done again
+    assert "failed" not in (output / "report.html").read_text()
+
+
+def test_a_subject_more_runs_its_own_pairs(workplace: Path) -> None:
+    table = workplace / "grow/subjects.tsv"
+    write_cohort(table.parent, 3)
+    whole = table.read_text()
+    table.write_text("\n".join(whole.splitlines()[:3]) + "\n")
+    content = settings(table, workplace / "grown", pairs={"mode": "all"}, batch=3)
+    content["methods"] = [{"name": "affine", "engine": "affine"}]
+    config = write_settings(workplace / "grown.yaml", content)
+    assert run(workplace, "--configfile", config).returncode == 0
+    before = {p: p.stat().st_mtime_ns for p in (workplace / "grown").glob("pairs/*/*/*.json")}
+    assert len(before) == 2 * 3
+    table.write_text(whole)
+    done = run(workplace, "-n", "--configfile", config)
+    assert "2 evaluate" in done.stderr  # two new batches of four pairs
+    done = run(workplace, "--configfile", config)
+    assert done.returncode == 0, done.stderr
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert len(metrics_of(workplace / "grown")) == 6
+
+
+@pytest.mark.parametrize("keep", ["transforms", "metrics"])
+def test_what_is_kept(workplace: Path, finished: Path, keep: str) -> None:
+    output = workplace / f"keep-{keep}"
+    content = settings(workplace / "data/subjects.tsv", output, keep=keep)
+    config = write_settings(workplace / f"{output.name}.yaml", content)
+    done = run(workplace, "--configfile", config)
+    assert done.returncode == 0, done.stderr
+    assert metrics_of(output) == metrics_of(finished)
+    left = {path.name for path in output.glob("pairs/*/nir/*.nii.gz")}
+    assert len(left) == (2 if keep == "transforms" else 0)
+    assert "Nothing to be done" in run(workplace, "--configfile", config).stderr
+    content["cohort"]["labels_exclude"] = [1]  # type: ignore[index]
+    done = run(workplace, "--configfile", write_settings(config, content))
+    assert done.returncode == 0, done.stderr
+    _, labels = read_tables(output)
+    assert set(labels["index"]) == {2, 3, 4, 5, 6}
+    assert len(list(output.glob("pairs/*/nir/*.nii.gz"))) == 2 * len(left)

@@ -36,10 +36,10 @@ if RUN.cohort.imports:
             RUN.log("import_analyze", "{id}_{part}"),
         benchmark:
             RUN.benchmark("import_analyze", "{id}_{part}")
-        conda:
-            "../../envs/nir.yaml"
         wildcard_constraints:
             part="T1w|dseg|mask",
+        conda:
+            "../../envs/nir.yaml"
         threads: 1
         resources:
             mem_mb=1500,

@@ -27,6 +27,8 @@ try:
     if workflow.is_main_process and starts_jobs(sys.argv[1:]):
         LOCK = FolderLock(RUN.output, Path(".snakemake"))
         note_command(RUN, sys.argv[1:])
+        RUN.start()
+        print(RUN.disk_note(), file=sys.stderr)
 except NirError as error:
     print(f"\n{error}\n", file=sys.stderr)
     sys.exit(1)
@@ -43,26 +45,49 @@ wildcard_constraints:
     id=r"[A-Za-z0-9_-]+",
     round=r"\d+",
     fixed=r"[A-Za-z0-9-]+(_[A-Za-z0-9-]+)*",
-    moving=r"[A-Za-z0-9-]+(_[A-Za-z0-9-]+)*",
+    batch=r"[A-Za-z0-9_-]+",
     method="|".join(RUN.methods),
+
+
+def names_of(wildcards):
+    """Return the subjects that a job is about."""
+    batch = wildcards.get("batch")
+    return RUN.members(batch) if batch else [wildcards.get("id") or wildcards.fixed]
 
 
 def megabytes(base, per_megavoxel):
     """Return a resource function: MB linear in the voxels of the job's largest image."""
 
     def mem_mb(wildcards, attempt):
-        names = [v for k, v in wildcards.items() if k in ("id", "fixed", "moving")]
-        return int((base + per_megavoxel * RUN.megavoxels(names)) * attempt)
+        largest = RUN.megavoxels(names_of(wildcards))
+        return int((base + per_megavoxel * largest) * attempt)
 
     return mem_mb
 
 
 def nir_megabytes(wildcards, attempt):
-    """Return the memory of a fit, MB, by the estimate that the fit itself prints."""
+    """Return the memory of the fits of a batch, MB, by the estimate that the fits print."""
     from nir.memory import estimate_mb
 
-    grid = RUN.grid(wildcards.fixed)
-    return int(1.2 * estimate_mb(grid, RUN.methods[wildcards.method].fit) * attempt)
+    fit = RUN.methods[wildcards.method].fit
+    grids = [
+        RUN.grid(name)
+        for name in dict.fromkeys(f for f, _ in RUN.batches[wildcards.batch])
+    ]
+    largest = max(grids, key=lambda grid: math.prod(grid.shape))
+    return int(1.2 * estimate_mb(largest, fit) * attempt)
+
+
+def minutes(base, per_megavoxel):
+    """Return a resource function: minutes, linear in the voxels and in the pairs of a batch."""
+
+    def runtime(wildcards, attempt):
+        batch = wildcards.get("batch")
+        pairs = len(RUN.batches[batch]) if batch else 1
+        each = base + per_megavoxel * RUN.megavoxels(names_of(wildcards))
+        return math.ceil((3 + pairs * each) * attempt)
+
+    return runtime
 
 
 def template_megabytes(wildcards, attempt):
@@ -75,23 +100,35 @@ def template_megabytes(wildcards, attempt):
 
 
 def brains(wildcards):
-    """Return the prepared files of a pair, by name."""
-    return {
-        f"{role}_{part}": RUN.prepared(name, part)
-        for role, name in (("fixed", wildcards.fixed), ("moving", wildcards.moving))
+    """Return the prepared files of all subjects of a batch."""
+    return [
+        RUN.prepared(name, part)
+        for name in RUN.members(wildcards.batch)
         for part in ("brain", "mask")
-    }
+    ]
 
 
 def scans(wildcards):
-    """Return the prepared and the original files of a pair, by name."""
-    files = brains(wildcards)
-    for role, name in (("fixed", wildcards.fixed), ("moving", wildcards.moving)):
-        subject = RUN.subject(name)
-        files[f"{role}_image"] = str(subject.image)
-        if subject.labels:
-            files[f"{role}_labels"] = str(subject.labels)
-    return files
+    """Return the original files of all subjects of a batch."""
+    found = [RUN.brain_files(name, scan=True) for name in RUN.members(wildcards.batch)]
+    return list(dict.fromkeys(path for files in found for path in files if path))
+
+
+def batch_settings(wildcards):
+    """Return which pairs a job registers, and where their prepared brains are."""
+    return {
+        "pairs": RUN.batches[wildcards.batch],
+        "root": str(RUN.output / "pairs"),
+        "brains": {
+            n: RUN.brain_files(n, scan=False) for n in RUN.members(wildcards.batch)
+        },
+    }
+
+
+def batch_with_scans(wildcards):
+    """Return the same with the original scans and labels."""
+    brains = {n: RUN.brain_files(n, scan=True) for n in RUN.members(wildcards.batch)}
+    return batch_settings(wildcards) | {"brains": brains}
 
 
 def analyze_files(wildcards):
@@ -114,19 +151,28 @@ def raw_files(wildcards):
 
 
 def template_affines(wildcards):
-    """Return the affines of both subjects to the template; the template needs none."""
-    names = {"fixed": wildcards.fixed, "moving": wildcards.moving}
+    """Return each subject's affine to the template and its record; the template needs none."""
+    names = [name for name in RUN.members(wildcards.batch) if name != "template"]
     return {
-        f"{role}_{kind}": RUN.prepared(name, f"affine.{suffix}")
-        for role, name in names.items()
-        if name != "template"
-        for kind, suffix in (("matrix", "mat"), ("record", "json"))
+        name: [RUN.prepared(name, f"affine.{suffix}") for suffix in ("mat", "json")]
+        for name in names
     }
+
+
+def template_affine_files(wildcards):
+    """Return the files of `template_affines`."""
+    return [path for files in template_affines(wildcards).values() for path in files]
 
 
 def method_settings(wildcards):
     """Return what decides a registration: a change of it, and of nothing else, reruns it."""
     return RUN.methods[wildcards.method].own_settings
+
+
+def device_of(wildcards):
+    """Return where a method computes: only the neural field knows another device than the CPU."""
+    engine = RUN.methods[wildcards.method].engine
+    return SETTINGS.device if engine == "nir" else "cpu"
 
 
 def label_names_file(wildcards):
@@ -166,17 +212,34 @@ def round_files(wildcards):
     return files
 
 
+def atlas_pairs(wildcards):
+    """Return the atlases of a subject: marker, name of the pair, warped image and labels."""
+    found = []
+    for moving in RUN.atlases[wildcards.fixed]:
+        pair = (wildcards.fixed, moving)
+        marker = RUN.marker("evaluate", RUN.batch_of(*pair), wildcards.method)
+        files = [
+            RUN.result(f"{part}.nii.gz", *pair, wildcards.method)
+            for part in ("warped", "warped_labels")
+        ]
+        found.append([marker, "__".join(pair), *files])
+    return found
+
+
 def atlas_files(wildcards):
-    """Return the warped images and labels of all atlases of a subject, and the subject's own."""
-    names = RUN.atlases[wildcards.fixed]
+    """Return the subject's own files and the markers of the batches of its atlases."""
     own = RUN.subject(wildcards.fixed).labels
-    files = {
+    return {
         "brain": RUN.prepared(wildcards.fixed, "brain"),
         "truth": [str(own)] if own else [],
+        "markers": list(dict.fromkeys(entry[0] for entry in atlas_pairs(wildcards))),
     }
-    for part, name in (("images", "warped"), ("labels", "warped_labels")):
-        files[part] = [
-            RUN.result(f"{name}.nii.gz", wildcards.fixed, moving, wildcards.method)
-            for moving in names
-        ]
-    return files
+
+
+def evaluated():
+    """Return the markers of all batches and methods, each with its pairs."""
+    return [
+        (RUN.marker("evaluate", batch, method), method, pairs)
+        for batch, pairs in RUN.batches.items()
+        for method in RUN.methods
+    ]

@@ -18,6 +18,7 @@ if SETTINGS.fusion:
         resources:
             mem_mb=megabytes(1500, 1500),
         params:
+            atlases=atlas_pairs,
             votes=SETTINGS.fusion,
             include=SETTINGS.cohort.labels,
             exclude=SETTINGS.cohort.labels_exclude,

@@ -1,27 +1,4 @@
-if SETTINGS.affine.target == "fixed":
-
-    rule affine:
-        input:
-            unpack(brains),
-        output:
-            matrix=RUN.pair("affine.mat"),
-            record=RUN.pair("affine.json"),
-        log:
-            RUN.log("affine", "{fixed}__{moving}"),
-        benchmark:
-            RUN.benchmark("affine", "{fixed}__{moving}")
-        conda:
-            "../../envs/nir.yaml"
-        threads: 1  # ANTs repeats its affine bit by bit on one thread only
-        resources:
-            mem_mb=megabytes(1500, 200),
-        params:
-            settings=SETTINGS.affine.model_dump(mode="json"),
-            seed=SETTINGS.seed,
-        script:
-            "../scripts/affine.py"
-
-else:
+if SETTINGS.affine.target == "template":
 
     rule affine_to_template:
         input:
@@ -41,29 +18,37 @@ else:
         threads: 1  # ANTs repeats its affine bit by bit on one thread only
         resources:
             mem_mb=megabytes(1500, 200),
+            runtime=minutes(2, 0.5),
         params:
             settings=SETTINGS.affine.model_dump(mode="json"),
             seed=SETTINGS.seed,
         script:
             "../scripts/affine.py"
 
-    rule affine:
-        input:
-            unpack(template_affines),
-        output:
-            matrix=RUN.pair("affine.mat"),
-            record=RUN.pair("affine.json"),
-        log:
-            RUN.log("affine", "{fixed}__{moving}"),
-        benchmark:
-            RUN.benchmark("affine", "{fixed}__{moving}")
-        conda:
-            "../../envs/nir.yaml"
-        threads: 1
-        resources:
-            mem_mb=500,
-        script:
-            "../scripts/affine_through_template.py"
+
+# Stages of a batch of pairs. Their results lie in pairs/; the markers tell what is done.
+rule affine:
+    input:
+        brains if SETTINGS.affine.target == "fixed" else template_affine_files,
+    output:
+        marker=RUN.marker("affine"),
+    log:
+        RUN.log("affine", "{batch}"),
+    benchmark:
+        RUN.benchmark("affine", "{batch}")
+    conda:
+        "../../envs/nir.yaml"
+    threads: 1  # ANTs repeats its affine bit by bit on one thread only
+    resources:
+        mem_mb=megabytes(1500, 200) if SETTINGS.affine.target == "fixed" else 500,
+        runtime=minutes(1, 0.3) if SETTINGS.affine.target == "fixed" else 5,
+    params:
+        batch=batch_settings,
+        settings=SETTINGS.affine.model_dump(mode="json"),
+        seed=SETTINGS.seed,
+        through=template_affines if SETTINGS.affine.target == "template" else None,
+    script:
+        "../scripts/batch_affine.py"
 
 
 for engine, names in BY_ENGINE.items():
@@ -75,18 +60,14 @@ for engine, names in BY_ENGINE.items():
         name:
             f"register_{engine}"
         input:
-            unpack(brains),
-            matrix=RUN.pair("affine.mat"),
+            brains,
+            affine=RUN.marker("affine"),
         output:
-            forward=RUN.result(FORWARD),
-            inverse=RUN.result(INVERSE),
-            trace=RUN.result("trace.tsv"),
-            record=RUN.result("fit.json"),
-            field=RUN.result(FIELD) if engine == "nir" and SETTINGS.save_fields else [],
+            marker=RUN.marker("register", method="{method}"),
         log:
-            RUN.log(f"register_{engine}", "{fixed}__{moving}__{method}"),
+            RUN.log(f"register_{engine}", "{batch}__{method}"),
         benchmark:
-            RUN.benchmark(f"register_{engine}", "{fixed}__{moving}__{method}")
+            RUN.benchmark(f"register_{engine}", "{batch}__{method}")
         wildcard_constraints:
             method="|".join(names),
         conda:
@@ -95,9 +76,13 @@ for engine, names in BY_ENGINE.items():
         resources:
             mem_mb=nir_megabytes if engine == "nir" else megabytes(1200, 350),
             gpu=1 if engine == "nir" and SETTINGS.device == "cuda" else 0,
+            runtime=minutes(1, 1) if engine == "nir" else minutes(2, 5),
         params:
+            batch=batch_settings,
             method=method_settings,
             seed=SETTINGS.seed,
-            device=SETTINGS.device if engine == "nir" else "cpu",
+            device=device_of,
+            field=SETTINGS.save_fields,
+            keep=SETTINGS.keep,
         script:
-            "../scripts/register.py"
+            "../scripts/batch_register.py"

@@ -1,34 +1,10 @@
-rule figure:
-    input:
-        unpack(scans),
-        matrix=RUN.pair("affine.mat"),
-        forward=RUN.result(FORWARD),
-        fit=RUN.result("fit.json"),
-        warped=RUN.result("warped.nii.gz"),
-        jacobian=RUN.result("jacobian.nii.gz"),
-    output:
-        full=RUN.result("figure.png"),
-        thumbnail=RUN.result("thumbnail.png"),
-    log:
-        RUN.log("figure", "{fixed}__{moving}__{method}"),
-    benchmark:
-        RUN.benchmark("figure", "{fixed}__{moving}__{method}")
-    conda:
-        "../../envs/nir.yaml"
-    threads: 1
-    resources:
-        mem_mb=megabytes(1000, 250),
-    script:
-        "../scripts/figure.py"
-
-
 rule gather:
     input:
-        results=RUN.results("result.json"),
-        labels=RUN.results("labels.tsv"),
+        [marker for marker, _, _ in evaluated()],
     output:
         metrics=RUN.output / "metrics.tsv",
         labels=RUN.output / "labels.tsv",
+        failed=RUN.output / "failed.tsv",
     log:
         RUN.log("gather", "all"),
     benchmark:
@@ -38,6 +14,9 @@ rule gather:
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        evaluated=evaluated(),
+        root=str(RUN.output / "pairs"),
     script:
         "../scripts/gather.py"
 
@@ -47,8 +26,7 @@ rule report:
         metrics=RUN.output / "metrics.tsv",
         labels=RUN.output / "labels.tsv",
         fusion=RUN.output / "fusion.tsv" if SETTINGS.fusion else [],
-        figures=RUN.results("figure.png"),
-        thumbnails=RUN.results("thumbnail.png"),
+        failed=RUN.output / "failed.tsv",
         templates=sorted((Path(workflow.basedir) / "reports").glob("*")),
         prepared=[RUN.prepared(s.id, "preprocess.json") for s in RUN.cohort.subjects],
     output:
@@ -71,3 +49,20 @@ rule report:
         command=str(RUN.command),
     script:
         "../scripts/report.py"
+
+
+rule complete:
+    input:
+        page=RUN.output / "report.html",
+        failed=RUN.output / "failed.tsv",
+    output:
+        RUN.output / "complete.txt",
+    log:
+        RUN.log("complete", "all"),
+    conda:
+        "../../envs/nir.yaml"
+    threads: 1
+    resources:
+        mem_mb=400,
+    script:
+        "../scripts/complete.py"

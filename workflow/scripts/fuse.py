@@ -5,14 +5,17 @@ from pathlib import Path
 from nir.job import job
 
 with job(snakemake):
+    from nir.batch import failures
     from nir.fusion import fuse_labels
 
     files = snakemake.input
     truth = files.get("truth")
+    failed = {marker: failures(marker) for marker in {a[0] for a in snakemake.params.atlases}}
+    sound = [a for a in snakemake.params.atlases if a[1] not in failed[a[0]]]
     fuse_labels(
         Path(files.brain),
-        [Path(p) for p in files.images],
-        [Path(p) for p in files.labels],
+        [Path(atlas[2]) for atlas in sound],
+        [Path(atlas[3]) for atlas in sound],
         snakemake.params.votes,
         Path(snakemake.output.record).parent,
         truth=Path(str(truth)) if truth else None,

@@ -1,11 +1,16 @@
-"""Gather the results of all pairs and methods in two tables."""
+"""Gather the results of all pairs and methods in tables: metrics, labels, and what failed."""
 
 from pathlib import Path
 
 from nir.job import job
 
 with job(snakemake):
-    from nir.tables import gather, write_tables
+    from nir.tables import gather, sort_out, write_failures, write_tables
 
-    metrics, labels = gather(snakemake.input.results, snakemake.input.labels)
-    write_tables(Path(snakemake.output.metrics).parent, metrics, labels)
+    done, failed = sort_out(snakemake.params.evaluated, Path(snakemake.params.root))
+    metrics, labels = gather(
+        [folder / "result.json" for folder in done], [folder / "labels.tsv" for folder in done]
+    )
+    folder = Path(snakemake.output.metrics).parent
+    write_tables(folder, metrics, labels)
+    write_failures(folder, failed)

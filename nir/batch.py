@@ -1,0 +1,184 @@
+"""Many pairs in one job: each is kept as soon as it is done, and one that fails stops no other.
+
+A rule of the pipeline takes a batch of pairs through one stage (affine, register, evaluate) and
+writes a marker: which pairs are done, and why others are not. Beside its results each pair keeps
+the keys of its finished stages, so that a job that was lost, or whose batch changed, does again
+only what is missing or was made from something else.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nir.errors import NirError
+from nir.io import load_json, save_json
+
+NO_FAULT_OF_A_PAIR = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+KEYS = "keys.json"
+"""File of a folder of results: stage to the key it was finished with."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One pair in a stage.
+
+    Args:
+        name: of the pair, ``FIXED__MOVING``.
+        stage: such as ``register``.
+        folder: of its results.
+        key: what they were made from; see `key_of`.
+        outputs: files that must be there for the stage to be done.
+        work: makes them; raises where the pair cannot be done.
+    """
+
+    name: str
+    stage: str
+    folder: Path
+    key: str
+    outputs: Sequence[Path]
+    work: Callable[[], None]
+
+
+def key_of(content: Mapping[str, Any], files: Iterable[Path | str | None] = ()) -> str:
+    """Return a fingerprint of settings and of files (path, size, time of change)."""
+    stamps = []
+    for path in files:
+        state = Path(path).stat() if path else None
+        stamps.append([str(path), state.st_size, state.st_mtime_ns] if state else None)
+    text = json.dumps([content, stamps], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def known_key(folder: Path, stage: str) -> str | None:
+    """Return the key with which a stage was finished in a folder, if it was."""
+    try:
+        return load_json(folder / KEYS).get(stage)
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def run_batch(
+    items: Iterable[Item | tuple[str, str]],
+    marker: Path,
+    resources: Mapping[str, Any],
+    log: Callable[[str], None] = print,
+) -> None:
+    """Do a stage for every item that is not done yet, then write the marker.
+
+    Args:
+        items: those of the batch; a pair that failed before comes as (name, reason).
+        marker: JSON; ``failed`` maps the names of pairs to reasons.
+        resources: what the job asked for, for the report.
+
+    Raises:
+        OSError: the disk is full or faulty, which is no fault of the pair.
+    """
+    failed: dict[str, str] = {}
+    count = 0
+    for item in items:
+        count += 1
+        if isinstance(item, tuple):
+            failed[item[0]] = item[1]
+            continue
+        if _is_done(item):
+            log(f"{item.name}: done before")
+            continue
+        _forget(item)
+        try:
+            item.work()
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in NO_FAULT_OF_A_PAIR:
+                raise
+            failed[item.name] = f"{item.stage}: {reason(error)}"
+            log(f"{item.name} FAILED: {failed[item.name]}")
+            if not isinstance(error, NirError):
+                _trace(error, log)
+            continue
+        _remember(item)
+        log(f"{item.name}: done")
+    save_json(marker, {"failed": failed, "pairs": count, "resources": dict(resources)})
+
+
+def failures(marker: Path | str) -> dict[str, str]:
+    """Return the pairs of a finished batch that failed, with their reasons."""
+    return dict(load_json(marker)["failed"])
+
+
+def reason(error: Exception) -> str:
+    """Word why a pair failed, in one sentence."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if type(error).__name__ == "OutOfMemoryError":
+        return (
+            f"the GPU's memory is full ({text[:120]}); set a coarser resolution_mm, or device: cpu"
+        )
+    if isinstance(error, MemoryError):
+        return "the memory is full; set a coarser resolution_mm, or ask for more memory"
+    return text if isinstance(error, NirError) else f"{type(error).__name__}: {text}"
+
+
+def _trace(error: Exception, log: Callable[[str], None]) -> None:
+    import traceback
+
+    log("".join(traceback.format_exception(error)))
+
+
+def _is_done(item: Item) -> bool:
+    there = all(path.exists() for path in item.outputs)
+    return there and known_key(item.folder, item.stage) == item.key
+
+
+def _keys(folder: Path) -> dict[str, str]:
+    try:
+        return dict(load_json(folder / KEYS))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _forget(item: Item) -> None:
+    """Take the stage off the list, so that a job that dies in it leaves nothing that looks done."""
+    keys = _keys(item.folder)
+    if keys.pop(item.stage, None):
+        save_json(item.folder / KEYS, keys)
+
+
+def _remember(item: Item) -> None:
+    save_json(item.folder / KEYS, _keys(item.folder) | {item.stage: item.key})
+
+
+def plan_batches(
+    pairs: Sequence[tuple[str, str]], size: int, known: Mapping[str, Sequence[Sequence[str]]]
+) -> dict[str, list[tuple[str, str]]]:
+    """Put pairs into batches; those of an earlier plan stay together, new ones are added behind.
+
+    Args:
+        pairs: (fixed, moving).
+        size: pairs in a batch at most; 1: each batch is named after its pair.
+        known: the plan of the run before, batch to pairs.
+    """
+    if size == 1:
+        return {pair_name(*pair): [pair] for pair in pairs}
+    left = dict.fromkeys(pairs)
+    plan: dict[str, list[tuple[str, str]]] = {}
+    for name, members in known.items():
+        kept = [(f, m) for f, m in members if (f, m) in left]
+        if kept and len(kept) <= size:
+            plan[name] = kept
+            for pair in kept:
+                del left[pair]
+    new = list(left)
+    number = 1 + max((int(n) for n in known if n.isdigit()), default=0)
+    for start in range(0, len(new), size):
+        plan[f"{number:05}"] = new[start : start + size]
+        number += 1
+    return plan
+
+
+def pair_name(fixed: str, moving: str) -> str:
+    """Return the name of a pair in paths."""
+    return f"{fixed}__{moving}"

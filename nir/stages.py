@@ -1,0 +1,208 @@
+"""What a batch of pairs does in each stage: affine, register, evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from nir.batch import Item, failures, key_of, known_key, pair_name
+from nir.config import AffineConfig, Method
+from nir.io import FIELD, FORWARD, INVERSE
+from nir.steps import (
+    Brain,
+    align,
+    align_through_template,
+    draw_pair,
+    evaluate_pair,
+    register_pair,
+    warp_pair,
+)
+
+VOLUMES = ("warped.nii.gz", "warped_labels.nii.gz", "jacobian.nii.gz")
+TRANSFORMS = (FORWARD, INVERSE, FIELD)
+Work = Iterator[Item | tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some pairs and where their files are.
+
+    Args:
+        pairs: (fixed, moving).
+        brains: files of each subject in them, by id.
+        root: folder of all pairs' results.
+        failed: of the stage before: name of the pair to the reason.
+    """
+
+    pairs: Sequence[tuple[str, str]]
+    brains: Mapping[str, Brain]
+    root: Path
+    failed: Mapping[str, str]
+
+    @classmethod
+    def of(cls, params: Any, before: str | None = None) -> Batch:
+        """Build from a rule's parameters and the marker of the stage before."""
+        content = params.batch
+        brains = {
+            name: Brain(name, *(Path(f) if f else None for f in files))  # type: ignore[arg-type]
+            for name, files in content["brains"].items()
+        }
+        pairs = [(fixed, moving) for fixed, moving in content["pairs"]]
+        return cls(pairs, brains, Path(content["root"]), failures(before) if before else {})
+
+    def folder(self, fixed: str, moving: str) -> Path:
+        """Return the folder of a pair."""
+        return self.root / pair_name(fixed, moving)
+
+
+def affine_items(
+    batch: Batch,
+    config: AffineConfig,
+    seed: int,
+    through: Mapping[str, Sequence[str]] | None = None,
+) -> Work:
+    """Align each pair; ``through`` has each subject's affine to the template and its record."""
+    for fixed, moving in batch.pairs:
+        folder = batch.folder(fixed, moving)
+        matrix, record = folder / "affine.mat", folder / "affine.json"
+        one, other = batch.brains[fixed], batch.brains[moving]
+        if through is None:
+            work = partial(align, one, other, config, seed, matrix, record)
+            made_from = [one.brain, one.mask, other.brain, other.mask]
+        else:
+            known = [through.get(name) for name in (fixed, moving)]
+            matrices, records = ([Path(k[n]) if k else None for k in known] for n in (0, 1))
+            work = partial(align_through_template, matrices, records, matrix, record)
+            made_from = [path for path in (*matrices, *records) if path]
+        key = key_of({"settings": config.model_dump(mode="json"), "seed": seed}, made_from)
+        yield Item(pair_name(fixed, moving), "affine", folder, key, (matrix, record), work)
+
+
+def register_items(
+    batch: Batch, method: Method, *, seed: int, device: str, threads: int, keep: str, field: bool
+) -> Work:
+    """Register each pair by one method."""
+    for fixed, moving in batch.pairs:
+        name = pair_name(fixed, moving)
+        if name in batch.failed:
+            yield name, batch.failed[name]
+            continue
+        folder = batch.folder(fixed, moving)
+        one, other = batch.brains[fixed], batch.brains[moving]
+        own = folder / method.name
+        work = partial(
+            register_pair,
+            one,
+            other,
+            folder / "affine.mat",
+            method,
+            own,
+            seed=seed,
+            device=device,
+            threads=threads,
+            save_field=field,
+            progress=_tell,
+        )
+        content = {
+            "settings": method.own_settings,
+            "seed": seed,
+            "device": device,
+            "field": field,
+            "affine": known_key(folder, "affine"),
+        }
+        key = key_of(content, [one.brain, one.mask, other.brain, other.mask])
+        files = ["fit.json", "trace.tsv"]
+        if keep != "metrics":
+            files += [FORWARD, INVERSE, *([FIELD] if field and method.engine == "nir" else [])]
+        yield Item(name, "register", own, key, [own / file for file in files], work)
+
+
+def fits_of(batch: Batch, params: Any, threads: int) -> Work:
+    """Build the items of a batch's registrations from a rule's parameters."""
+    method = Method(**{k: v for k, v in params.method.items() if k != "fit"})
+    return register_items(
+        batch,
+        method,
+        seed=params.seed,
+        device=params.device,
+        threads=threads,
+        keep=params.keep,
+        field=params.field,
+    )
+
+
+def evaluate_items(
+    batch: Batch,
+    fits: Work,
+    *,
+    include: tuple[int, ...] | None,
+    exclude: tuple[int, ...],
+    interpolation: str,
+    label_names: Path | None,
+    truth: Path | None,
+    keep: str,
+) -> Work:
+    """Warp, measure and draw each pair that was registered.
+
+    Args:
+        fits: `register_items` of the same batch: transforms that were not kept are made again.
+        keep: ``all``, ``transforms`` or ``metrics``.
+    """
+    from nir.cohort import label_names as read_names
+
+    names = read_names(label_names) if label_names else {}
+    for (fixed, moving), fit in zip(batch.pairs, fits, strict=True):
+        if isinstance(fit, tuple):
+            yield fit
+            continue
+        one, other = batch.brains[fixed], batch.brains[moving]
+        folder, own = batch.folder(fixed, moving), fit.folder
+        content = {
+            "register": known_key(own, "register"),
+            "settings": [include, exclude, interpolation, keep],
+        }
+        files = [f for b in (one, other) for f in (b.image, b.labels)]
+        key = key_of(content, [*files, label_names, truth])
+
+        def work(
+            one: Brain = one, other: Brain = other, folder: Path = folder, fit: Item = fit
+        ) -> None:
+            own = fit.folder
+            if not (own / FORWARD).exists() or not (own / INVERSE).exists():
+                fit.work()
+            warp_pair(one, other, own, interpolation)
+            evaluate_pair(
+                one,
+                other,
+                folder / "affine.mat",
+                folder / "affine.json",
+                own,
+                include=include,
+                exclude=exclude,
+                names=names,
+                interpolation=interpolation,
+                truth=truth,
+            )
+            draw_pair(
+                one, other, folder / "affine.mat", own, own / "figure.png", own / "thumbnail.png"
+            )
+            tidy(own, keep)
+
+        made = ["result.json", "labels.tsv", "figure.png", "thumbnail.png"]
+        if keep == "all":
+            made += [v for v in VOLUMES if other.labels or v != "warped_labels.nii.gz"]
+        yield Item(fit.name, "evaluate", own, key, [own / file for file in made], work)
+
+
+def tidy(folder: Path, keep: str) -> None:
+    """Remove what a level of `keep` leaves out."""
+    gone = {"all": (), "transforms": VOLUMES, "metrics": (*VOLUMES, *TRANSFORMS)}[keep]
+    for name in gone:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _tell(phase: int, step: int, loss: float) -> None:
+    print(f"phase {phase} step {step} loss {loss:.5f}")

@@ -1,0 +1,140 @@
+"""Batches of pairs: each is kept when it is done, a faulty one stops no other."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from nir.batch import Item, failures, key_of, known_key, plan_batches, run_batch
+from nir.errors import NirError
+from nir.io import load_json
+
+MARKER = {"threads": 2, "mem_mb": 900}
+
+
+class Pairs:
+    """Items that write a file, and count how often they were asked to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.calls: list[str] = []
+
+    def item(self, name: str, key: str = "k", error: Exception | None = None) -> Item:
+        output = self.folder / name / "out.txt"
+
+        def work() -> None:
+            self.calls.append(name)
+            if error:
+                raise error
+            output.parent.mkdir(parents=True, exist_ok=True)
+            output.write_text(name)
+
+        return Item(name, "register", output.parent, key, (output,), work)
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Pairs:
+    return Pairs(tmp_path)
+
+
+def test_what_is_done_is_not_done_again(pairs: Pairs, tmp_path: Path) -> None:
+    marker = tmp_path / "m.json"
+    run_batch([pairs.item("a"), pairs.item("b")], marker, MARKER)
+    assert load_json(marker) == {"failed": {}, "pairs": 2, "resources": MARKER}
+    run_batch([pairs.item("a"), pairs.item("b"), pairs.item("c")], marker, MARKER)
+    assert pairs.calls == ["a", "b", "c"]
+
+
+def test_another_key_and_a_lost_file_are_done_again(pairs: Pairs, tmp_path: Path) -> None:
+    marker = tmp_path / "m.json"
+    run_batch([pairs.item("a"), pairs.item("b"), pairs.item("c")], marker, MARKER)
+    (tmp_path / "b/out.txt").unlink()
+    run_batch([pairs.item("a", "other"), pairs.item("b"), pairs.item("c")], marker, MARKER)
+    assert pairs.calls == ["a", "b", "c", "a", "b"]
+    assert known_key(tmp_path / "a", "register") == "other"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (NirError("the loss is not finite"), "register: the loss is not finite"),
+        (ValueError("two\nlines"), "register: ValueError: two lines"),
+        (MemoryError(), "register: the memory is full"),
+        (torch.cuda.OutOfMemoryError("CUDA out of memory."), "register: the GPU's memory is full"),
+        (FileNotFoundError(2, "No such file", "a.nii"), "register: FileNotFoundError"),
+    ],
+)
+def test_one_that_fails_stops_no_other(
+    pairs: Pairs, tmp_path: Path, error: Exception, reason: str
+) -> None:
+    marker = tmp_path / "m.json"
+    run_batch([pairs.item("a", error=error), ("b", "affine: no"), pairs.item("c")], marker, MARKER)
+    found = failures(marker)
+    assert list(found) == ["a", "b"]
+    assert found["a"].startswith(reason)
+    assert found["b"] == "affine: no"
+    assert (tmp_path / "c/out.txt").exists()
+    run_batch([pairs.item("a")], marker, MARKER)  # tried again
+    assert failures(marker) == {}
+
+
+def test_a_full_disk_is_no_fault_of_a_pair(pairs: Pairs, tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(OSError, match="No space left"):
+        run_batch([pairs.item("a"), pairs.item("b", error=full)], tmp_path / "m.json", MARKER)
+    assert not (tmp_path / "m.json").exists()
+    run_batch([pairs.item("a"), pairs.item("b")], tmp_path / "m.json", MARKER)
+    assert pairs.calls == ["a", "b", "b"]
+
+
+def test_a_job_that_dies_leaves_nothing_that_looks_done(pairs: Pairs, tmp_path: Path) -> None:
+    run_batch([pairs.item("a")], tmp_path / "m.json", MARKER)
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(
+            [pairs.item("a", "new", KeyboardInterrupt())],  # type: ignore[arg-type]
+            tmp_path / "m.json",
+            MARKER,
+        )
+    assert known_key(tmp_path / "a", "register") is None
+
+
+def test_keys_follow_settings_and_files(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("one")
+    first = key_of({"seed": 1}, [path, None])
+    assert first == key_of({"seed": 1}, [path, None])
+    assert first != key_of({"seed": 2}, [path, None])
+    os.utime(path, ns=(5, 5))
+    assert first != key_of({"seed": 1}, [path, None])
+
+
+class TestPlan:
+    def test_single_pairs_are_named_after_themselves(self) -> None:
+        assert plan_batches([("a", "b"), ("b", "a")], 1, {}) == {
+            "a__b": [("a", "b")],
+            "b__a": [("b", "a")],
+        }
+
+    def test_new_pairs_join_behind(self) -> None:
+        pairs = [("a", "b"), ("a", "c"), ("b", "c")]
+        plan = plan_batches(pairs, 2, {})
+        assert plan == {"00001": pairs[:2], "00002": pairs[2:]}
+        more = [("a", "b"), ("a", "c"), ("a", "d"), ("b", "c"), ("b", "d"), ("c", "d")]
+        grown = plan_batches(more, 2, plan)
+        assert {k: grown[k] for k in plan} == plan
+        assert grown["00003"] == [("a", "d"), ("b", "d")]
+        assert grown["00004"] == [("c", "d")]
+
+    def test_pairs_that_left_leave_their_batch(self) -> None:
+        plan = {"00001": [("a", "b"), ("a", "c")], "00002": [("b", "c")]}
+        assert plan_batches([("a", "b")], 2, plan) == {"00001": [("a", "b")]}
+
+    def test_smaller_batches_are_planned_anew(self) -> None:
+        plan = {"00001": [("a", "b"), ("a", "c"), ("b", "c")]}
+        smaller = plan_batches([("a", "b"), ("a", "c"), ("b", "c")], 2, plan)
+        assert [len(pairs) for pairs in smaller.values()] == [2, 1]
+        assert "00001" not in smaller
