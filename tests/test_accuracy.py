@@ -46,7 +46,7 @@ def test_default_preset_on_real_brains(shared_data: Path, tmp_path: Path) -> Non
     dice = np.mean(list(dice_per_label(target, warped, labels).values()))
     assert dice > 0.61  # antspyx SyN reaches some 0.575 here, the affine 0.42
     assert result["metrics"]["folds_percent"] == 0
-    assert result["metrics"]["inverse_consistency_mean_mm"] < 0.15
+    assert result["metrics"]["inverse_consistency_mean_mm"] < 0.08
 
 
 @pytest.fixture(scope="module")
