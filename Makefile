@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 DEMO_CONFIG := config/demo.yaml
 BENCHMARK ?= benchmarks/miccai2012.yaml
 
-.PHONY: help install install-test demo test lint format schema benchmark clean
+.PHONY: help install install-test demo test test-slurm lint format schema benchmark clean
 
 help:
 	@echo "make demo       install, then run the pipeline on the embedded simulated cohort"
 	@echo "make test       install what tests need, then lint and test"
+	@echo "make test-slurm the pipeline through a real SLURM on this machine (root, Debian)"
 	@echo "make lint       ruff, snakefmt, snakemake --lint, types, spelling"
 	@echo "make format     apply the formatters"
 	@echo "make schema     write the JSON schema of the configuration"
@@ -39,6 +40,9 @@ demo: install
 
 test: install-test lint
 	$(BIN)/python -m pytest
+
+test-slurm: install-test
+	NIR_TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm
 
 lint: install-test
 	$(BIN)/ruff check .

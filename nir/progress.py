@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ from typing import Any, TextIO
 QUIET_SECONDS = 20.0  # after which running steps are named, so that no minute is silent
 BAR_WIDTH = 20
 LOG_LINES = 15  # of a failed step's log
+RULE = re.compile(r"\(Rule: (\w+)\)")
 
 
 class StepLines:
@@ -55,8 +57,17 @@ class StepLines:
         if not self._watch.is_alive():
             self._watch.start()
 
+    def _job_started(self, fields: dict[str, Any]) -> None:
+        """Note steps that are sent to a cluster, of which no more is told before they end."""
+        for number in fields["jobs"]:
+            self._running.setdefault(number, ("", time.monotonic()))
+        if not self._watch.is_alive():
+            self._watch.start()
+
     def _job_finished(self, fields: dict[str, Any]) -> None:
         name, start = self._running.pop(fields["job_id"], ("", 0.0))
+        if not name and (rule := RULE.search(str(fields.get("msg")))):
+            name = rule[1].replace("_", " ")
         if name and name != "all":
             self._done += 1
             self._say(f"{name}  {time.monotonic() - start:.1f} s")
@@ -89,5 +100,8 @@ class StepLines:
             time.sleep(self._quiet / 4)
             now = time.monotonic()
             if self._running and now - self._spoke > self._quiet:
-                steps = [f"{n} ({now - s:.0f} s)" for n, s in list(self._running.values())]
+                running = list(self._running.values())
+                steps = [f"{name} ({now - start:.0f} s)" for name, start in running if name]
+                sent = sum(not name for name, _ in running)
+                steps += [f"{sent} sent to the cluster"] if sent else []
                 self._say("running: " + "; ".join(steps))

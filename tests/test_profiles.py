@@ -1,0 +1,41 @@
+"""The profiles: what they name exists, and the cluster's plans as the local one does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+from test_workflow import run
+from tiny import copy_workflow, settings, write_cohort, write_settings
+
+SLURM = ROOT / "workflow/profiles/slurm/config.yaml"
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = copy_workflow(ROOT, tmp_path_factory.mktemp("profiles") / "pipeline")
+    write_cohort(folder / "data", 3)
+    return folder
+
+
+def test_the_cluster_plans_the_same(workplace: Path) -> None:
+    content = settings(workplace / "data/subjects.tsv", workplace / "out", batch=2)
+    config = write_settings(workplace / "c.yaml", content)
+    profile = ("--workflow-profile", "workflow/profiles/slurm")
+    there = run(workplace, "-n", *profile, "--configfile", config)
+    here = run(workplace, "-n", "--configfile", config)
+    assert there.returncode == 0, there.stderr
+    plans = [[line for line in d.stderr.splitlines() if " steps: " in line] for d in (here, there)]
+    assert plans[0] == plans[1] != []
+
+
+def test_its_rules_exist(workplace: Path) -> None:
+    content = settings(workplace / "data/subjects.tsv", workplace / "out")
+    done = run(
+        workplace, "--list-rules", "--configfile", write_settings(workplace / "l.yaml", content)
+    )
+    rules = (done.stdout + done.stderr).split()
+    for rule in yaml.safe_load(SLURM.read_text())["set-resources"]:
+        assert rule in rules
