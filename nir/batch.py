@@ -20,6 +20,7 @@ from nir.errors import NirError
 from nir.io import load_json, save_json
 
 NO_FAULT_OF_A_PAIR = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+STAGES = ("affine", "register", "evaluate")
 KEYS = "keys.json"
 """File of a folder of results: stage to the key it was finished with."""
 
@@ -66,7 +67,7 @@ def known_key(folder: Path, stage: str) -> str | None:
 def run_batch(
     items: Iterable[Item | tuple[str, str]],
     marker: Path,
-    resources: Mapping[str, Any],
+    job: Mapping[str, Any],
     log: Callable[[str], None] = print,
 ) -> None:
     """Do a stage for every item that is not done yet, then write the marker.
@@ -74,7 +75,7 @@ def run_batch(
     Args:
         items: those of the batch; a pair that failed before comes as (name, reason).
         marker: JSON; ``failed`` maps the names of pairs to reasons.
-        resources: what the job asked for, for the report.
+        job: its rule and what it asked for, for the report.
 
     Raises:
         OSError: the disk is full or faulty, which is no fault of the pair.
@@ -102,7 +103,7 @@ def run_batch(
             continue
         _remember(item)
         log(f"{item.name}: done")
-    save_json(marker, {"failed": failed, "pairs": count, "resources": dict(resources)})
+    save_json(marker, {"failed": failed, "pairs": count, **job})
 
 
 def failures(marker: Path | str) -> dict[str, str]:

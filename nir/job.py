@@ -35,8 +35,7 @@ def job(snakemake: Any) -> Iterator[None]:
 
 
 def asked(snakemake: Any) -> dict[str, Any]:
-    """Return the resources that a job asked for."""
+    """Return a job's rule and the resources that it asked for."""
     numbers = {k: v for k, v in snakemake.resources.items() if isinstance(v, int | float)}
-    return {"threads": snakemake.threads} | {
-        k: numbers[k] for k in ("mem_mb", "runtime", "gpu") if k in numbers
-    }
+    resources = {k: numbers[k] for k in ("mem_mb", "runtime", "gpu") if k in numbers}
+    return {"rule": snakemake.rule, "resources": {"threads": snakemake.threads} | resources}

@@ -65,6 +65,7 @@ def write_cohort_page(
             (f"{row['fixed']} ← {row['moving']}, {row['method']}", row["reason"])
             for row in read_table(page.parent / "failed.tsv").to_dict("records")
         ],
+        resources=read_table(page.parent / "resources.tsv"),
         fusion=None if fusion is None else read_table(fusion),
     )
     cohort_report(page, metrics, labels, context, templates)

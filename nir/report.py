@@ -35,6 +35,7 @@ class ReportContext:
             relative to the page.
         notes: where and what, for warnings of the preprocessing.
         failed: where and why, for registrations that failed.
+        resources: the table of `nir.resources`.
         fusion: the table of `nir.fusion.gather_fusion`, if labels were fused.
     """
 
@@ -51,6 +52,7 @@ class ReportContext:
     figures: dict[tuple[str, str, str], tuple[str, str]] = field(default_factory=dict)
     notes: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    resources: pd.DataFrame | None = None
     fusion: pd.DataFrame | None = None
 
 
@@ -90,6 +92,7 @@ def cohort_report(
         fusion=_fusion_rows(metrics, context.fusion),
         warnings=context.notes + _warnings(metrics),
         resources=_resources(metrics),
+        jobs=_job_rows(context.resources),
         columns=[COLUMNS[name] for name in metrics if name in COLUMNS],
     )
     save_text(output, page + "\n")
@@ -233,6 +236,17 @@ def _structure_rows(metrics: pd.DataFrame, labels: pd.DataFrame) -> list[dict[st
             }
         )
     return sorted(rows, key=lambda row: -row["voxels"])
+
+
+def _job_rows(resources: pd.DataFrame | None) -> list[list[str]]:
+    """Word what the jobs of each rule asked for and used."""
+    if resources is None:
+        return []
+    digits = {"jobs": 0, "asked_mb": 0, "used_mb": 0, "seconds": 1, "seconds_max": 1}
+    return [
+        [str(row["rule"]), *(number(row[name], n) for name, n in digits.items())]
+        for row in resources.to_dict("records")
+    ]
 
 
 def _fusion_rows(metrics: pd.DataFrame, fusion: pd.DataFrame | None) -> list[list[str]]:

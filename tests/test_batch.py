@@ -6,14 +6,16 @@ import errno
 import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
 from nir.batch import Item, failures, key_of, known_key, plan_batches, run_batch
 from nir.errors import NirError
 from nir.io import load_json
+from nir.resources import write_resources
 
-MARKER = {"threads": 2, "mem_mb": 900}
+JOB = {"rule": "register_nir", "resources": {"threads": 2, "mem_mb": 900}}
 
 
 class Pairs:
@@ -43,17 +45,17 @@ def pairs(tmp_path: Path) -> Pairs:
 
 def test_what_is_done_is_not_done_again(pairs: Pairs, tmp_path: Path) -> None:
     marker = tmp_path / "m.json"
-    run_batch([pairs.item("a"), pairs.item("b")], marker, MARKER)
-    assert load_json(marker) == {"failed": {}, "pairs": 2, "resources": MARKER}
-    run_batch([pairs.item("a"), pairs.item("b"), pairs.item("c")], marker, MARKER)
+    run_batch([pairs.item("a"), pairs.item("b")], marker, JOB)
+    assert load_json(marker) == {"failed": {}, "pairs": 2} | JOB
+    run_batch([pairs.item("a"), pairs.item("b"), pairs.item("c")], marker, JOB)
     assert pairs.calls == ["a", "b", "c"]
 
 
 def test_another_key_and_a_lost_file_are_done_again(pairs: Pairs, tmp_path: Path) -> None:
     marker = tmp_path / "m.json"
-    run_batch([pairs.item("a"), pairs.item("b"), pairs.item("c")], marker, MARKER)
+    run_batch([pairs.item("a"), pairs.item("b"), pairs.item("c")], marker, JOB)
     (tmp_path / "b/out.txt").unlink()
-    run_batch([pairs.item("a", "other"), pairs.item("b"), pairs.item("c")], marker, MARKER)
+    run_batch([pairs.item("a", "other"), pairs.item("b"), pairs.item("c")], marker, JOB)
     assert pairs.calls == ["a", "b", "c", "a", "b"]
     assert known_key(tmp_path / "a", "register") == "other"
 
@@ -72,32 +74,32 @@ def test_one_that_fails_stops_no_other(
     pairs: Pairs, tmp_path: Path, error: Exception, reason: str
 ) -> None:
     marker = tmp_path / "m.json"
-    run_batch([pairs.item("a", error=error), ("b", "affine: no"), pairs.item("c")], marker, MARKER)
+    run_batch([pairs.item("a", error=error), ("b", "affine: no"), pairs.item("c")], marker, JOB)
     found = failures(marker)
     assert list(found) == ["a", "b"]
     assert found["a"].startswith(reason)
     assert found["b"] == "affine: no"
     assert (tmp_path / "c/out.txt").exists()
-    run_batch([pairs.item("a")], marker, MARKER)  # tried again
+    run_batch([pairs.item("a")], marker, JOB)  # tried again
     assert failures(marker) == {}
 
 
 def test_a_full_disk_is_no_fault_of_a_pair(pairs: Pairs, tmp_path: Path) -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with pytest.raises(OSError, match="No space left"):
-        run_batch([pairs.item("a"), pairs.item("b", error=full)], tmp_path / "m.json", MARKER)
+        run_batch([pairs.item("a"), pairs.item("b", error=full)], tmp_path / "m.json", JOB)
     assert not (tmp_path / "m.json").exists()
-    run_batch([pairs.item("a"), pairs.item("b")], tmp_path / "m.json", MARKER)
+    run_batch([pairs.item("a"), pairs.item("b")], tmp_path / "m.json", JOB)
     assert pairs.calls == ["a", "b", "b"]
 
 
 def test_a_job_that_dies_leaves_nothing_that_looks_done(pairs: Pairs, tmp_path: Path) -> None:
-    run_batch([pairs.item("a")], tmp_path / "m.json", MARKER)
+    run_batch([pairs.item("a")], tmp_path / "m.json", JOB)
     with pytest.raises(KeyboardInterrupt):
         run_batch(
             [pairs.item("a", "new", KeyboardInterrupt())],  # type: ignore[arg-type]
             tmp_path / "m.json",
-            MARKER,
+            JOB,
         )
     assert known_key(tmp_path / "a", "register") is None
 
@@ -138,3 +140,18 @@ class TestPlan:
         smaller = plan_batches([("a", "b"), ("a", "c"), ("b", "c")], 2, plan)
         assert [len(pairs) for pairs in smaller.values()] == [2, 1]
         assert "00001" not in smaller
+
+
+def test_what_was_asked_and_what_was_used(pairs: Pairs, tmp_path: Path) -> None:
+    for number, megabytes in ((1, 900), (2, 1800)):
+        job = {"rule": "register_nir", "resources": {"mem_mb": megabytes}}
+        run_batch([pairs.item("a")], tmp_path / f"batches/{number}/nir/register.json", job)
+    folder = tmp_path / "benchmarks/register_nir"
+    folder.mkdir(parents=True)
+    (folder / "1__nir.tsv").write_text("s\tmax_rss\n10.0\t700.5\n")
+    (folder / "2__nir.tsv").write_text("s\tmax_rss\n30.0\t-\n")
+    write_resources(tmp_path)
+    row = pd.read_csv(tmp_path / "resources.tsv", sep="\t").iloc[0]
+    assert (row["rule"], row["jobs"], row["asked_mb"]) == ("register_nir", 2, 1800)
+    assert (row["seconds"], row["seconds_max"]) == (20, 30)
+    assert row["used_mb"] == pytest.approx(700.5, abs=0.5)

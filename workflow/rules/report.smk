@@ -5,6 +5,7 @@ rule gather:
         metrics=RUN.output / "metrics.tsv",
         labels=RUN.output / "labels.tsv",
         failed=RUN.output / "failed.tsv",
+        resources=RUN.output / "resources.tsv",
     log:
         RUN.log("gather", "all"),
     benchmark:
@@ -27,6 +28,7 @@ rule report:
         labels=RUN.output / "labels.tsv",
         fusion=RUN.output / "fusion.tsv" if SETTINGS.fusion else [],
         failed=RUN.output / "failed.tsv",
+        resources=RUN.output / "resources.tsv",
         templates=sorted((Path(workflow.basedir) / "reports").glob("*")),
         prepared=[RUN.prepared(s.id, "preprocess.json") for s in RUN.cohort.subjects],
     output:

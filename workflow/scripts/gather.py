@@ -5,6 +5,7 @@ from pathlib import Path
 from nir.job import job
 
 with job(snakemake):
+    from nir.resources import write_resources
     from nir.tables import gather, sort_out, write_failures, write_tables
 
     done, failed = sort_out(snakemake.params.evaluated, Path(snakemake.params.root))
@@ -14,3 +15,4 @@ with job(snakemake):
     folder = Path(snakemake.output.metrics).parent
     write_tables(folder, metrics, labels)
     write_failures(folder, failed)
+    write_resources(folder)

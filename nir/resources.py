@@ -1,0 +1,73 @@
+"""What the jobs of a run asked for and what they used, by rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from nir.batch import STAGES
+from nir.io import atomic, load_json, save_json
+
+COLUMNS = {
+    "rule": ("Rule", "Rule of the pipeline", ""),
+    "jobs": ("Jobs", "Jobs of the rule that are measured", "1"),
+    "asked_mb": ("Memory asked", "Largest memory that a job asked for", "MB"),
+    "used_mb": ("Memory used", "Largest resident memory of a job", "MB"),
+    "seconds": ("Time", "Mean wall time of a job", "s"),
+    "seconds_max": ("Time, longest", "Wall time of the longest job", "s"),
+}
+
+
+def resource_table(output: Path) -> pd.DataFrame:
+    """Read Snakemake's records of all jobs under ``benchmarks/`` and the markers of all batches.
+
+    Rules whose jobs leave no marker have no ``asked_mb``. Jobs too short to be measured have no
+    ``used_mb``.
+    """
+    rows = []
+    asked = _asked(output / "batches")
+    for folder in sorted(path for path in (output / "benchmarks").glob("*") if path.is_dir()):
+        found = [
+            pd.read_csv(path, sep="\t", na_values=["-", "NA"]) for path in folder.glob("*.tsv")
+        ]
+        if not found:
+            continue
+        table = pd.concat(found, ignore_index=True)
+        rows.append(
+            {
+                "rule": folder.name,
+                "jobs": len(table),
+                "asked_mb": asked.get(folder.name),
+                "used_mb": table["max_rss"].astype(float).max(),
+                "seconds": table["s"].astype(float).mean(),
+                "seconds_max": table["s"].astype(float).max(),
+            }
+        )
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def write_resources(output: Path) -> None:
+    """Write ``resources.tsv`` with its sidecar."""
+    path = output / "resources.tsv"
+    with atomic(path) as temporary:
+        table = resource_table(output).round({"used_mb": 0, "seconds": 1, "seconds_max": 1})
+        table.to_csv(temporary, sep="\t", index=False, na_rep="n/a", lineterminator="\n")
+    about = {
+        name: {"LongName": title, "Description": text} | ({"Units": unit} if unit else {})
+        for name, (title, text, unit) in COLUMNS.items()
+    }
+    save_json(path.with_suffix(".json"), about)
+
+
+def _asked(batches: Path) -> dict[str, float]:
+    """Return the largest memory asked for by each rule that leaves markers, MB."""
+    found: dict[str, float] = {}
+    for stage in STAGES:
+        for path in batches.glob(f"**/{stage}.json"):
+            content = load_json(path)
+            megabytes = content["resources"].get("mem_mb")
+            if megabytes:
+                rule = content["rule"]
+                found[rule] = max(found.get(rule, 0), megabytes)
+    return found
