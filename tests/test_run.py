@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import subprocess
 import sys
 import time
@@ -25,9 +26,31 @@ def requirements() -> list[str]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
 
 
-def test_conda_environment_agrees_with_pyproject() -> None:
-    parts = yaml.safe_load((ROOT / "envs/nir.yaml").read_text())["dependencies"]
-    assert sorted(parts[-1]["pip"]) == sorted(requirements())
+@pytest.mark.parametrize(("name", "build"), [("nir", "cpu"), ("nir-cuda", "gpu")])
+def test_conda_environments_agree_with_pyproject(name: str, build: str) -> None:
+    parts = yaml.safe_load((ROOT / f"envs/{name}.yaml").read_text())["dependencies"]
+    torch = next(item.removeprefix("torch") for item in requirements() if "torch" in item)
+    assert f"pytorch-{build} {torch}" in parts
+    assert sorted([*parts[-1]["pip"], f"torch{torch}"]) == sorted(requirements())
+    content = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert f"python {content['project']['requires-python']}" in parts
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "nir.def"])
+def test_containers_agree_with_the_makefile_and_pyproject(name: str) -> None:
+    recipe = (ROOT / "envs" / name).read_text()
+    torch = re.search(r"TORCH \?= (\S+)", (ROOT / "Makefile").read_text())
+    assert torch
+    assert torch[1] in recipe
+    assert "--constraint envs/constraints.txt" in recipe
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = re.search(r'"\.\[(.*)\]"', recipe)
+    assert wanted
+    assert set(wanted[1].split(",")) <= set(project["optional-dependencies"])
+    image = re.search(r"python:3\.(\d+)-slim", recipe)
+    assert image
+    assert 11 <= int(image[1]) < 14
+    assert project["requires-python"] == ">=3.11,<3.14"
 
 
 def test_every_dependency_is_bounded_and_constrained() -> None:

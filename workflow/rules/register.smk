@@ -71,7 +71,9 @@ for engine, names in BY_ENGINE.items():
         wildcard_constraints:
             method="|".join(names),
         conda:
-            "../../envs/nir.yaml"
+            "../../envs/nir-cuda.yaml"
+            if engine == "nir" and SETTINGS.device == "cuda"
+            else "../../envs/nir.yaml"
         threads: 1 if engine == "affine" else SETTINGS.threads
         resources:
             mem_mb=nir_megabytes if engine == "nir" else megabytes(1200, 350),

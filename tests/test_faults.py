@@ -1,0 +1,119 @@
+"""What goes wrong in the middle of a run: full disks, killed workers. The next run goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from test_workflow import SNAKEMAKE, metrics_of, run
+from tiny import copy_workflow, settings, write_cohort, write_settings
+
+SCRIPTS = ("preprocess", "batch_affine", "batch_register", "batch_evaluate", "gather", "report")
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = copy_workflow(ROOT, tmp_path_factory.mktemp("faults") / "pipeline")
+    write_cohort(folder / "data", 3)
+    return folder
+
+
+def listing(folder: Path) -> dict[str, tuple[int, int]]:
+    states = {str(p): p.stat() for p in sorted(folder.rglob("*"))}
+    return {name: (state.st_size, state.st_mtime_ns) for name, state in states.items()}
+
+
+@pytest.fixture(scope="module")
+def finished(workplace: Path) -> Path:
+    """A run that nothing disturbed, in the plainest of locales, on links to the scans."""
+    links = workplace / "links"
+    links.mkdir()
+    for path in (workplace / "data").iterdir():
+        (links / path.name).symlink_to(path)
+    before = listing(workplace / "data")
+    content = settings(links / "subjects.tsv", workplace / "whole")
+    config = write_settings(workplace / "whole.yaml", content)
+    done = subprocess.run(
+        [str(SNAKEMAKE), "--configfile", str(config)],
+        cwd=workplace,
+        capture_output=True,
+        check=False,
+        env=os.environ | {"LC_ALL": "C", "TZ": "Pacific/Kiritimati"},
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert listing(workplace / "data") == before
+    return workplace / "whole"
+
+
+def worker(config: Path, script: str) -> int | None:
+    """Find the process of a rule's script that the run of a configuration started."""
+    found = subprocess.run(["pgrep", "-f", rf"\.{script}\.py$"], capture_output=True, check=False)
+    for pid in map(int, found.stdout.split()):
+        try:
+            inside = Path(f"/proc/{pid}/cwd").readlink() == config.parent
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+        except OSError:
+            continue
+        if inside and b"python" in command:
+            return pid
+    return None
+
+
+def test_a_worker_killed_at_each_rule(workplace: Path, finished: Path) -> None:
+    content = settings(workplace / "data/subjects.tsv", workplace / "killed")
+    config = write_settings(workplace / "killed.yaml", content)
+    for script in SCRIPTS:
+        with (workplace / "killed.log").open("wb") as log:
+            process = subprocess.Popen(
+                [str(SNAKEMAKE), "--configfile", str(config), "--cores", "1"],
+                cwd=workplace,
+                stdout=log,
+                stderr=log,
+            )
+            pid = None
+            while pid is None and process.poll() is None:
+                pid = worker(config, script)
+                time.sleep(0.02)
+            assert pid, f"{script} did not run: {(workplace / 'killed.log').read_text()}"
+            os.kill(pid, signal.SIGKILL)
+            assert process.wait() != 0
+        told = (workplace / "killed.log").read_text()
+        assert "FAILED" in told
+        assert "start" in told.rpartition("Not all is done")[2]
+    done = run(workplace, "--configfile", config)
+    assert done.returncode == 0, done.stderr
+    assert metrics_of(workplace / "killed") == metrics_of(finished)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of half a megabyte; skipped where none may be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=500k", "tmpfs", str(folder)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk(workplace: Path, finished: Path, small_disk: Path) -> None:
+    content = settings(workplace / "data/subjects.tsv", small_disk / "out")
+    config = write_settings(workplace / "full.yaml", content)
+    done = run(workplace, "--configfile", config)
+    assert done.returncode != 0
+    assert "No space left" in done.stderr
+    assert not (small_disk / "out/report.html").exists()
+    words = ["mount", "-o", "remount,size=50m", str(small_disk)]
+    subprocess.run(words, check=True)
+    done = run(workplace, "--configfile", config)
+    assert done.returncode == 0, done.stderr
+    assert metrics_of(small_disk / "out") == metrics_of(finished)
+    assert not [p for p in small_disk.rglob(".*") if p.name != ".nir.lock"]
