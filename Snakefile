@@ -16,6 +16,7 @@ rule all:
     input:
         RUN.output / "report.html",
         RUN.output / "complete.txt",
+        RUN.derivatives if SETTINGS.cohort.kind == "bids" else [],
 
 
 onsuccess:

@@ -156,6 +156,11 @@ class Run:
                 if marker.exists() and failures(marker):
                     marker.unlink()
 
+    @property
+    def derivatives(self) -> Path:
+        """The file that completes the results of a BIDS dataset as BIDS derivatives."""
+        return self.output / "derivatives" / "dataset_description.json"
+
     def fused(self, part: str, fixed: str = "{fixed}", method: str = "{method}") -> str:
         """Path of a file of the labels fused for a subject."""
         return str(self.output / "fusion" / fixed / method / part)

@@ -68,3 +68,34 @@ rule complete:
         mem_mb=400,
     script:
         "../scripts/complete.py"
+
+
+if SETTINGS.cohort.kind == "bids":
+
+    rule bids_derivatives:
+        input:
+            [marker for marker, _, _ in evaluated()],
+            prepared=[
+                RUN.prepared(s.id, "preprocess.json") for s in RUN.cohort.subjects
+            ],
+            label_names=[str(RUN.label_names)] if RUN.label_names else [],
+        output:
+            RUN.derivatives,
+        log:
+            RUN.log("bids_derivatives", "all"),
+        benchmark:
+            RUN.benchmark("bids_derivatives", "all")
+        conda:
+            "../../envs/nir.yaml"
+        threads: 1
+        resources:
+            mem_mb=1000,
+        params:
+            evaluated=evaluated(),
+            root=str(RUN.output / "pairs"),
+            subjects=str(RUN.output / "subjects"),
+            name=SETTINGS.name,
+            own_template=bool(SETTINGS.template.image or SETTINGS.template.build),
+            stripped=SETTINGS.preprocess.skull_strip == "none",
+        script:
+            "../scripts/derivatives.py"
