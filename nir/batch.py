@@ -11,14 +11,19 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nir import __version__
 from nir.errors import NirError
 from nir.io import load_json, save_json
 
+MAX_TRIES = 2  # times that a pair may take its process with it
+OLD_SECONDS = 86_400  # age at which a temporary file is no living job's
 NO_FAULT_OF_A_PAIR = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 STAGES = ("affine", "register", "evaluate")
 KEYS = "keys.json"
@@ -47,12 +52,12 @@ class Item:
 
 
 def key_of(content: Mapping[str, Any], files: Iterable[Path | str | None] = ()) -> str:
-    """Return a fingerprint of settings and of files (path, size, time of change)."""
+    """Return a fingerprint of this version, of settings and of files (size, time of change)."""
     stamps = []
     for path in files:
         state = Path(path).stat() if path else None
         stamps.append([str(path), state.st_size, state.st_mtime_ns] if state else None)
-    text = json.dumps([content, stamps], sort_keys=True, default=str)
+    text = json.dumps([__version__, content, stamps], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -72,6 +77,9 @@ def run_batch(
 ) -> None:
     """Do a stage for every item that is not done yet, then write the marker.
 
+    A pair that took its process with it (memory, time, a crash) comes last in the next attempt, and
+    after ``MAX_TRIES`` of them it is noted as failed.
+
     Args:
         items: those of the batch; a pair that failed before comes as (name, reason).
         marker: JSON; ``failed`` maps the names of pairs to reasons.
@@ -81,19 +89,30 @@ def run_batch(
         OSError: the disk is full or faulty, which is no fault of the pair.
     """
     failed: dict[str, str] = {}
-    count = 0
-    for item in items:
-        count += 1
+    listed = sorted(items, key=_tries)
+    for item in listed:
         if isinstance(item, tuple):
             failed[item[0]] = item[1]
             continue
         if _is_done(item):
             log(f"{item.name}: done before")
             continue
-        _forget(item)
+        tries = _tries(item)
+        if tries >= MAX_TRIES:
+            failed[item.name] = (
+                f"{item.stage}: its process was killed {tries} times; ask for more memory or time"
+            )
+            _note(item, tries=0)
+            log(f"{item.name} FAILED: {failed[item.name]}")
+            continue
+        _sweep(item.folder)
+        _note(item, tries=tries + 1)
         try:
             item.work()
-        except Exception as error:
+        except BaseException as error:
+            _note(item, tries=tries)
+            if not isinstance(error, Exception):
+                raise
             if isinstance(error, OSError) and error.errno in NO_FAULT_OF_A_PAIR:
                 raise
             failed[item.name] = f"{item.stage}: {reason(error)}"
@@ -101,9 +120,9 @@ def run_batch(
             if not isinstance(error, NirError):
                 _trace(error, log)
             continue
-        _remember(item)
+        _note(item, key=item.key)
         log(f"{item.name}: done")
-    save_json(marker, {"failed": failed, "pairs": count, **job})
+    save_json(marker, {"failed": failed, "pairs": len(listed), **job})
 
 
 def failures(marker: Path | str) -> dict[str, str]:
@@ -134,22 +153,34 @@ def _is_done(item: Item) -> bool:
     return there and known_key(item.folder, item.stage) == item.key
 
 
-def _keys(folder: Path) -> dict[str, str]:
+def _keys(folder: Path) -> dict[str, Any]:
     try:
         return dict(load_json(folder / KEYS))
     except (OSError, ValueError, TypeError):
         return {}
 
 
-def _forget(item: Item) -> None:
-    """Take the stage off the list, so that a job that dies in it leaves nothing that looks done."""
+def _tries(item: Item | tuple[str, str]) -> int:
+    """Return how often the process ended in this stage of a pair."""
+    return 0 if isinstance(item, tuple) else _keys(item.folder).get(f"{item.stage}-tries", 0)
+
+
+def _note(item: Item, key: str | None = None, tries: int = 0) -> None:
+    """Keep the key of a stage that is done, or how often it was begun and not done."""
     keys = _keys(item.folder)
-    if keys.pop(item.stage, None):
-        save_json(item.folder / KEYS, keys)
+    for name, value in ((item.stage, key), (f"{item.stage}-tries", tries)):
+        keys.pop(name, None)
+        if value:
+            keys[name] = value
+    save_json(item.folder / KEYS, keys)
 
 
-def _remember(item: Item) -> None:
-    save_json(item.folder / KEYS, _keys(item.folder) | {item.stage: item.key})
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files that a job left that was killed long ago."""
+    for left in folder.glob(".*.*"):
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > OLD_SECONDS:
+                left.unlink()
 
 
 def plan_batches(

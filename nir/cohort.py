@@ -101,7 +101,8 @@ def _imported(subject: Subject, folder: Path, imports: dict[Path, Path]) -> Subj
     """Let NIfTI files, noted in ``imports``, stand for the Analyze files of a subject."""
 
     def made(source: Path | None, suffix: str) -> Path | None:
-        if source is None or source.suffix not in (".hdr", ".img"):
+        bare = Path(source.name.removesuffix(".gz")) if source else Path()
+        if source is None or bare.suffix not in (".hdr", ".img"):
             return source
         if not is_analyze(open_image(source)):
             return source
@@ -119,6 +120,11 @@ def _settings_faults(config: PipelineConfig) -> list[str]:
     names = config.cohort.label_names
     if names is not None and not names.exists():
         faults.append(fault(names, "a table of label names", "no such file", "correct the path"))
+    elif names is not None:
+        try:
+            label_names(names)
+        except NirError as error:
+            faults.append(str(error))
     template = config.template
     if template.image is not None:
         subject = Subject(TEMPLATE, template.image, template.labels, template.mask)

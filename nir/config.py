@@ -141,6 +141,8 @@ class DemoCohort(Settings):
 class BidsConfig(Settings):
     """Which scans of a BIDS dataset take part; values are without the ``sub-``, ``ses-``, ..."""
 
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
     suffix: str = "T1w"
     subjects: tuple[str, ...] | None = Field(None, description="null: all")
     sessions: tuple[str, ...] | None = Field(None, description="null: all, each on its own")
@@ -372,6 +374,15 @@ class PipelineConfig(Settings):
             )
         if self.fusion and self.keep != "all":
             raise ValueError(f"keep: '{self.keep}' leaves nothing to fuse; set keep to all")
+        if self.save_fields and self.keep == "metrics":
+            raise ValueError(
+                "save_fields: keep: metrics removes the fields; set keep to transforms"
+            )
+        labels = [re.sub("[^A-Za-z0-9]", "", name) for name in names]
+        if self.cohort.kind == "bids" and len(set(labels)) < len(names):
+            raise ValueError(
+                "methods: BIDS takes no dashes in labels, and without them two names are equal"
+            )
         if len(set(self.fusion)) < len(self.fusion):
             raise ValueError("fusion: each vote once, please")
         if build and self.template.labels:

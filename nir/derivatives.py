@@ -44,6 +44,7 @@ def write_derivatives(
         label_names: names of labels, for ``dseg.tsv``.
         stripped: the scans came without skull.
     """
+    shutil.rmtree(folder, ignore_errors=True)  # links alone: nothing is lost
     seen: set[str] = set()
     for marker, method, pairs in evaluated:
         failed = failures(marker)

@@ -43,11 +43,16 @@ def fuse_labels(
             leave-one-out.
         include, exclude: labels to score, as `nir.metrics.label_list`.
 
+    Fewer than two atlases make no map.
+
     Raises:
-        NirError: fewer than two atlases, or a file on another grid.
+        NirError: a file lies on another grid.
     """
-    if len(labels) < 2:
-        raise NirError(f"{target}: expected two atlases or more, found {len(labels)}; add pairs")
+    if len(labels) < 2:  # the others' registrations failed, which the report tells
+        for vote in votes:
+            (folder / f"{vote}.nii.gz").unlink(missing_ok=True)
+        save_json(folder / "fusion.json", {"atlases": len(labels), "votes": {}})
+        return
     brain, grid = load_volume(target)
     maps = [_on_grid(path, grid) for path in labels]
     agreed, first = _majority(maps)
@@ -80,8 +85,6 @@ def gather_fusion(records: Sequence[Path], keys: Sequence[tuple[str, str]], outp
             dice = float(np.mean(list(scores.values()))) if scores else np.nan
             row = {"fixed": fixed, "method": method, "vote": vote, "atlases": content["atlases"]}
             rows.append(row | {"labels_scored": len(scores), "dice": dice})
-    with atomic(output) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, sep="\t", index=False, na_rep="n/a")
     about = {
         "fixed": "Subject whose labels were made",
         "method": "Registration of the atlases",
@@ -90,6 +93,9 @@ def gather_fusion(records: Sequence[Path], keys: Sequence[tuple[str, str]], outp
         "labels_scored": "Labels in the mean; 0 where the target has no labels of its own",
         "dice": "Mean Dice of the fused labels with the target's own",
     }
+    with atomic(output) as temporary:
+        table = pd.DataFrame(rows, columns=list(about))
+        table.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
     save_json(output.with_suffix(".json"), {k: {"Description": v} for k, v in about.items()})
 
 

@@ -123,7 +123,8 @@ class Run:
     def batches(self) -> dict[str, list[Pair]]:
         """Pairs of each batch; those of an earlier run stay in theirs."""
         known = load_json(self.plan) if self.config.batch > 1 and self.plan.exists() else {}
-        return plan_batches(self.cohort.pairs, self.config.batch, known)
+        begun = {name: pairs for name, pairs in known.items() if (self.plan.parent / name).exists()}
+        return plan_batches(self.cohort.pairs, self.config.batch, begun)
 
     def batch_of(self, fixed: str, moving: str) -> str:
         """Return the batch of a pair."""
@@ -146,15 +147,36 @@ class Run:
 
     def start(self) -> None:
         """Note the plan of a run that begins, and let pairs that failed before be tried again."""
+        for folder in self.plan.parent.glob("*/"):
+            if folder.is_dir() and folder.name not in self.batches:  # of another plan: out of date
+                shutil.rmtree(folder)
         if self.config.batch > 1:
             save_json(self.plan, self.batches)
-        for batch in self.batches:
-            stages = [("affine", "")]
-            stages += [(stage, m) for m in self.methods for stage in ("register", "evaluate")]
-            for stage, method in stages:
+        for marker in self.markers_to_redo():
+            marker.unlink()
+
+    def markers_to_redo(self) -> list[Path]:
+        """Return the markers of batches in which pairs failed, or whose results are gone."""
+        found = []
+        stages = [("affine", "", "affine.mat")]
+        for method in self.methods:
+            stages += [("register", method, "fit.json"), ("evaluate", method, "result.json")]
+        for batch, pairs in self.batches.items():
+            for stage, method, part in stages:
                 marker = Path(self.marker(stage, batch, method))
-                if marker.exists() and failures(marker):
-                    marker.unlink()
+                if marker.exists() and (
+                    failures(marker)
+                    or not all(Path(self.result(part, *pair, method)).exists() for pair in pairs)
+                ):
+                    found.append(marker)
+        return found
+
+    @cached_property
+    def participants(self) -> list[str]:
+        """Ids of the subjects that are in a pair, or all of them where they make a template."""
+        in_pairs = {name for pair in self.cohort.pairs for name in pair}
+        every = self.config.template.build is not None
+        return [s.id for s in self.cohort.subjects if every or s.id in in_pairs]
 
     @property
     def derivatives(self) -> Path:
@@ -194,7 +216,7 @@ class Run:
 
     def disk_note(self) -> str:
         """Estimate what the results will take on disk, and say what is free."""
-        voxels = {n: math.prod(self.grid(n).shape) for n in self._subjects}
+        voxels = {n: math.prod(self.grid(n).shape) for n in self.participants}
         if any(TEMPLATE in pair for pair in self.cohort.pairs):
             voxels[TEMPLATE] = math.prod(self.grid(TEMPLATE).shape)
         per_pair = PICTURES_BYTES * len(self.cohort.pairs)
@@ -281,7 +303,8 @@ def share_package(root: str) -> None:
 
 LOOKING = re.compile(
     r"--(dry-?run|lint|summary|detailed-summary|dag|rulegraph|filegraph|d3dag|list.*|unlock|report"
-    r"|archive|containerize|export-cwl|generate-unit-tests|cleanup-metadata|version|help)(=.*)?|-[nDlvh]"
+    r"|archive|containerize|export-cwl|generate-unit-tests|cleanup-metadata|version|help)(=.*)?"
+    r"|-[A-Za-z]*[nDlvh][A-Za-z]*"
 )
 
 

@@ -110,7 +110,6 @@ def register_items(
             "settings": method.own_settings,
             "seed": seed,
             "device": device,
-            "field": field,
             "affine": known_key(folder, "affine"),
         }
         key = key_of(content, [one.brain, one.mask, other.brain, other.mask])

@@ -66,12 +66,10 @@ class Brain:
     labels: Path | None = None
 
     @classmethod
-    def of(cls, files: Any, role: str, name: str) -> Brain:
-        """Pick the files of a role, ``fixed`` or ``moving``, from a rule's named inputs."""
-        brain, labels = files[f"{role}_brain"], files.get(f"{role}_labels")
-        image = files.get(f"{role}_image", brain)
-        paths = [Path(p) for p in (image, brain, files[f"{role}_mask"])]
-        return cls(name, paths[0], paths[1], paths[2], Path(labels) if labels else None)
+    def of(cls, files: Any, role: str) -> Brain:
+        """Pick the prepared files of a role, ``fixed`` or ``moving``, from a rule's inputs."""
+        brain = Path(files[f"{role}_brain"])
+        return cls(role, brain, brain, Path(files[f"{role}_mask"]))
 
 
 def align(

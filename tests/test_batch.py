@@ -15,6 +15,7 @@ from nir.errors import NirError
 from nir.io import load_json
 from nir.resources import write_resources
 
+ITEM = ("name", "stage", "folder", "key", "outputs", "work")
 JOB = {"rule": "register_nir", "resources": {"threads": 2, "mem_mb": 900}}
 
 
@@ -102,6 +103,44 @@ def test_a_job_that_dies_leaves_nothing_that_looks_done(pairs: Pairs, tmp_path: 
             JOB,
         )
     assert known_key(tmp_path / "a", "register") is None
+
+
+def test_what_a_killed_job_left_is_swept(pairs: Pairs, tmp_path: Path) -> None:
+    left = tmp_path / "a/.warped.nii.gz.x1y2.nii.gz"
+    left.parent.mkdir()
+    left.write_text("half")
+    run_batch([pairs.item("a")], tmp_path / "m.json", JOB)
+    assert left.exists()  # it may be a living job's
+    os.utime(left, (0, 0))
+    run_batch([pairs.item("a", "new")], tmp_path / "m.json", JOB)
+    assert not left.exists()
+
+
+def test_a_pair_that_kills_its_process_comes_last_and_is_given_up(
+    pairs: Pairs, tmp_path: Path
+) -> None:
+    marker = tmp_path / "m.json"
+
+    def attempt() -> None:
+        child = os.fork()
+        if child == 0:
+            item = pairs.item("a")
+            deadly = Item(*(getattr(item, f) for f in ITEM[:-1]), lambda: os._exit(9))
+            run_batch([deadly, pairs.item("b")], marker, JOB)
+            os._exit(0)
+        os.waitpid(child, 0)
+
+    attempt()
+    assert not (tmp_path / "b/out.txt").exists()
+    attempt()
+    assert (tmp_path / "b/out.txt").exists()
+    assert not marker.exists()
+    attempt()
+    assert failures(marker) == {
+        "a": "register: its process was killed 2 times; ask for more memory or time"
+    }
+    run_batch([pairs.item("a")], marker, JOB)  # tried again at the next start
+    assert failures(marker) == {}
 
 
 def test_keys_follow_settings_and_files(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,24 @@ class TestAnalyze:
         np.testing.assert_allclose(grid.spacing, (1, 2, 3))
 
 
+def test_compressed_analyze_in_a_table(tmp_path: Path) -> None:
+    trees.write_analyze(tmp_path / "a.hdr", trees.brain().astype(np.int16), compressed=True)
+    trees.write_analyze(tmp_path / "b.hdr", trees.brain().astype(np.int16))
+    for name in ("b.hdr", "b.img"):
+        with gzip.open(tmp_path / f"{name}.gz", "wb") as stream:
+            stream.write((tmp_path / name).read_bytes())
+        (tmp_path / name).unlink()
+    table = tmp_path / "t.csv"
+    table.write_text("id,image\na,a.hdr\nb,b.img.gz\n")
+    config = {
+        "output": tmp_path / "out",
+        "cohort": {"table": table, "orientation": "RAS"},
+        "methods": [{"name": "affine", "engine": "affine"}],
+    }
+    cohort = load_cohort(PipelineConfig.model_validate(config))
+    assert len(cohort.imports) == 2
+
+
 class TestLpba40:
     @pytest.mark.parametrize("compressed", [True, False])
     def test_declared_and_checked(self, tmp_path: Path, compressed: bool) -> None:
@@ -232,6 +251,15 @@ class TestBids:
         assert "not BIDS" in result.dropped["sub-04_mprage_T1w.nii.gz"]
         assert "has sub-02_run-1_T1w.nii.gz" in result.dropped["sub-02_run-2_T1w.nii.gz"]
 
+    def test_a_relative_path(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        whole = self.read(trees.bids(tmp_path / "data"))
+        monkeypatch.chdir(tmp_path)
+        assert self.read(Path("data")) == whole
+
+    def test_numbers_are_labels(self, tmp_path: Path) -> None:
+        result = self.read(trees.bids(tmp_path / "data"), subjects=[2], runs=[2])
+        assert [s.image.name for s in result.subjects] == ["sub-02_run-2_T1w.nii.gz"]
+
     @pytest.mark.parametrize(
         ("settings", "images"),
         [
@@ -305,6 +333,8 @@ class TestInspect:
         trees.lpba40(tmp_path / "data")
         with pytest.raises(NirError, match="orientation"):
             self.call(tmp_path / "data", "--set", "orientation=XYZ")
+        with pytest.raises(NirError, match="expected one of table, bids"):
+            self.call(tmp_path / "data", "--kind", "demo")
 
 
 @pytest.mark.parametrize("name", ["oasis", "lpba40", "bids", "learn2reg_oasis"])

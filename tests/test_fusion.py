@@ -102,12 +102,15 @@ def test_labels_left_out_are_not_scored(tmp_path: Path) -> None:
 def test_refused(tmp_path: Path) -> None:
     one = write(tmp_path, "l", cube(0))
     brain = write(tmp_path, "brain", look(cube(0)))
-    with pytest.raises(NirError, match="two atlases or more"):
-        fuse_labels(brain, images(tmp_path, 1), [one], ["majority"], tmp_path / "out")
+    out = tmp_path / "out"
+    fuse_labels(brain, images(tmp_path, 1), [one], ["majority"], out)  # the others failed
+    assert load_json(out / "fusion.json") == {"atlases": 1, "votes": {}}
+    gather_fusion([out / "fusion.json"], [("a", "nir")], tmp_path / "fusion.tsv")
+    assert pd.read_csv(tmp_path / "fusion.tsv", sep="\t").empty
     save_volume(tmp_path / "other.nii.gz", cube(0), OTHER)
     with pytest.raises(NirError, match="another grid"):
         fuse_labels(
             brain, images(tmp_path, 2), [one, tmp_path / "other.nii.gz"], ["majority"],
-            tmp_path / "out",
+            tmp_path / "none",
         )  # fmt: skip
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "none").exists()

@@ -247,7 +247,7 @@ def test_what_was_left_out_is_told(tmp_path: Path) -> None:
     text = page(
         tmp_path, metrics, labels, left_out=left_out, dropped_pairs=[("a", "sub-9", "faulty")]
     )
-    assert "1 subject left out" in text
+    assert "1 left out" in text
     assert "sub-9.nii.gz: expected a 3-D image" in text
     assert "<strong>a ← sub-9</strong>: faulty" in text
 

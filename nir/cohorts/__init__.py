@@ -40,6 +40,8 @@ def read_subjects(config: CohortConfig) -> Found:
     Raises:
         NirError: the folder is not there, or holds nothing of this kind.
     """
+    if config.kind not in READERS:
+        raise NirError(f"kind: expected one of {', '.join(READERS)}, found '{config.kind}'")
     if config.data is not None and not config.data.is_dir():
         there = "a file" if config.data.exists() else "no such folder"
         raise NirError(fault(config.data, "the folder of the dataset", there, "correct the path"))

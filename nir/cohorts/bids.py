@@ -12,6 +12,10 @@ from nir.config import BidsConfig, CohortConfig
 from nir.errors import NirError, fault
 from nir.io import readable
 
+NARROW = {
+    "labels": "narrow cohort.bids.labels",
+    "mask": "leave one folder in cohort.bids.derivatives",
+}
 IGNORED = [
     re.compile(p) for p in (r"/derivatives(/|$)", r"/sourcedata(/|$)", r"/code(/|$)", r"/\.")
 ]
@@ -28,8 +32,8 @@ def recognise(path: Path) -> bool:
 
 def read(config: CohortConfig) -> Found:
     """Read one scan of each subject and session; ids are ``sub-01`` or ``sub-01_ses-1``."""
-    root, settings = config.data, config.bids
-    assert root is not None  # the settings make sure
+    assert config.data is not None  # the settings make sure
+    root, settings = config.data.absolute(), config.bids
     raw = _layout(root, derivative=False)
     scans = _files(raw, suffix=settings.suffix)
     dropped = _strangers(root, raw, settings.suffix)
@@ -53,7 +57,7 @@ def read(config: CohortConfig) -> Found:
         for kind, several in (("mask", mask), ("labels", labels)):
             if len(several) > 1:
                 names = ", ".join(path.name for path in several)
-                dropped[f"{name}, {kind}"] = f"several fit: {names}; narrow cohort.bids.{kind}"
+                dropped[f"{name}, {kind}"] = f"several fit: {names}; {NARROW[kind]}"
         subjects.append(
             Subject(
                 name,

@@ -29,6 +29,11 @@ try:
         note_command(RUN, sys.argv[1:])
         RUN.start()
         print(RUN.disk_note(), file=sys.stderr)
+    elif workflow.is_main_process and (redo := len(RUN.markers_to_redo())):
+        print(
+            f"{redo} batches with failed or lost pairs: a run begins them again.",
+            file=sys.stderr,
+        )
 except NirError as error:
     print(f"\n{error}\n", file=sys.stderr)
     sys.exit(1)
@@ -76,6 +81,19 @@ def nir_megabytes(wildcards, attempt):
     ]
     largest = max(grids, key=lambda grid: math.prod(grid.shape))
     return int(1.2 * estimate_mb(largest, fit) * attempt)
+
+
+def evaluate_megabytes(wildcards, attempt):
+    """Return the memory of an evaluation, MB; without kept transforms it may have to fit again."""
+    own = megabytes(1000, 400)(wildcards, attempt)
+    if SETTINGS.keep == "metrics" and RUN.methods[wildcards.method].engine == "nir":
+        return max(own, nir_megabytes(wildcards, attempt))
+    return own
+
+
+def evaluate_gpu(wildcards):
+    """Return the GPUs of an evaluation: one where it may have to fit again."""
+    return int(SETTINGS.keep == "metrics" and device_of(wildcards) == "cuda")
 
 
 def minutes(base, per_megavoxel):

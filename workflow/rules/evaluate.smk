@@ -12,12 +12,14 @@ rule evaluate:
         RUN.log("evaluate", "{batch}__{method}"),
     benchmark:
         RUN.benchmark("evaluate", "{batch}__{method}")
+    priority: 1  # before more registrations: what is not kept goes early
     conda:
         "../../envs/nir.yaml"
-    threads: 1
+    threads: SETTINGS.threads if SETTINGS.keep == "metrics" else 1
     resources:
-        mem_mb=megabytes(1000, 400),
-        runtime=minutes(1, 0.5),
+        mem_mb=evaluate_megabytes,
+        runtime=minutes(2, 5) if SETTINGS.keep == "metrics" else minutes(1, 0.5),
+        gpu=evaluate_gpu,
     params:
         batch=batch_with_scans,
         method=method_settings,

@@ -6,7 +6,6 @@ if SETTINGS.fusion:
         input:
             unpack(atlas_files),
         output:
-            maps=[RUN.fused(f"{vote}.nii.gz") for vote in SETTINGS.fusion],
             record=RUN.fused("fusion.json"),
         log:
             RUN.log("fuse", "{fixed}__{method}"),
@@ -17,6 +16,7 @@ if SETTINGS.fusion:
         threads: SETTINGS.threads
         resources:
             mem_mb=megabytes(1500, 1500),
+            runtime=minutes(10, 10),
         params:
             atlases=atlas_pairs,
             votes=SETTINGS.fusion,

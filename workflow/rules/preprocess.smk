@@ -16,6 +16,7 @@ rule preprocess:
     threads: 1  # ANTs repeats its transforms bit by bit on one thread only
     resources:
         mem_mb=megabytes(1500, 250),
+        runtime=minutes(5, 1),
     params:
         settings=SETTINGS.preprocess.model_dump(mode="json"),
         template=SETTINGS.template.model_dump(mode="json"),

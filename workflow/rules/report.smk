@@ -30,7 +30,7 @@ rule report:
         failed=RUN.output / "failed.tsv",
         resources=RUN.output / "resources.tsv",
         templates=sorted((Path(workflow.basedir) / "reports").glob("*")),
-        prepared=[RUN.prepared(s.id, "preprocess.json") for s in RUN.cohort.subjects],
+        prepared=[RUN.prepared(name, "preprocess.json") for name in RUN.participants],
     output:
         page=RUN.output / "report.html",
     log:
@@ -61,6 +61,7 @@ rule complete:
         RUN.output / "complete.txt",
     log:
         RUN.log("complete", "all"),
+    retries: 0  # it fails where a registration failed: that does not pass by itself
     conda:
         "../../envs/nir.yaml"
     threads: 1
@@ -76,7 +77,7 @@ if SETTINGS.cohort.kind == "bids":
         input:
             [marker for marker, _, _ in evaluated()],
             prepared=[
-                RUN.prepared(s.id, "preprocess.json") for s in RUN.cohort.subjects
+                RUN.prepared(name, "preprocess.json") for name in RUN.participants
             ],
             label_names=[str(RUN.label_names)] if RUN.label_names else [],
         output:

@@ -8,10 +8,7 @@ with job(snakemake):
     from nir.config import AffineConfig
     from nir.steps import Brain, align
 
-    files = snakemake.input
-    fixed, moving = (
-        Brain.of(files, role, snakemake.wildcards.get(role, "")) for role in ("fixed", "moving")
-    )
+    fixed, moving = (Brain.of(snakemake.input, role) for role in ("fixed", "moving"))
     align(
         fixed,
         moving,

@@ -9,10 +9,7 @@ with job(snakemake):
     from nir.steps import Brain, register_pair
 
     settings = {k: v for k, v in snakemake.params.method.items() if k != "fit"}
-    fixed, moving = (
-        Brain.of(snakemake.input, role, snakemake.wildcards.get(role, ""))
-        for role in ("fixed", "moving")
-    )
+    fixed, moving = (Brain.of(snakemake.input, role) for role in ("fixed", "moving"))
     register_pair(
         fixed,
         moving,
@@ -22,6 +19,5 @@ with job(snakemake):
         seed=snakemake.params.seed,
         device=snakemake.params.device,
         threads=snakemake.threads,
-        save_field=bool(snakemake.output.get("field")),
         progress=lambda phase, step, loss: print(f"phase {phase} step {step} loss {loss:.5f}"),
     )
