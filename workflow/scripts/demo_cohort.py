@@ -5,7 +5,8 @@ from pathlib import Path
 from nir.job import job
 
 with job(snakemake):
-    from nir.cohort import check_subjects, read_table
+    from nir.cohort import check_subjects
+    from nir.cohorts.table import read_table
     from nir.config import DemoCohort
     from nir.demo import build_demo
     from nir.errors import NirError
