@@ -63,10 +63,7 @@ def key_of(content: Mapping[str, Any], files: Iterable[Path | str | None] = ()) 
 
 def known_key(folder: Path, stage: str) -> str | None:
     """Return the key with which a stage was finished in a folder, if it was."""
-    try:
-        return load_json(folder / KEYS).get(stage)
-    except (OSError, ValueError, AttributeError):
-        return None
+    return _keys(folder).get(stage)
 
 
 def run_batch(

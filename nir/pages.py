@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import yaml
 
+from nir.batch import pair_name
 from nir.io import load_json
 from nir.report import ReportContext, cohort_report
 from nir.steps import versions
@@ -73,7 +74,7 @@ def write_cohort_page(
 
 def _pictures(fixed: str, moving: str, method: str) -> tuple[str, str]:
     """Return thumbnail and full picture, relative to the page."""
-    folder = f"pairs/{fixed}__{moving}/{method}"
+    folder = f"pairs/{pair_name(fixed, moving)}/{method}"
     return f"{folder}/thumbnail.png", f"{folder}/figure.png"
 
 

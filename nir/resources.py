@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from nir.batch import STAGES
-from nir.io import atomic, load_json, save_json
+from nir.io import load_json
+from nir.tables import write_table
 
 COLUMNS = {
     "rule": ("Rule", "Rule of the pipeline", ""),
@@ -49,15 +50,8 @@ def resource_table(output: Path) -> pd.DataFrame:
 
 def write_resources(output: Path) -> None:
     """Write ``resources.tsv`` with its sidecar."""
-    path = output / "resources.tsv"
-    with atomic(path) as temporary:
-        table = resource_table(output).round({"used_mb": 0, "seconds": 1, "seconds_max": 1})
-        table.to_csv(temporary, sep="\t", index=False, na_rep="n/a", lineterminator="\n")
-    about = {
-        name: {"LongName": title, "Description": text} | ({"Units": unit} if unit else {})
-        for name, (title, text, unit) in COLUMNS.items()
-    }
-    save_json(path.with_suffix(".json"), about)
+    table = resource_table(output).round({"used_mb": 0, "seconds": 1, "seconds_max": 1})
+    write_table(output / "resources.tsv", table, COLUMNS)
 
 
 def _asked(batches: Path) -> dict[str, float]:

@@ -169,11 +169,7 @@ def write_failures(folder: Path, failed: Sequence[dict[str, str]]) -> None:
         "method": COLUMNS["method"],
         "reason": ("Reason", "Stage in which the pair failed, and why", ""),
     }
-    path = folder / "failed.tsv"
-    with atomic(path) as temporary:
-        table = pd.DataFrame(failed, columns=list(columns))
-        table.to_csv(temporary, sep="\t", index=False, lineterminator="\n")
-    save_json(path.with_suffix(".json"), {c: _describe(c, columns) for c in columns})
+    write_table(folder / "failed.tsv", pd.DataFrame(failed, columns=list(columns)), columns)
 
 
 def confirm(path: Path) -> str:
@@ -196,12 +192,18 @@ def confirm(path: Path) -> str:
 def write_tables(folder: Path | str, metrics: pd.DataFrame, labels: pd.DataFrame) -> None:
     """Write ``metrics.tsv`` and ``labels.tsv``, each with a JSON sidecar of its columns."""
     for name, table, own in (("metrics", metrics, {}), ("labels", labels, PER_LABEL)):
-        path = Path(folder) / f"{name}.tsv"
-        with atomic(path) as temporary:
-            table.to_csv(temporary, sep="\t", index=False, na_rep=MISSING, lineterminator="\n")
-        save_json(
-            path.with_suffix(".json"), {str(c): _describe(str(c), COLUMNS | own) for c in table}
-        )
+        write_table(Path(folder) / f"{name}.tsv", table, COLUMNS | own)
+
+
+def write_table(path: Path, table: pd.DataFrame, known: dict[str, tuple[str, str, str]]) -> None:
+    """Write a TSV, and beside it the JSON sidecar of its columns.
+
+    Args:
+        known: column to long name, description and units.
+    """
+    with atomic(path) as temporary:
+        table.to_csv(temporary, sep="\t", index=False, na_rep=MISSING, lineterminator="\n")
+    save_json(path.with_suffix(".json"), {str(c): _describe(str(c), known) for c in table})
 
 
 def read_tables(folder: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:

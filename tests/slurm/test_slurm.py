@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +16,11 @@ from typing import Any
 import cluster
 import pytest
 from conftest import ROOT
-from test_workflow import metrics_of
+from test_workflow import SNAKEMAKE, metrics_of
 from tiny import FAST_FIT, copy_workflow, settings, write_cohort, write_settings
 
 from nir.io import load_json
 
-SNAKEMAKE = Path(sys.executable).parent / "snakemake"
 SLOW_FIT = FAST_FIT | {"steps": 400, "patience": 400, "lattice": 1}
 pytestmark = pytest.mark.skipif(
     os.environ.get("NIR_TEST_SLURM") != "1", reason="needs a SLURM of its own: make test-slurm"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 
+from nir.batch import pair_name
 from nir.errors import NirError
 from nir.io import FIELD, FORWARD, INVERSE
 from nir.run import FolderLock, note_command, plan_run, share_package, starts_jobs
@@ -240,7 +241,7 @@ def atlas_pairs(wildcards):
             RUN.result(f"{part}.nii.gz", *pair, wildcards.method)
             for part in ("warped", "warped_labels")
         ]
-        found.append([marker, "__".join(pair), *files])
+        found.append([marker, pair_name(*pair), *files])
     return found
 
 

@@ -79,7 +79,7 @@ if SETTINGS.cohort.kind == "bids":
             prepared=[
                 RUN.prepared(name, "preprocess.json") for name in RUN.participants
             ],
-            label_names=[str(RUN.label_names)] if RUN.label_names else [],
+            label_names=label_names_file,
         output:
             RUN.derivatives,
         log:
