@@ -122,6 +122,33 @@ def run_batch(
     save_json(marker, {"failed": failed, "pairs": len(listed), **job})
 
 
+def spare_others(record: Path, others: Sequence[Path], work: Callable[[], None]) -> None:
+    """Do a step of one subject; where it cannot be done, the others go on without it.
+
+    Args:
+        record: JSON that ``work`` writes; else it tells why, see `failure`.
+        others: what ``work`` writes beside it; else empty files, which no reader takes for whole.
+
+    Raises:
+        OSError: the disk is full or faulty, which is no fault of the subject.
+    """
+    try:
+        work()
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_FAULT_OF_A_PAIR:
+            raise
+        _trace(error, print)
+        for path in others:
+            path.write_bytes(b"")
+        why = reason(error)
+        save_json(record, {"failed": why, "warnings": [f"It is in no pair: {why}"]})
+
+
+def failure(record: Path) -> str | None:
+    """Return why a subject's step failed; None: it did not, or has no record."""
+    return load_json(record).get("failed") if record.exists() else None
+
+
 def failures(marker: Path | str) -> dict[str, str]:
     """Return the pairs of a finished batch that failed, with their reasons."""
     return dict(load_json(marker)["failed"])

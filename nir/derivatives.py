@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from nir import __version__
-from nir.batch import failures, pair_name
+from nir.batch import failure, failures, pair_name
 from nir.io import FORWARD, INVERSE, atomic, save_json, save_text
 from nir.pairs import TEMPLATE
 
@@ -54,6 +54,8 @@ def write_derivatives(
                 results = root / pair_name(fixed, moving) / method
                 _link_pair(folder, results, fixed, moving, method, own_template, stripped)
     for subject in sorted(seen - {TEMPLATE}):
+        if failure(subjects / subject / "preprocess.json"):
+            continue
         stem = _stem(folder, subject)
         _link(subjects / subject / "brain.nii.gz", f"{stem}_desc-preproc_T1w.nii.gz")
         save_json(f"{stem}_desc-preproc_T1w.json", {"SkullStripped": True})

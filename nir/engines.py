@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.ndimage import binary_dilation
 
 from nir import memory
 from nir.config import FitConfig, Method
@@ -20,10 +19,9 @@ from nir.fitted import FittedField
 from nir.grid import Array, Grid, apply_matrix
 from nir.io import load_affine, load_displacement, save_affine
 from nir.linear import ants_seed, to_ants
-from nir.transform import invert, sample
+from nir.reconcile import reconcile
+from nir.transform import invert
 from nir.warp import SLAB, affine_map, resample
-
-SETTLE_VOXELS = 3  # around the fixed brain that the inverse is fitted to
 
 
 @dataclass
@@ -135,7 +133,8 @@ def _nir(
     fitted = time.perf_counter()
     forward = _forward_field(result.u_mm, pair, box, grid)
     inverse = _inverse_field(result.u_mm, pair, grid)
-    inverse = settle(inverse, pair, forward, result.u_mm.device)
+    grids = pair.fixed_grid, pair.moving_grid
+    forward, inverse = reconcile(forward, inverse, *grids, pair.fixed_mask, result.u_mm.device)
     seconds = {
         "prepare": prepared - start,
         **{f"phase_{n}": s for n, s in enumerate(result.seconds)},
@@ -190,39 +189,6 @@ def _inverse_field(u_mm: torch.Tensor, pair: Pair, grid: Grid) -> np.ndarray:
         there = apply_matrix(grid.vox_to_lps, grid.cube_to_vox(found))
         result[start:stop] = there - points
     return result
-
-
-def settle(
-    inverse: np.ndarray, pair: Pair, forward: np.ndarray, device: torch.device
-) -> np.ndarray:
-    """Fit a sampled inverse to the sampled forward map between its nodes, too.
-
-    An inverse that is exact at its nodes misses where it bends between them, which every voxel of
-    the fixed brain shows: one step of simultaneous algebraic reconstruction (Gilbert 1972) moves
-    each node by the mean of what its surroundings miss, weighted as they read it.
-
-    Args:
-        inverse: displacements in LPS mm on the moving grid, shape (X, Y, Z, 3).
-        forward: the same of the forward map, on the fixed grid.
-
-    Returns:
-        The inverse, nodes moved; float32.
-    """
-    region = binary_dilation(pair.fixed_mask > 0, iterations=SETTLE_VOXELS)
-    origins = pair.fixed_grid.points_lps()[region]
-    reached = origins + forward[region]
-    cube = pair.moving_grid.vox_to_cube(pair.moving_grid.lps_to_vox(reached))
-    inside = (np.abs(cube) <= 1).all(-1)
-    missing = (origins - reached)[inside].T.astype(np.float32)
-    points = torch.from_numpy(cube[inside].astype(np.float32)).T[None, :, :, None, None].to(device)
-    goal = torch.from_numpy(missing)[None, :, :, None, None].to(device)
-    nodes = torch.from_numpy(np.moveaxis(inverse, -1, 0).copy())[None].to(device).requires_grad_()
-    weights = torch.ones_like(nodes[:, :1], requires_grad=True)
-    read = sample(nodes, points)
-    (pull,) = torch.autograd.grad(read, nodes, goal - read.detach())
-    (weight,) = torch.autograd.grad(sample(weights, points).sum(), weights)
-    moved = nodes.detach() + pull / weight.clamp(min=1)
-    return np.ascontiguousarray(np.moveaxis(moved[0].cpu().numpy(), 0, -1))
 
 
 def _syn(pair: Pair, method: Method, seed: int) -> Registration:

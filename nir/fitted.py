@@ -36,8 +36,9 @@ class FittedField:
         provenance: settings, seed, versions and inputs of the fit.
 
     Notes:
-        Nothing is sampled on a grid in between, so values hold at any point. Where a fit repaired
-        folded cells (`nir.transform.untangle`), the exported warp differs from this in those cells.
+        Nothing is sampled on a grid in between, so values hold at any point. The exported warps
+        differ a little from this: by what lets the two directions undo each other between their
+        nodes (`nir.reconcile`), and where the fit repaired folded cells (`nir.transform.untangle`).
     """
 
     parts: list[Part]

@@ -44,11 +44,7 @@ def write_cohort_page(
         fusion: table of the labels fused from several atlases, if there are any.
     """
     metrics, labels = read_tables(page.parent)
-    notes = [
-        (path.parent.name, sentence)
-        for path in prepared
-        for sentence in load_json(path)["warnings"]
-    ]
+    records = {path.parent.name: load_json(path) for path in prepared}
     context = ReportContext(
         name=config["name"],
         simulated=config["cohort"]["kind"] == "demo",
@@ -57,11 +53,11 @@ def write_cohort_page(
         versions=versions(),
         machine=machine(),
         seed=config["seed"],
-        subjects=len(prepared),
+        subjects=len([r for r in records.values() if "failed" not in r]),
         left_out=left_out,
         dropped_pairs=[(f, m, _reason(f, m, left_out)) for f, m in dropped_pairs],
         figures={(f, m, k): _pictures(f, m, k) for f, m in pairs for k in methods},
-        notes=notes,
+        notes=[(name, text) for name, record in records.items() for text in record["warnings"]],
         failed=[
             (f"{row['fixed']} ← {row['moving']}, {row['method']}", row["reason"])
             for row in read_table(page.parent / "failed.tsv").to_dict("records")

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from nir.batch import failures, pair_name, plan_batches
+from nir.batch import failure, failures, pair_name, plan_batches
 from nir.cohort import Cohort, Progress, Subject, load_cohort
 from nir.config import Method, PipelineConfig, load_pipeline
 from nir.errors import NirError
@@ -152,8 +152,8 @@ class Run:
                 shutil.rmtree(folder)
         if self.config.batch > 1:
             save_json(self.plan, self.batches)
-        for marker in self.markers_to_redo():
-            marker.unlink()
+        for record in [*self.markers_to_redo(), *self._failed_subjects()]:
+            record.unlink()
 
     def markers_to_redo(self) -> list[Path]:
         """Return the markers of batches in which pairs failed, or whose results are gone."""
@@ -170,6 +170,12 @@ class Run:
                 ):
                     found.append(marker)
         return found
+
+    def _failed_subjects(self) -> list[Path]:
+        """Return the records of subjects that could not be prepared or aligned."""
+        parts = ("preprocess.json", "affine.json")
+        records = [Path(self.prepared(n, part)) for n in self.participants for part in parts]
+        return [record for record in records if failure(record)]
 
     @cached_property
     def participants(self) -> list[str]:

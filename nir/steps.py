@@ -17,9 +17,11 @@ import pandas as pd
 
 from nir import __version__, metrics
 from nir.apply import ants_labels
+from nir.batch import failure
 from nir.config import AffineConfig, Method
 from nir.demo import true_pair_points
 from nir.engines import Pair, pick_device, register
+from nir.errors import NirError
 from nir.figures import pair_figure, pair_thumbnail
 from nir.fit import Progress
 from nir.grid import Grid
@@ -65,17 +67,28 @@ class Brain:
     mask: Path
     labels: Path | None = None
 
+    def check(self) -> None:
+        """Raise a NirError where the preprocessing of this subject failed."""
+        if why := failure(self.brain.with_name("preprocess.json")):
+            raise NirError(f"{self.id} was not prepared: {why}")
+
     @classmethod
     def of(cls, files: Any, role: str) -> Brain:
         """Pick the prepared files of a role, ``fixed`` or ``moving``, from a rule's inputs."""
         brain = Path(files[f"{role}_brain"])
-        return cls(role, brain, brain, Path(files[f"{role}_mask"]))
+        return cls(brain.parent.name, brain, brain, Path(files[f"{role}_mask"]))
 
 
 def align(
     fixed: Brain, moving: Brain, config: AffineConfig, seed: int, matrix: Path, record: Path
 ) -> None:
-    """Run the affine by ANTs and write its ITK file and what is known about it."""
+    """Run the affine by ANTs and write its ITK file and what is known about it.
+
+    Raises:
+        NirError: the preprocessing of one of the two failed, or the affine does.
+    """
+    fixed.check()
+    moving.check()
     result = register_affine(fixed.brain, moving.brain, config, seed, fixed.mask)
     content = {
         "kind": config.kind,
@@ -92,7 +105,14 @@ def align(
 def align_through_template(
     matrices: Sequence[Path | None], records: Sequence[Path | None], matrix: Path, record: Path
 ) -> None:
-    """Chain the affines of fixed and moving subject to the template; None: the template itself."""
+    """Chain the affines of fixed and moving subject to the template; None: the template itself.
+
+    Raises:
+        NirError: one of them has none.
+    """
+    for path in records:
+        if path and (why := failure(path)):
+            raise NirError(why)
     fixed, moving = (np.eye(4) if path is None else load_affine(path) for path in matrices)
     known = [load_json(path) for path in records if path is not None]
     content = {

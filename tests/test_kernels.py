@@ -30,7 +30,7 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
 
     def call(function: Callable[..., Tensor], *settings: object) -> Tensor:
         with monkeypatch.context() as patch:
-            patch.setattr(transform, "_fused", lambda *tensors: False)
+            patch.setattr(transform, "fused", lambda *tensors: False)
             return function(*settings)
 
     return call

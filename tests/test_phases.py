@@ -164,7 +164,7 @@ def test_plain_pytorch_finds_the_same(preset: str, monkeypatch: pytest.MonkeyPat
     fused = run(small(preset))
     monkeypatch.setattr(fluid, "matcher", PlainMatcher)
     monkeypatch.setattr(fluid, "direction", plain_direction)
-    monkeypatch.setattr(transform, "_fused", lambda *tensors: False)
+    monkeypatch.setattr(transform, "fused", lambda *tensors: False)
     monkeypatch.setattr(search, "fused_costs", search.plain_costs)
     assert_the_same(run(small(preset)), fused)
 

@@ -289,6 +289,35 @@ def test_a_fit_that_fails_is_listed_and_the_cohort_goes_on(workplace: Path) -> N
     assert "failed" not in (output / "report.html").read_text()
 
 
+@pytest.mark.parametrize("target", ["fixed", "template"])
+def test_a_subject_that_cannot_be_prepared(workplace: Path, target: str) -> None:
+    folder = workplace / f"flat-{target}"
+    write_cohort(folder, 4)
+    image = nib.load(folder / "s2_T1w.nii.gz")
+    sound = image.get_fdata(dtype=np.float32)
+    flat = np.where(sound > 0, sound.max(), 0)  # a sound file, but a brain without contrast
+    nib.save(nib.Nifti1Image(flat, image.affine), folder / "s2_T1w.nii.gz")
+    part = {k: str(workplace / f"data/s0_{v}.nii.gz") for k, v in PARTS.items()}
+    content = settings(
+        folder / "subjects.tsv", folder / "out", affine={"target": target}, template=part
+    )
+    config = write_settings(folder / "config.yaml", content)
+    done = run(workplace, "--configfile", config)
+    assert done.returncode != 0
+    failed = pd.read_csv(folder / "out/failed.tsv", sep="\t")
+    assert set(failed["moving"]) | set(failed["fixed"]) >= {"s2"}
+    assert ((failed["moving"] == "s2") | (failed["fixed"] == "s2")).all()
+    assert failed["reason"].str.contains("s2 was not prepared: brain intensities").all()
+    assert len(metrics_of(folder / "out")) + len(failed) == 6
+    page = " ".join((folder / "out/report.html").read_text().split())
+    assert "It is in no pair: brain intensities" in page
+
+    nib.save(nib.Nifti1Image(sound, image.affine), folder / "s2_T1w.nii.gz")
+    done = run(workplace, "--configfile", config)
+    assert done.returncode == 0, done.stderr
+    assert len(metrics_of(folder / "out")) == 6
+
+
 def test_a_subject_more_runs_its_own_pairs(workplace: Path) -> None:
     table = workplace / "grow/subjects.tsv"
     write_cohort(table.parent, 3)

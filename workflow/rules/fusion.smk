@@ -13,7 +13,7 @@ if SETTINGS.fusion:
             RUN.benchmark("fuse", "{fixed}__{method}")
         conda:
             "../../envs/nir.yaml"
-        threads: SETTINGS.threads
+        threads: 1  # the joint fusion of ANTs takes no more
         resources:
             mem_mb=megabytes(1500, 1500),
             runtime=minutes(10, 10),

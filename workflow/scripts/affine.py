@@ -1,19 +1,21 @@
-"""Align two brains by an affine."""
+"""Align two brains by an affine: a subject to the template, or to a round's average."""
 
 from pathlib import Path
 
 from nir.job import job
 
 with job(snakemake):
+    from functools import partial
+
+    from nir.batch import spare_others
     from nir.config import AffineConfig
     from nir.steps import Brain, align
 
     fixed, moving = (Brain.of(snakemake.input, role) for role in ("fixed", "moving"))
-    align(
-        fixed,
-        moving,
-        AffineConfig(**snakemake.params.settings),
-        snakemake.params.seed,
-        Path(snakemake.output.matrix),
-        Path(snakemake.output.record),
-    )
+    matrix, record = Path(snakemake.output.matrix), Path(snakemake.output.record)
+    config = AffineConfig(**snakemake.params.settings)
+    work = partial(align, fixed, moving, config, snakemake.params.seed, matrix, record)
+    if snakemake.wildcards.get("round"):  # an average needs every subject
+        work()
+    else:
+        spare_others(record, [matrix], work)

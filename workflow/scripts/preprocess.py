@@ -5,14 +5,20 @@ from pathlib import Path
 from nir.job import job
 
 with job(snakemake):
+    from functools import partial
+
+    from nir.batch import spare_others
     from nir.config import PreprocessConfig, TemplateConfig
     from nir.preprocess import prepare_subject
 
-    prepare_subject(
+    brain, mask, record = (Path(p) for p in snakemake.output)
+    work = partial(
+        prepare_subject,
         snakemake.input.image,
-        Path(snakemake.output.brain).parent,
+        brain.parent,
         PreprocessConfig(**snakemake.params.settings),
         mask_path=snakemake.input.get("mask"),
         template=TemplateConfig(**snakemake.params.template),
         seed=snakemake.params.seed,
     )
+    spare_others(record, [brain, mask], work)
