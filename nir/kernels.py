@@ -465,13 +465,13 @@ def invert_points(u, scale, goals, iterations, tolerance, found):
 @_inline
 def _slope(u, i, j, k, back, to_vox, g):
     """Write the derivative by LPS mm at a node: to one voxel ahead, from one behind (``back``)."""
-    _, nx, ny, nz = u.shape
+    nx, ny, nz, _ = u.shape
     i1, j1, k1 = min(i + 1, nx - 1), min(j + 1, ny - 1), min(k + 1, nz - 1)
     i0, j0, k0 = max(i - back, 0), max(j - back, 0), max(k - back, 0)
     for c in range(3):
-        x = (u[c, i1, j, k] - u[c, i0, j, k]) / np.float32(i1 - i0)
-        y = (u[c, i, j1, k] - u[c, i, j0, k]) / np.float32(j1 - j0)
-        z = (u[c, i, j, k1] - u[c, i, j, k0]) / np.float32(k1 - k0)
+        x = (u[i1, j, k, c] - u[i0, j, k, c]) / np.float32(i1 - i0)
+        y = (u[i, j1, k, c] - u[i, j0, k, c]) / np.float32(j1 - j0)
+        z = (u[i, j, k1, c] - u[i, j, k0, c]) / np.float32(k1 - k0)
         for a in range(3):
             g[c, a] = x * to_vox[0, a] + y * to_vox[1, a] + z * to_vox[2, a]
 
@@ -488,41 +488,48 @@ def _determinant(g):
 
 
 @_parallel
-def undo(u, other, index, to_lps, to_vox, to_other, step_mm, out):
-    """Move nodes to where the other direction leads back to them, one damped Newton step.
+def undo(u, other, index, to_lps, to_vox, to_other, close_mm, step_mm, out):
+    """Move nodes towards where the other direction leads back to them: a damped Newton step.
 
     Args:
-        u, other: the two directions, LPS mm, shapes (3, X, Y, Z) and (3, A, B, C).
+        u, other: the two directions, LPS mm, shapes (X, Y, Z, 3) and (A, B, C, 3).
         index: nodes of ``u``, shape (N, 3).
         to_lps: its voxels to LPS mm, (3, 4); to_vox: the inverse of the first three columns.
         to_other: LPS mm to voxels of ``other``, (3, 4).
+        close_mm: a node that is led back this closely stays.
         step_mm: length of a step at most.
         out: shape of ``u``; the nodes are written.
 
     Notes:
         Equations and twin: `nir.reconcile`.
     """
-    nodes, (_, na, nb, nc) = len(index), other.shape
+    nodes, (na, nb, nc, _) = len(index), other.shape
     for n in prange(nodes):
         p, q = np.empty(3, np.float32), np.empty(3, np.float32)
         g = np.empty((3, 3), np.float32)
-        i, j, k = index[n]
+        i, j, k = index[n, 0], index[n, 1], index[n, 2]
         for c in range(3):
             p[c] = to_lps[c, 0] * i + to_lps[c, 1] * j + to_lps[c, 2] * k + to_lps[c, 3]
-            p[c] += u[c, i, j, k]
+            p[c] += u[i, j, k, c]
         for c in range(3):
             q[c] = to_other[c, 0] * p[0] + to_other[c, 1] * p[1] + to_other[c, 2] * p[2]
             q[c] += to_other[c, 3]
         x, a, in_x = _cell(q[0], na)
         y, b, in_y = _cell(q[1], nb)
         z, d, in_z = _cell(q[2], nc)
+        size = np.float32(0.0)
         for c in range(3):
-            v00 = other[c, x, y, z] * (1 - d) + other[c, x, y, z + 1] * d
-            v01 = other[c, x, y + 1, z] * (1 - d) + other[c, x, y + 1, z + 1] * d
-            v10 = other[c, x + 1, y, z] * (1 - d) + other[c, x + 1, y, z + 1] * d
-            v11 = other[c, x + 1, y + 1, z] * (1 - d) + other[c, x + 1, y + 1, z + 1] * d
+            v00 = other[x, y, z, c] * (1 - d) + other[x, y, z + 1, c] * d
+            v01 = other[x, y + 1, z, c] * (1 - d) + other[x, y + 1, z + 1, c] * d
+            v10 = other[x + 1, y, z, c] * (1 - d) + other[x + 1, y, z + 1, c] * d
+            v11 = other[x + 1, y + 1, z, c] * (1 - d) + other[x + 1, y + 1, z + 1, c] * d
             v0, v1 = v00 * (1 - b) + v01 * b, v10 * (1 - b) + v11 * b
-            p[c] = (u[c, i, j, k] + v0 * (1 - a) + v1 * a) * in_x * in_y * in_z
+            p[c] = (u[i, j, k, c] + v0 * (1 - a) + v1 * a) * in_x * in_y * in_z
+            size += p[c] * p[c]
+        if size <= close_mm * close_mm:
+            for c in range(3):
+                out[i, j, k, c] = u[i, j, k, c]
+            continue
         _slope(u, i, j, k, 1, to_vox, g)
         share = 1 / (1 + min(max(_determinant(g), np.float32(0.01)), np.float32(100)))
         for c in range(3):
@@ -530,7 +537,7 @@ def undo(u, other, index, to_lps, to_vox, to_other, step_mm, out):
         length = np.sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2])
         cut = np.float32(1.0) if length <= step_mm else step_mm / length
         for c in range(3):
-            out[c, i, j, k] = u[c, i, j, k] - cut * q[c]
+            out[i, j, k, c] = u[i, j, k, c] - cut * q[c]
 
 
 @_parallel

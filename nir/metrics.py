@@ -100,6 +100,12 @@ def hd95_per_label(
     return {n: scores[n] for n in labels}
 
 
+def voxels_per_label(volume: np.ndarray, labels: Sequence[int]) -> dict[int, int]:
+    """Count the voxels of each label in a label map."""
+    counts = dict(zip(*(x.tolist() for x in np.unique(volume, return_counts=True)), strict=True))
+    return {n: counts.get(n, 0) for n in labels}
+
+
 def _ranks(volume: np.ndarray, order: np.ndarray) -> np.ndarray:
     """Replace each label by its place (from 1) in the ascending ``order``, others by 0."""
     place = np.searchsorted(order, volume).clip(max=order.size - 1)

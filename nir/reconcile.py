@@ -8,15 +8,15 @@ from scipy.ndimage import binary_dilation
 from torch import Tensor
 
 from nir import kernels
-from nir.grid import Array, Grid
+from nir.grid import Array, Grid, apply_matrix
 from nir.regularity import determinant
 from nir.transform import fused, sample
 
 ROUNDS = 8
+CLOSE_MM = 0.01  # a node that is led back this closely stays
 STEP_MM = 0.3  # that a node moves in a round at most
 MARGIN_VOXELS = 3  # around the fixed brain
 KEPT, ATTEMPTS = 0.9, 40  # share of a step that is kept in each attempt to unfold a cell
-_STEPS = torch.eye(3, dtype=torch.long)
 
 
 def reconcile(
@@ -44,76 +44,81 @@ def reconcile(
         Both, float32. Cells that would fold, and did not before, move less.
     """
     region = binary_dilation(fixed_mask > 0, iterations=MARGIN_VOXELS)
-    reached = _reached(inverse, moving_grid, region, fixed_grid)
+    reached = _reached(forward, fixed_grid, moving_grid, region)
     one = _Direction(forward, fixed_grid, region, device)
     other = _Direction(inverse, moving_grid, reached, device)
     for _ in range(ROUNDS):
-        moved = one.moved(other), other.moved(one)
-        one.u, other.u = moved
-    one.unfold()
-    other.unfold()
-    return one.field(), other.field()
+        one.step(other)
+        other.step(one)
+        one.swap()
+        other.swap()
+    return one.unfolded(), other.unfolded()
 
 
-def _reached(inverse: np.ndarray, grid: Grid, region: np.ndarray, fixed_grid: Grid) -> np.ndarray:
-    """Return the moving voxels that the inverse leads into a region of the fixed grid."""
-    result = np.zeros(grid.shape, bool)
-    for start, (slab, plane) in enumerate(zip(inverse, result, strict=True)):
-        points = grid.crop((start, 0, 0), (start + 1, *grid.shape[1:])).points_lps()[0] + slab
-        index = np.rint(fixed_grid.lps_to_vox(points)).astype(np.intp)
-        known = np.all((index >= 0) & (index < fixed_grid.shape), axis=-1)
-        plane[known] = region[tuple(index[known].T)]
-    return result
+def _reached(forward: np.ndarray, fixed: Grid, moving: Grid, region: np.ndarray) -> np.ndarray:
+    """Return the moving voxels that a region of the fixed grid is mapped to, and their neighbours.
+
+    The neighbours fill the gaps where the map expands.
+    """
+    matrix, offset = fixed.vox_to_lps[:3, :3].astype(np.float32), fixed.vox_to_lps[:3, 3]
+    points = np.argwhere(region).astype(np.float32) @ matrix.T + forward[region]
+    to_vox = np.linalg.inv(moving.vox_to_lps)
+    index = np.rint(points @ to_vox[:3, :3].T.astype(np.float32) + apply_matrix(to_vox, offset))
+    known = np.all((index >= 0) & (index < moving.shape), axis=-1)
+    result = np.zeros(moving.shape, bool)
+    result[tuple(index[known].astype(np.intp).T)] = True
+    return binary_dilation(result, iterations=2)
 
 
 class _Direction:
     """One direction, and the nodes at which the other one should undo it."""
 
     def __init__(self, u_lps: np.ndarray, grid: Grid, region: np.ndarray, device: torch.device):
-        self.before = torch.from_numpy(np.ascontiguousarray(np.moveaxis(u_lps, -1, 0))).to(device)
-        self.u = self.before
+        self.before = torch.from_numpy(np.ascontiguousarray(u_lps, np.float32)).to(device)
+        self.u, self.next = self.before.clone(), self.before.clone()
         self.last = torch.tensor(grid.shape, device=device) - 1
         self.index = torch.from_numpy(np.argwhere(region)).to(device)
-        self.cells = self._around(self.index, -1)
+        self.cells = torch.from_numpy(np.argwhere(_with_corners_in(region))).to(device)
         self.to_lps = _tensor(grid.vox_to_lps[:3], device)
         self.from_lps = _tensor(np.linalg.inv(grid.vox_to_lps)[:3], device)
 
-    def moved(self, other: _Direction) -> Tensor:
-        """Return the field after a step towards where the other direction leads back."""
-        result = self.u.clone()
+    def step(self, other: _Direction) -> None:
+        """Prepare a step towards where the other direction leads back."""
         to_vox = self.from_lps[:, :3]
         if fused(self.u):
             matrices = self.to_lps, to_vox, other.from_lps
             arrays = [x.numpy() for x in (self.u, other.u, self.index, *matrices)]
-            kernels.undo(*arrays, np.float32(STEP_MM), result.numpy())
-            return result
-        moved = _take(self.u, self.index)
-        points = self.to_lps[:, :3] @ self.index.T.float() + self.to_lps[:, 3:] + moved
-        cube = (other.from_lps[:, :3] @ points + other.from_lps[:, 3:]) * 2 / other.last[:, None]
-        cube -= 1
-        read = sample(other.u[None], cube[None, :, :, None, None])[0, :, :, 0, 0]
-        missing = (moved + read) * (cube.abs().amax(0) <= 1)
-        slope = self._slope(self.u, self.index, -1)
-        step = missing + torch.einsum("abn,bn->an", slope, missing)
-        step /= 1 + determinant(slope[None])[0].clamp(0.01, 100)
-        step *= (STEP_MM / step.norm(dim=0).clamp(min=1e-6)).clamp(max=1)
+            kernels.undo(*arrays, np.float32(CLOSE_MM), np.float32(STEP_MM), self.next.numpy())
+            return
         x, y, z = self.index.T
-        result[:, x, y, z] -= step
-        return result
+        moved = self.u[x, y, z]
+        points = self.index.float() @ self.to_lps[:, :3].T + self.to_lps[:, 3] + moved
+        vox = points @ other.from_lps[:, :3].T + other.from_lps[:, 3]
+        cube = 2 * vox / other.last - 1
+        volume = other.u.movedim(-1, 0)[None]
+        read = sample(volume, cube.T[None, :, :, None, None])[0, :, :, 0, 0].T
+        missing = (moved + read) * (cube.abs().amax(1, keepdim=True) <= 1)
+        missing *= missing.norm(dim=1, keepdim=True) > CLOSE_MM
+        slope = self._slope(self.u, self.index, -1)
+        step = missing + torch.einsum("abn,nb->na", slope, missing)
+        step /= 1 + determinant(slope[None])[0].clamp(0.01, 100)[:, None]
+        step *= (STEP_MM / step.norm(dim=1, keepdim=True).clamp(min=1e-6)).clamp(max=1)
+        self.next[x, y, z] = moved - step
 
-    def unfold(self) -> None:
-        """Take back as much of all steps as folds cells that were not folded before."""
+    def swap(self) -> None:
+        """Take the step that was prepared."""
+        self.u, self.next = self.next, self.u
+
+    def unfolded(self) -> np.ndarray:
+        """Return the field; so much of all steps is taken back as folds cells that did not."""
         cells, attempt = self._new_folds(self.cells), 0
         while len(cells):
             corners = self._around(cells, 1)
             x, y, z = corners.T
             share = KEPT if attempt < ATTEMPTS else 0.0
-            self.u[:, x, y, z] = self.before[:, x, y, z].lerp(self.u[:, x, y, z], share)
+            self.u[x, y, z] = self.before[x, y, z].lerp(self.u[x, y, z], share)
             cells, attempt = self._new_folds(self._around(corners, -1)), attempt + 1
-
-    def field(self) -> np.ndarray:
-        """Return the displacements, shape (X, Y, Z, 3)."""
-        return np.ascontiguousarray(np.moveaxis(self.u.cpu().numpy(), 0, -1))
+        return self.u.cpu().numpy()
 
     def _new_folds(self, cells: Tensor) -> Tensor:
         """Return those cells that are folded and were not before."""
@@ -134,8 +139,9 @@ class _Direction:
         for row in _STEPS.to(index.device):
             ahead = torch.minimum(index + row, self.last)
             behind = (index + low * row).clamp(min=0)
-            columns.append((_take(u, ahead) - _take(u, behind)) / (ahead - behind).sum(1))
-        return torch.einsum("cvn,va->can", torch.stack(columns, 1), self.from_lps[:, :3])
+            step = u[tuple(ahead.T)] - u[tuple(behind.T)]
+            columns.append(step / (ahead - behind).sum(1, keepdim=True))
+        return torch.einsum("vnc,va->can", torch.stack(columns), self.from_lps[:, :3])
 
     def _around(self, index: Tensor, sign: int) -> Tensor:
         """Return voxels and those one step along each axis, each once, (N, 3).
@@ -143,17 +149,23 @@ class _Direction:
         Backwards they are the cells that a voxel is a corner of: the last voxel has none.
         """
         last = self.last if sign > 0 else self.last - 1
-        found = torch.zeros((self.last + 1).tolist(), dtype=torch.bool, device=index.device)
-        for row in (0 * _STEPS[0], *_STEPS):
-            x, y, z = torch.minimum((index + sign * row.to(last)).clamp(min=0), last).T
-            found[x, y, z] = True
-        return found.nonzero()
+        steps = torch.cat([0 * _STEPS[:1], _STEPS]).to(index.device)
+        found = (index[:, None] + sign * steps).reshape(-1, 3).clamp(min=0)
+        return torch.minimum(found, last).unique(dim=0)
 
 
-def _take(u: Tensor, index: Tensor) -> Tensor:
-    """Read nodes of a field, (3, X, Y, Z) at (N, 3) -> (3, N)."""
-    x, y, z = index.T
-    return u[:, x, y, z]
+def _with_corners_in(region: np.ndarray) -> np.ndarray:
+    """Return the cells, (X, Y, Z), that have a node of the region as a corner."""
+    cells = region.copy()
+    for axis in range(3):
+        ahead = np.moveaxis(region, axis, 0)[1:]
+        np.moveaxis(cells, axis, 0)[:-1] |= ahead
+    for axis in range(3):  # the last node has no cell
+        np.moveaxis(cells, axis, 0)[-1] = False
+    return cells
+
+
+_STEPS = torch.eye(3, dtype=torch.long)
 
 
 def _tensor(matrix: Array, device: torch.device) -> Tensor:

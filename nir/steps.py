@@ -289,8 +289,8 @@ def _label_table(
         "dice_after": metrics.dice_per_label(target, after, labels),
         "hd95_before_mm": metrics.hd95_per_label(target, before, labels, grid.spacing),
         "hd95_after_mm": metrics.hd95_per_label(target, after, labels, grid.spacing),
-        "voxels_fixed": {n: int((target == n).sum()) for n in labels},
-        "voxels_moving": {n: int((source == n).sum()) for n in labels},
+        "voxels_fixed": metrics.voxels_per_label(target, labels),
+        "voxels_moving": metrics.voxels_per_label(source, labels),
     }
     rows = [
         {"index": n, "name": names.get(n, str(n))} | {key: scores[key][n] for key in scores}
