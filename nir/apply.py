@@ -21,7 +21,7 @@ from nir.io import (
     save_volume,
 )
 from nir.linear import to_ants
-from nir.maps import Affine, Map, Warp, covers, displacement, domain
+from nir.maps import Affine, Map, Warp, covers, displacement, domain, slabs
 from nir.warp import displacement_map, resample
 
 INTERPOLATIONS = ("linear", "cubic", "nearest", "genericLabel")
@@ -110,19 +110,21 @@ def invert_file(words: list[str], reference: Path, output: Path) -> dict[str, fl
         inverse_map: Map = back
     else:
         inverse_map = inverse
-    index = np.stack(np.meshgrid(*[np.arange(n - 1) + 0.5 for n in grid.shape], indexing="ij"), -1)
-    points = apply_matrix(grid.vox_to_lps, index.reshape(-1, 3))
-    origins = inverse_map(points)
     known = domain(mapping)
-    if known is not None:
-        kept = covers(known, known.lps_to_vox(origins))
-        points, origins = points[kept], origins[kept]
-    if len(points) == 0:
+    gaps = []
+    for _, slab in slabs(_midway(grid)):
+        points = slab.points_lps().reshape(-1, 3)
+        origins = inverse_map(points)
+        if known is not None:
+            kept = covers(known, known.lps_to_vox(origins))
+            points, origins = points[kept], origins[kept]
+        gaps.append(np.linalg.norm(mapping(origins) - points, axis=-1).astype(np.float32))
+    gap = np.concatenate([np.empty(0, np.float32), *gaps])
+    if len(gap) == 0:
         raise NirError(
             f"{reference}: expected points that the transforms reach, found none on this grid; give"
             " the moving image of this pair"
         )
-    gap = np.linalg.norm(mapping(origins) - points, axis=-1)
     write_map(str(output), inverse_map, Spaces(grid, known))
     return {"residual_mean_mm": float(gap.mean()), "residual_max_mm": float(gap.max())}
 
@@ -218,6 +220,14 @@ def check_affine_beside(words: list[str]) -> None:
                 expected = f"its affine {affine} beside it in the list"
                 cure = f"add -t {affine} (behind a Warp; as inverse: before an InverseWarp)"
                 raise NirError(fault(word, expected, "the deformable part alone", cure))
+
+
+def _midway(grid: Grid) -> Grid:
+    """Return the grid of the points midway between the voxels of another."""
+    affine = grid.affine.copy()
+    affine[:3, 3] = apply_matrix(grid.affine, np.full(3, 0.5))
+    i, j, k = (n - 1 for n in grid.shape)
+    return Grid((i, j, k), affine)
 
 
 def _probes(grid: Grid) -> np.ndarray:

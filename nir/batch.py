@@ -25,6 +25,7 @@ from nir.io import load_json, save_json
 MAX_TRIES = 2  # times that a pair may take its process with it
 OLD_SECONDS = 86_400  # age at which a temporary file is no living job's
 NO_FAULT_OF_A_PAIR = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+PARALLEL_JOBS, LARGEST_BATCH = 32, 20  # what batches are made for where none are asked for
 STAGES = ("affine", "register", "evaluate")
 KEYS = "keys.json"
 """File of a folder of results: stage to the key it was finished with."""
@@ -205,6 +206,14 @@ def _sweep(folder: Path) -> None:
         with suppress(FileNotFoundError):
             if time.time() - left.stat().st_mtime > OLD_SECONDS:
                 left.unlink()
+
+
+def batch_size(pairs: int) -> int:
+    """Return a size of batches that leaves enough jobs to run beside each other.
+
+    A job starts in 5 to 10 s, in which a pair is half done.
+    """
+    return min(LARGEST_BATCH, max(1, pairs // PARALLEL_JOBS))
 
 
 def plan_batches(

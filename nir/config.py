@@ -338,8 +338,8 @@ class PipelineConfig(Settings):
     seed: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count = Field(2, description="threads of each registration job")
-    batch: Count = Field(
-        1, description="pairs that one job registers one after another, in one process"
+    batch: Count | None = Field(
+        None, description="pairs that one job registers one after another, in one process"
     )
     keep: Literal["all", "transforms", "metrics"] = Field(
         "all", description="transforms: no warped images; metrics: neither these nor transforms"

@@ -222,7 +222,7 @@ def _velocity(rng: np.random.Generator) -> Tensor:
 
 def _save_truth(path: Path, u_lps: Array, grid: Grid) -> None:
     """Write a field rounded to 1/1024 mm, which halves the file."""
-    save_displacement(path, np.rint(1024 * u_lps) / 1024, grid)
+    save_displacement(path, u_lps, grid, rounded=True)
 
 
 def _scan(

@@ -193,13 +193,18 @@ def _save(path: Path | str, image: nib.Nifti1Image, grid: Grid) -> None:
         nib.save(image, temporary)
 
 
-def save_displacement(path: Path | str, u_lps: np.ndarray, grid: Grid) -> None:
+def save_displacement(
+    path: Path | str, u_lps: np.ndarray, grid: Grid, *, rounded: bool = False
+) -> None:
     """Write a displacement field that ITK, ANTs and SimpleITK read.
 
     Args:
         u_lps: millimetres in LPS, shape (X, Y, Z, 3): the point x goes to x + u(x).
         grid: the grid on which the field is sampled.
+        rounded: to whole 1024ths of a millimetre, which compress to half the size.
     """
+    if rounded:
+        u_lps = np.rint(1024 * u_lps) / 1024
     image = nib.Nifti1Image(u_lps.astype(np.float32)[:, :, :, None, :], grid.affine)
     image.header.set_intent(VECTOR_INTENT)
     _save(path, image, grid)

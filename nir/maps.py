@@ -6,8 +6,9 @@ registration takes fixed points to moving points; images go the other way: warpe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from scipy.ndimage import map_coordinates
 from nir.grid import Array, Grid, apply_matrix
 from nir.transform import invert
 
-CHUNK = 2**20  # points inverted at once: bounds the memory
+CHUNK = 2**20  # points mapped at once: bounds the memory
 EDGE = 0.5 + 1e-6  # voxels beyond the outer centres up to which ITK holds a field to be known
 
 
@@ -88,12 +89,7 @@ class InverseWarp:
 
     def __call__(self, points: Array) -> Array:
         """Map points, LPS mm, shape (..., 3)."""
-        grid = self.warp.grid
-        at = grid.points_lps()
-        linear = nearest_affine(at, at + self.warp.u_lps).inverse()
-        to_axis = np.linalg.inv(grid.axis_to_lps).T
-        u_axis = np.moveaxis((linear(at + self.warp.u_lps) - at) @ to_axis, -1, 0)
-        u = torch.from_numpy(np.ascontiguousarray(u_axis, dtype=np.float32))[None]
+        grid, (linear, u) = self.warp.grid, self._parts
         extent = torch.tensor(grid.extent_mm, dtype=torch.float32)
         goals = linear(np.asarray(points, dtype=float).reshape(-1, 3))
         found = np.empty_like(goals)
@@ -103,6 +99,21 @@ class InverseWarp:
             origin = invert(u, extent, torch.from_numpy(cube.astype(np.float32))).numpy()
             found[part] = apply_matrix(grid.vox_to_lps, grid.cube_to_vox(origin))
         return found.reshape(np.shape(points))
+
+    @cached_property
+    def _parts(self) -> tuple[Affine, torch.Tensor]:
+        """The inverse of the nearest affine, and what it leaves of the warp, as `invert` wants."""
+        grid, u_lps = self.warp.grid, self.warp.u_lps
+        some = np.ix_(*[np.arange(0, n, max(1, n // 27)) for n in grid.shape])
+        at = apply_matrix(grid.vox_to_lps, np.stack(np.broadcast_arrays(*some), -1))
+        linear = nearest_affine(at, at + u_lps[some]).inverse()
+        to_axis = np.linalg.inv(grid.axis_to_lps).T
+        u = torch.empty((1, 3, *grid.shape))
+        for rows, slab in slabs(grid):
+            at = slab.points_lps()
+            rest = (linear(at + u_lps[rows]) - at) @ to_axis
+            u[0, :, rows] = torch.from_numpy(np.moveaxis(rest, -1, 0))
+        return linear, u
 
     def inverse(self) -> Warp:
         """Return the map that goes back."""
@@ -155,12 +166,18 @@ def chain(maps: Sequence[Map]) -> Map:
 def displacement(mapping: Map, grid: Grid) -> np.ndarray:
     """Sample T(x) - x at the voxel centres of a grid; LPS mm, float32, shape (X, Y, Z, 3)."""
     result = np.empty((*grid.shape, 3), dtype=np.float32)
-    depth = max(1, CHUNK // (grid.shape[1] * grid.shape[2]))
+    for rows, slab in slabs(grid):
+        points = slab.points_lps()
+        result[rows] = mapping(points) - points
+    return result
+
+
+def slabs(grid: Grid) -> Iterator[tuple[slice, Grid]]:
+    """Cut a grid along its first axis into slabs that bound the memory."""
+    depth = max(1, CHUNK // max(1, grid.shape[1] * grid.shape[2]))
     for start in range(0, grid.shape[0], depth):
         stop = min(start + depth, grid.shape[0])
-        points = grid.crop((start, 0, 0), (stop, *grid.shape[1:])).points_lps()
-        result[start:stop] = mapping(points) - points
-    return result
+        yield slice(start, stop), grid.crop((start, 0, 0), (stop, *grid.shape[1:]))
 
 
 def domain(mapping: Map) -> Grid | None:

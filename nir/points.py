@@ -6,6 +6,7 @@ resampled onto the fixed grid, takes *fixed* points to moving space.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,11 @@ def surface_file(
             f"{source} to {output}: expected two names with the same suffix, one of"
             f" {', '.join(SURFACES)}; correct the names"
         )
+    stated = _stated_frame(source)
+    if stated not in (None, frame):
+        found = f"SPACE={stated.upper()} in its header"
+        cure = f"add --frame {stated}"
+        raise NirError(fault(source, f"vertices in {frame.upper()}", found, cure))
     mapping = _read(words, direction, Spaces())
     to_lps = frame_to_lps(frame, None, "")
     outside = 0
@@ -171,6 +177,13 @@ def _read(words: list[str], direction: tuple[str, str], spaces: Spaces) -> Map:
 def _outside(mapping: Map, points: Array) -> int:
     known = domain(mapping)
     return 0 if known is None else int((~covers(known, known.lps_to_vox(points))).sum())
+
+
+def _stated_frame(source: Path) -> str | None:
+    """Return the frame that Slicer notes in the header of VTK and PLY files, if it is there."""
+    with source.open("rb") as file:
+        found = re.search(rb"SPACE=(RAS|LPS)", file.read(1024))
+    return found[1].decode().lower() if found else None
 
 
 def _gifti(source: Path, output: Path, move: Callable[[Array], Array]) -> None:
@@ -215,6 +228,11 @@ def _polydata(source: Path, output: Path, move: Callable[[Array], Array]) -> Non
         writing = writer()
         writing.SetFileName(str(temporary))
         writing.SetInputData(mesh)
+        stated = _stated_frame(source)
+        if stated and source.suffix.lower() == ".vtk":
+            writing.SetHeader(reading.GetHeader())
+        elif stated and source.suffix.lower() == ".ply":
+            writing.AddComment(f"SPACE={stated.upper()}")
         writing.Write()
 
 

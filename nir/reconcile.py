@@ -16,6 +16,7 @@ ROUNDS = 8
 CLOSE_MM = 0.01  # a node that is led back this closely stays
 STEP_MM = 0.3  # that a node moves in a round at most
 MARGIN_VOXELS = 3  # around the fixed brain
+NEARLY_FOLDED = 0.01  # det J up to which a cell counts as folded: rounding must not fold it
 KEPT, ATTEMPTS = 0.9, 40  # share of a step that is kept in each attempt to unfold a cell
 
 
@@ -122,8 +123,8 @@ class _Direction:
 
     def _new_folds(self, cells: Tensor) -> Tensor:
         """Return those cells that are folded and were not before."""
-        cells = cells[self._determinants(self.u, cells) <= 0]
-        return cells[self._determinants(self.before, cells) > 0]
+        cells = cells[self._determinants(self.u, cells) <= NEARLY_FOLDED]
+        return cells[self._determinants(self.before, cells) > NEARLY_FOLDED]
 
     def _determinants(self, u: Tensor, cells: Tensor) -> Tensor:
         if fused(u):

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from nir.batch import failure, failures, pair_name, plan_batches
+from nir.batch import batch_size, failure, failures, pair_name, plan_batches
 from nir.cohort import Cohort, Progress, Subject, load_cohort
 from nir.config import Method, PipelineConfig, load_pipeline
 from nir.errors import NirError
@@ -122,9 +122,14 @@ class Run:
     @cached_property
     def batches(self) -> dict[str, list[Pair]]:
         """Pairs of each batch; those of an earlier run stay in theirs."""
-        known = load_json(self.plan) if self.config.batch > 1 and self.plan.exists() else {}
+        known = load_json(self.plan) if self.batch_size > 1 and self.plan.exists() else {}
         begun = {name: pairs for name, pairs in known.items() if (self.plan.parent / name).exists()}
-        return plan_batches(self.cohort.pairs, self.config.batch, begun)
+        return plan_batches(self.cohort.pairs, self.batch_size, begun)
+
+    @property
+    def batch_size(self) -> int:
+        """Pairs in a batch at most."""
+        return self.config.batch or batch_size(len(self.cohort.pairs))
 
     def batch_of(self, fixed: str, moving: str) -> str:
         """Return the batch of a pair."""
@@ -150,7 +155,7 @@ class Run:
         for folder in self.plan.parent.glob("*/"):
             if folder.is_dir() and folder.name not in self.batches:  # of another plan: out of date
                 shutil.rmtree(folder)
-        if self.config.batch > 1:
+        if self.batch_size > 1:
             save_json(self.plan, self.batches)
         for record in [*self.markers_to_redo(), *self._failed_subjects()]:
             record.unlink()

@@ -156,8 +156,8 @@ def register_pair(
     pair = load_pair(fixed, moving, matrix)
     result = register(pair, method, seed, chosen, progress, log)
     elapsed = time.perf_counter() - start
-    save_displacement(folder / FORWARD, result.forward, pair.fixed_grid)
-    save_displacement(folder / INVERSE, result.inverse, pair.moving_grid)
+    save_displacement(folder / FORWARD, result.forward, pair.fixed_grid, rounded=True)
+    save_displacement(folder / INVERSE, result.inverse, pair.moving_grid, rounded=True)
     with atomic(folder / "trace.tsv") as temporary:
         pd.DataFrame(result.trace).to_csv(temporary, sep="\t", index=False, na_rep="n/a")
     record = {

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from nir.batch import Item, failures, key_of, known_key, plan_batches, run_batch
+from nir.batch import Item, batch_size, failures, key_of, known_key, plan_batches, run_batch
 from nir.errors import NirError
 from nir.io import load_json
 from nir.resources import write_resources
@@ -179,6 +179,10 @@ class TestPlan:
         smaller = plan_batches([("a", "b"), ("a", "c"), ("b", "c")], 2, plan)
         assert [len(pairs) for pairs in smaller.values()] == [2, 1]
         assert "00001" not in smaller
+
+
+def test_batches_leave_jobs_to_run_beside_each_other() -> None:
+    assert [batch_size(n) for n in (0, 6, 63, 64, 400, 1560, 20_000)] == [1, 1, 1, 2, 12, 20, 20]
 
 
 def test_what_was_asked_and_what_was_used(pairs: Pairs, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,11 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def counted(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Pick the lines that count the steps of a plan."""
+    return [line for line in done.stderr.splitlines() if " steps: " in line]
+
+
 def test_the_cluster_plans_the_same(workplace: Path) -> None:
     content = settings(workplace / "data/subjects.tsv", workplace / "out", batch=2)
     config = write_settings(workplace / "c.yaml", content)
@@ -27,8 +33,7 @@ def test_the_cluster_plans_the_same(workplace: Path) -> None:
     there = run(workplace, "-n", *profile, "--configfile", config)
     here = run(workplace, "-n", "--configfile", config)
     assert there.returncode == 0, there.stderr
-    plans = [[line for line in d.stderr.splitlines() if " steps: " in line] for d in (here, there)]
-    assert plans[0] == plans[1] != []
+    assert counted(here) == counted(there) != []
 
 
 def test_its_rules_exist(workplace: Path) -> None:
@@ -43,3 +48,29 @@ def test_its_rules_exist(workplace: Path) -> None:
     assert named
     for rule in named:
         assert rule in rules
+
+
+SHARED = next(
+    line.partition('"')[2].rstrip('"').split()
+    for line in (ROOT / "docs/clusters.md").read_text().splitlines()
+    if line.startswith("SHARED=")
+)
+EXECUTORS = {
+    "lsf": ["--default-resources", "lsf_queue=short", "lsf_project=brains"],
+    "cluster-generic": ["--cluster-generic-submit-cmd", "qsub -l mem={resources.mem_mb}M"],
+    "kubernetes": ["--kubernetes-persistent-volumes", "claim:/data", *SHARED],
+    "aws-batch": ["--aws-batch-region", "eu-west-1", "--aws-batch-job-queue", "queue",
+                  "--aws-batch-job-role", "role", "--aws-batch-task-timeout", "36000", *SHARED],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_other_executors_plan_the_same(workplace: Path, executor: str) -> None:
+    content = settings(workplace / "data/subjects.tsv", workplace / "other", batch=2)
+    config = write_settings(workplace / "o.yaml", content)
+    words = ("--executor", executor, *EXECUTORS[executor], "--jobs", "4")
+    there = run(workplace, "-n", "--configfile", config, *words)
+    here = run(workplace, "-n", "--configfile", config)
+    assert there.returncode == 0, there.stderr
+    assert counted(there) == counted(here) != []
+    assert f"--executor {executor.split('-')[0]}" in (ROOT / "docs/clusters.md").read_text()

@@ -300,9 +300,9 @@ class TestSurface:
         lps = Warp(whole(), FIXED)(self.vertices() @ RAS_TO_LPS[:3, :3])
         return lps @ RAS_TO_LPS[:3, :3]
 
-    def call(self, data: Path, source: Path, output: Path) -> None:
+    def call(self, data: Path, source: Path, output: Path, *words: str) -> None:
         nir("surface", source, "-t", data / FORWARD, "-o", output, "--from", "fixed",
-            "--to", "moving")  # fmt: skip
+            "--to", "moving", *words)  # fmt: skip
 
     def test_gifti(self, data: Path, tmp_path: Path) -> None:
         arrays = [
@@ -326,6 +326,24 @@ class TestSurface:
         at = words.index("POINTS") + 3
         found = np.array(words[at : at + 12], float).reshape(4, 3)
         np.testing.assert_allclose(found, self.moved(), atol=1e-3)
+
+    @pytest.mark.parametrize("kind", ["vtk", "ply"])
+    def test_the_frame_that_slicer_notes_is_kept_to(
+        self, data: Path, tmp_path: Path, kind: str
+    ) -> None:
+        heads = {
+            "vtk": "# vtk DataFile Version 3.0\n3D Slicer output. SPACE=LPS\nASCII\n"
+            "DATASET POLYDATA\nPOINTS 1 float\n",
+            "ply": "ply\nformat ascii 1.0\ncomment 3D Slicer output. SPACE=LPS\nelement vertex 1\n"
+            "property float x\nproperty float y\nproperty float z\nend_header\n",
+        }
+        source, output = tmp_path / f"in.{kind}", tmp_path / f"out.{kind}"
+        source.write_text(f"{heads[kind]}0 0 0\n")
+        with pytest.raises(NirError, match="SPACE=LPS.*--frame lps"):
+            self.call(data, source, output)
+        assert not output.exists()
+        self.call(data, source, output, "--frame", "lps")
+        assert b"SPACE=LPS" in output.read_bytes()[:300]
 
     def test_ply(self, data: Path, tmp_path: Path) -> None:
         numbers = "\n".join(" ".join(map(str, p)) for p in self.vertices().tolist())

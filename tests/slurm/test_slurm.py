@@ -15,6 +15,7 @@ from typing import Any
 
 import cluster
 import pytest
+import yaml
 from conftest import ROOT
 from test_workflow import SNAKEMAKE, metrics_of
 from tiny import FAST_FIT, copy_workflow, settings, write_cohort, write_settings
@@ -147,3 +148,15 @@ def test_a_main_process_that_is_killed(workplace: Path, whole: Path) -> None:
     done = run(workplace, config)
     assert done.returncode == 0, done.stderr
     assert metrics_of(workplace / "main") == metrics_of(whole)
+
+
+def test_the_demo(workplace: Path) -> None:
+    content = yaml.safe_load((ROOT / "config/demo.yaml").read_text())
+    content["output"] = str(workplace / "demo")
+    config = write_settings(workplace / "demo.yaml", content)
+    gpu = ("register_nir:gpu=1", "register_nir:slurm_partition=gpu")
+    done = run(workplace, config, "--set-resources", *gpu)
+    assert done.returncode == 0, done.stderr
+    assert {a["gpu"] for a in asked(workplace / "demo")} == {1}
+    page = (workplace / "demo/report.html").read_text()
+    assert all(method["name"] in page for method in content["methods"])

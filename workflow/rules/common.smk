@@ -62,7 +62,11 @@ def names_of(wildcards):
 
 
 def megabytes(base, per_megavoxel):
-    """Return a resource function: MB linear in the voxels of the job's largest image."""
+    """Return a resource function: MB linear in the voxels of the job's largest image.
+
+    The rules' numbers are a quarter above what resources.tsv of the real brains in
+    benchmarks/ showed.
+    """
 
     def mem_mb(wildcards, attempt):
         largest = RUN.megavoxels(names_of(wildcards))
@@ -86,7 +90,7 @@ def nir_megabytes(wildcards, attempt):
 
 def evaluate_megabytes(wildcards, attempt):
     """Return the memory of an evaluation, MB; without kept transforms it may have to fit again."""
-    own = megabytes(1000, 400)(wildcards, attempt)
+    own = megabytes(600, 150)(wildcards, attempt)
     if SETTINGS.keep == "metrics" and RUN.methods[wildcards.method].engine == "nir":
         return max(own, nir_megabytes(wildcards, attempt))
     return own
@@ -107,6 +111,12 @@ def minutes(base, per_megavoxel):
         return math.ceil((3 + pairs * each) * attempt)
 
     return runtime
+
+
+def fusion_megabytes(wildcards, attempt):
+    """Return the memory of a fusion, MB: every atlas takes its share."""
+    count = len(RUN.atlases[wildcards.fixed])
+    return megabytes(600, 125 * count)(wildcards, attempt)
 
 
 def template_megabytes(wildcards, attempt):

@@ -15,7 +15,7 @@ if SETTINGS.fusion:
             "../../envs/nir.yaml"
         threads: 1  # the joint fusion of ANTs takes no more
         resources:
-            mem_mb=megabytes(1500, 1500),
+            mem_mb=fusion_megabytes,
             runtime=minutes(10, 10),
         params:
             atlases=atlas_pairs,

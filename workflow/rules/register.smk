@@ -17,7 +17,7 @@ if SETTINGS.affine.target == "template":
             "../../envs/nir.yaml"
         threads: 1  # ANTs repeats its affine bit by bit on one thread only
         resources:
-            mem_mb=megabytes(1500, 200),
+            mem_mb=megabytes(500, 80),
             runtime=minutes(2, 0.5),
         params:
             settings=SETTINGS.affine.model_dump(mode="json"),
@@ -40,7 +40,7 @@ rule affine:
         "../../envs/nir.yaml"
     threads: 1  # ANTs repeats its affine bit by bit on one thread only
     resources:
-        mem_mb=megabytes(1500, 200) if SETTINGS.affine.target == "fixed" else 500,
+        mem_mb=megabytes(500, 80) if SETTINGS.affine.target == "fixed" else 500,
         runtime=minutes(1, 0.3) if SETTINGS.affine.target == "fixed" else 5,
     params:
         batch=batch_settings,
@@ -76,7 +76,7 @@ for engine, names in BY_ENGINE.items():
             else "../../envs/nir.yaml"
         threads: 1 if engine == "affine" else SETTINGS.threads
         resources:
-            mem_mb=nir_megabytes if engine == "nir" else megabytes(1200, 350),
+            mem_mb=nir_megabytes if engine == "nir" else megabytes(600, 350),
             gpu=1 if engine == "nir" and SETTINGS.device == "cuda" else 0,
             runtime=minutes(1, 1) if engine == "nir" else minutes(2, 5),
         params:
