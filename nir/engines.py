@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from nir import memory
 from nir.config import FitConfig, Method
@@ -20,8 +21,8 @@ from nir.grid import Array, Grid, apply_matrix
 from nir.io import load_affine, load_displacement, save_affine
 from nir.linear import ants_seed, to_ants
 from nir.reconcile import reconcile
-from nir.transform import invert
-from nir.warp import SLAB, affine_map, resample
+from nir.transform import invert, linear_lattice, sample
+from nir.warp import resample
 
 
 @dataclass
@@ -123,18 +124,19 @@ def _nir(
     box = brain_box(pair.fixed_mask, pair.fixed_grid, config.margin_mm)
     grid = pair.fixed_grid.crop(tuple(s.start for s in box), tuple(s.stop for s in box))
     memory.check(grid, config, device, log)
-    moving = resample(pair.moving, pair.moving_grid, grid, affine_map(pair.affine_lps))
-    images = [
-        torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).to(device)
-        for x in (pair.fixed[box], moving, pair.fixed_mask[box])
-    ]
+    images = [_tensor(x[box], device) for x in (pair.fixed, pair.fixed_mask)]
+    images.insert(1, _moving_on(grid, pair, device))
     prepared = time.perf_counter()
     result = fit_pair(images[0], images[1], images[2], grid, config, seed, progress)
     fitted = time.perf_counter()
-    forward = _forward_field(result.u_mm, pair, box, grid)
-    inverse = _inverse_field(result.u_mm, pair, grid)
-    grids = pair.fixed_grid, pair.moving_grid
-    forward, inverse = reconcile(forward, inverse, *grids, pair.fixed_mask, result.u_mm.device)
+    forward, inverse = reconcile(
+        _forward_field(result.u_mm, pair, box),
+        _inverse_field(result.u_mm, pair, grid),
+        pair.fixed_grid,
+        pair.moving_grid,
+        _tensor(pair.fixed_mask, device) > 0,
+    )
+    sampled = forward.cpu().numpy(), inverse.cpu().numpy()
     seconds = {
         "prepare": prepared - start,
         **{f"phase_{n}": s for n, s in enumerate(result.seconds)},
@@ -142,7 +144,7 @@ def _nir(
     }
     parts = [part.cpu() for part in result.parts]
     fitted_field = FittedField(parts, grid, pair.fixed_grid, pair.affine_lps)
-    return Registration(forward, inverse, result.trace, result.repaired, seconds, fitted_field)
+    return Registration(*sampled, result.trace, result.repaired, seconds, fitted_field)
 
 
 def brain_box(mask: np.ndarray, grid: Grid, margin_mm: float) -> tuple[slice, slice, slice]:
@@ -157,38 +159,44 @@ def brain_box(mask: np.ndarray, grid: Grid, margin_mm: float) -> tuple[slice, sl
     return i, j, k
 
 
-def _forward_field(
-    u_mm: torch.Tensor, pair: Pair, box: tuple[slice, slice, slice], grid: Grid
-) -> np.ndarray:
-    """Put the fitted displacement on the whole fixed grid and add the affine.
+def _tensor(volume: np.ndarray, device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32)).to(device)
+
+
+def _moving_on(grid: Grid, pair: Pair, device: torch.device) -> torch.Tensor:
+    """Resample the moving brain through the affine; zero where that leaves its grid."""
+    source = pair.moving_grid
+    to_cube = source.lps_to_cube @ pair.affine_lps @ grid.vox_to_lps
+    cube = linear_lattice(to_cube, grid.shape, device)
+    half_voxel = 1 / (torch.tensor(source.shape, device=device) - 1)
+    inside = (cube.abs() < 1 + half_voxel).all(-1)
+    volume = _tensor(pair.moving, device)[None, None]
+    return sample(volume, cube.movedim(-1, 0)[None])[0, 0] * inside
+
+
+def _forward_field(u_mm: torch.Tensor, pair: Pair, box: tuple[slice, slice, slice]) -> torch.Tensor:
+    """Put the fitted displacement on the whole fixed grid and add the affine, (X, Y, Z, 3).
 
     Outside the box the displacement goes on with its border value, so the map stays continuous.
     """
-    u_axis = u_mm[0].movedim(0, -1).cpu().numpy()
-    u_lps = u_axis @ grid.axis_to_lps.T.astype(np.float32)
-    shape = pair.fixed_grid.shape
-    widths = [(s.start, n - s.stop) for s, n in zip(box, shape, strict=True)]
-    u_lps = np.pad(u_lps, [*widths, (0, 0)], mode="edge")
-    points = pair.fixed_grid.points_lps()
-    return (apply_matrix(pair.affine_lps, points + u_lps) - points).astype(np.float32)
+    grid = pair.fixed_grid
+    widths = [(s.start, n - s.stop) for s, n in zip(box, grid.shape, strict=True)]
+    u = F.pad(u_mm, [n for width in reversed(widths) for n in width], mode="replicate")
+    turn = torch.tensor(pair.affine_lps[:3, :3] @ grid.axis_to_lps, dtype=u.dtype, device=u.device)
+    linear = pair.affine_lps @ grid.vox_to_lps - grid.vox_to_lps
+    return linear_lattice(linear, grid.shape, u.device).add_(u[0].movedim(0, -1) @ turn.T)
 
 
-def _inverse_field(u_mm: torch.Tensor, pair: Pair, grid: Grid) -> np.ndarray:
-    """Invert the fitted displacement at every voxel of the moving grid, slab by slab."""
-    back = np.linalg.inv(pair.affine_lps)
-    target = pair.moving_grid
-    extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=u_mm.device)
-    depth = max(1, SLAB // (target.shape[1] * target.shape[2]))
-    result = np.empty((*target.shape, 3), dtype=np.float32)
-    for start in range(0, target.shape[0], depth):
-        stop = min(start + depth, target.shape[0])
-        points = target.crop((start, 0, 0), (stop, *target.shape[1:])).points_lps()
-        cube = grid.vox_to_cube(grid.lps_to_vox(apply_matrix(back, points))).astype(np.float32)
-        goal = torch.from_numpy(cube.reshape(-1, 3)).to(u_mm.device)
-        found = invert(u_mm, extent, goal).cpu().numpy().reshape(cube.shape)
-        there = apply_matrix(grid.vox_to_lps, grid.cube_to_vox(found))
-        result[start:stop] = there - points
-    return result
+def _inverse_field(u_mm: torch.Tensor, pair: Pair, grid: Grid) -> torch.Tensor:
+    """Invert the fitted displacement at every voxel of the moving grid, (X, Y, Z, 3)."""
+    target, device = pair.moving_grid, u_mm.device
+    to_cube = grid.lps_to_cube @ np.linalg.inv(pair.affine_lps) @ target.vox_to_lps
+    goal = linear_lattice(to_cube, target.shape, device).reshape(-1, 3)
+    extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=device)
+    found = invert(u_mm, extent, goal)
+    back = torch.tensor(np.linalg.inv(grid.lps_to_cube), dtype=torch.float32, device=device)
+    there = found @ back[:3, :3].T + back[:3, 3]
+    return there.reshape(*target.shape, 3) - linear_lattice(target.vox_to_lps, target.shape, device)
 
 
 def _syn(pair: Pair, method: Method, seed: int) -> Registration:

@@ -55,6 +55,13 @@ class Grid:
         return RAS_TO_LPS @ self.affine
 
     @property
+    def lps_to_cube(self) -> Array:
+        """4 x 4 matrix from LPS millimetres to [-1, 1] coordinates of this grid."""
+        scale = np.diag([*(2 / (np.array(self.shape) - 1)), 1.0])
+        scale[:3, 3] = -1
+        return scale @ np.linalg.inv(self.vox_to_lps)
+
+    @property
     def axis_to_lps(self) -> Array:
         """3 x 3 direction cosines: turns vectors along the array axes (mm) into LPS vectors."""
         return self.vox_to_lps[:3, :3] / self.spacing

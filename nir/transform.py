@@ -27,6 +27,18 @@ def identity(shape: tuple[int, ...], device: torch.device | None = None) -> Tens
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
 
 
+def linear_lattice(
+    matrix: np.ndarray, shape: tuple[int, ...], device: torch.device | None = None
+) -> Tensor:
+    """Apply a matrix, 4 x 4 or 3 x 4, to the voxel indices of a grid; shape (X, Y, Z, 3)."""
+    rows = torch.tensor(matrix[:3], dtype=torch.float32, device=device)
+    result = rows[:, 3].expand(*shape, 3).clone()
+    for axis, count in enumerate(shape):
+        steps = torch.arange(count, dtype=torch.float32, device=device)[:, None] * rows[:, axis]
+        result += steps.view([count if a == axis else 1 for a in range(3)] + [3])
+    return result
+
+
 def to_cube(u_mm: Tensor, extent: Tensor) -> Tensor:
     """Convert vectors of shape (B, 3, X, Y, Z) from mm to cube units."""
     return u_mm * (2 / extent).view(1, 3, 1, 1, 1)

@@ -20,7 +20,6 @@ FIXED = make_grid((30, 33, 28), (2.0, 2.0, 2.5), degrees=(10.0, 0, 5.0))
 MOVING = make_grid((34, 30, 31), (2.0, 2.4, 2.0), degrees=(0, -8.0, 0))
 MASK = ball((30, 33, 28), 10)
 PEAK_MM = 9.0
-CPU = torch.device("cpu")
 
 
 class Sampled(NamedTuple):
@@ -44,37 +43,33 @@ def sampled() -> Sampled:
 
 
 def run(pair: Sampled, mask: np.ndarray = MASK) -> Sampled:
-    return Sampled(*reconcile(*pair, FIXED, MOVING, mask, CPU))
+    forward, inverse = (torch.from_numpy(u) for u in pair)
+    found = reconcile(forward, inverse, FIXED, MOVING, torch.from_numpy(mask > 0))
+    return Sampled(*(u.numpy() for u in found))
 
 
 def there_and_back(pair: Sampled) -> tuple[float, float]:
     return inverse_consistency(pair.forward, FIXED, pair.inverse, MOVING, MASK)[:2]
 
 
-def back_and_there(pair: Sampled) -> tuple[float, float]:
-    index = np.rint(FIXED.lps_to_vox(MOVING.points_lps() + pair.inverse)).astype(int)
-    inside = MASK[tuple(np.clip(index, 0, np.array(FIXED.shape) - 1).reshape(-1, 3).T)]
-    mask = inside.reshape(MOVING.shape)
-    return inverse_consistency(pair.inverse, MOVING, pair.forward, FIXED, mask)[:2]
-
-
 def folds(u: np.ndarray, grid: Grid) -> int:
     return int((jacobian_determinant(u, grid) <= 0).sum())
 
 
-def test_the_worse_direction_gains_and_the_other_stays_good(sampled: Sampled) -> None:
-    before, after = (sampled, run(sampled))
-    assert there_and_back(before)[0] > 0.1
-    assert there_and_back(after)[0] < 0.4 * there_and_back(before)[0]
-    assert there_and_back(after)[1] < 0.5 * there_and_back(before)[1]
-    assert back_and_there(after)[0] < 0.4 * there_and_back(before)[0]
+def test_the_way_back_is_shorter(sampled: Sampled) -> None:
+    before, after = there_and_back(sampled), there_and_back(run(sampled))
+    assert before[0] > 0.1
+    assert after[0] < 0.5 * before[0]
+    assert after[1] < 0.5 * before[1]
 
 
-def test_nothing_far_from_the_brain_moves_and_what_moves_moves_little(sampled: Sampled) -> None:
+def test_the_forward_map_moves_in_few_places_and_none_far_away(sampled: Sampled) -> None:
     after = run(sampled)
+    moved = np.linalg.norm(after.forward - sampled.forward, axis=-1)
+    assert 0 < (moved > 0)[MASK > 0].mean() < 0.05
+    assert moved[MASK > 0].mean() < 0.01
     far = ~ball(FIXED.shape, 15).astype(bool)
-    np.testing.assert_array_equal(after.forward[far], sampled.forward[far])
-    assert np.abs(after.forward - sampled.forward)[MASK > 0].mean() < 0.3
+    assert not moved[far].any()
     assert after.forward.dtype == after.inverse.dtype == np.float32
 
 
@@ -83,7 +78,7 @@ def test_no_cell_folds_that_did_not(sampled: Sampled, monkeypatch: pytest.Monkey
     rough = Sampled(sampled.forward, (sampled.inverse + noise).astype(np.float32))
     assert folds(rough.forward, FIXED) == 0
     with monkeypatch.context() as patch:
-        patch.setattr(module._Direction, "_new_folds", lambda self, cells: cells[:0])
+        patch.setattr(module._Forward, "_new_folds", lambda self, cells: cells[:0])
         assert folds(run(rough).forward, FIXED) > 0  # else this shows nothing
     assert folds(run(rough).forward, FIXED) == 0
 

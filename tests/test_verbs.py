@@ -339,7 +339,7 @@ class TestSurface:
         }
         source, output = tmp_path / f"in.{kind}", tmp_path / f"out.{kind}"
         source.write_text(f"{heads[kind]}0 0 0\n")
-        with pytest.raises(NirError, match="SPACE=LPS.*--frame lps"):
+        with pytest.raises(NirError, match=r"SPACE=LPS.*--frame lps"):
             self.call(data, source, output)
         assert not output.exists()
         self.call(data, source, output, "--frame", "lps")
