@@ -99,8 +99,8 @@ def _evaluate(
 ) -> dict[str, Any]:
     """Measure a result by the pipeline's own steps, the same for all; return ``result.json``."""
     folder = Path(spec["folder"])
-    save_displacement(folder / FORWARD, result.forward, pair.fixed_grid)
-    save_displacement(folder / INVERSE, result.inverse, pair.moving_grid)
+    save_displacement(folder / FORWARD, result.forward, pair.fixed_grid, rounded=True)
+    save_displacement(folder / INVERSE, result.inverse, pair.moving_grid, rounded=True)
     save_json(folder / "fit.json", {"method": spec["name"], "seconds": {"registration": 0.0}})
     warp_pair(fixed, moving, folder)
     evaluate_pair(

@@ -131,18 +131,18 @@ def spare_others(record: Path, others: Sequence[Path], work: Callable[[], None])
         others: what ``work`` writes beside it; else empty files, which no reader takes for whole.
 
     Raises:
-        OSError: the disk is full or faulty, which is no fault of the subject.
+        OSError, MemoryError: no fault of the subject; another attempt may do it.
     """
     try:
         work()
+    except (OSError, MemoryError):
+        raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in NO_FAULT_OF_A_PAIR:
-            raise
         _trace(error, print)
         for path in others:
             path.write_bytes(b"")
         why = reason(error)
-        save_json(record, {"failed": why, "warnings": [f"It is in no pair: {why}"]})
+        save_json(record, {"failed": why, "warnings": [f"All its pairs fail: {why}"]})
 
 
 def failure(record: Path) -> str | None:

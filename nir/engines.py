@@ -24,6 +24,8 @@ from nir.reconcile import reconcile
 from nir.transform import invert, linear_lattice, sample
 from nir.warp import resample
 
+CHUNK = 2**21  # points inverted at once, bounds the memory
+
 
 @dataclass
 class Pair:
@@ -193,7 +195,7 @@ def _inverse_field(u_mm: torch.Tensor, pair: Pair, grid: Grid) -> torch.Tensor:
     to_cube = grid.lps_to_cube @ np.linalg.inv(pair.affine_lps) @ target.vox_to_lps
     goal = linear_lattice(to_cube, target.shape, device).reshape(-1, 3)
     extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=device)
-    found = invert(u_mm, extent, goal)
+    found = torch.cat([invert(u_mm, extent, part) for part in goal.split(CHUNK)])
     back = torch.tensor(np.linalg.inv(grid.lps_to_cube), dtype=torch.float32, device=device)
     there = found @ back[:3, :3].T + back[:3, 3]
     return there.reshape(*target.shape, 3) - linear_lattice(target.vox_to_lps, target.shape, device)

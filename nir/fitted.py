@@ -38,7 +38,8 @@ class FittedField:
     Notes:
         Nothing is sampled on a grid in between, so values hold at any point. The exported warps
         differ a little from this: by what lets the two directions undo each other between their
-        nodes (`nir.reconcile`), and where the fit repaired folded cells (`nir.transform.untangle`).
+        nodes (`nir.reconcile`), where the fit repaired folded cells (`nir.transform.untangle`), and
+        by rounding to 1/1024 mm.
     """
 
     parts: list[Part]

@@ -1,9 +1,9 @@
 """Fused CPU kernels: what PyTorch does in dozens of passes over memory, in a few.
 
 Each has a plain PyTorch twin (named in its docstring) that the tests compare it to. Arrays are
-contiguous float32; displacements have shape (3, X, Y, Z), in ``axis`` mm; ``scale`` is voxels (or
-nodes) a mm along each axis, shape (3,). Results do not depend on the number of threads: work is
-cut by the data's shape alone, and partial sums are added in order.
+contiguous float32; displacements have shape (3, X, Y, Z), in ``axis`` mm, where nothing else is
+said; ``scale`` is voxels (or nodes) a mm along each axis, shape (3,). Results do not depend on the
+number of threads: work is cut by the data's shape alone, and partial sums are added in order.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Both directions of a transform, each sampled on its own grid, made to undo each other."""
+"""The inverse of a transform, sampled on its own grid, made to undo the forward map there."""
 
 from __future__ import annotations
 
@@ -115,13 +115,15 @@ class _Forward:
 
     def unfolded(self) -> Tensor:
         """Return the field; so much of all steps is taken back as folds cells that did not."""
-        cells, attempt = self._new_folds(self.cells), 0
-        while len(cells):
+        cells = self._new_folds(self.cells)
+        for attempt in range(2 * ATTEMPTS):
+            if len(cells) == 0:
+                break
             corners = self._around(cells, 1)
             x, y, z = corners.T
             share = KEPT if attempt < ATTEMPTS else 0.0
             self.u[x, y, z] = self.before[x, y, z].lerp(self.u[x, y, z], share)
-            cells, attempt = self._new_folds(self._around(corners, -1)), attempt + 1
+            cells = self._new_folds(self._around(corners, -1))
         return self.u
 
     def _new_folds(self, cells: Tensor) -> Tensor:

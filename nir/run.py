@@ -24,7 +24,7 @@ from nir.grid import Grid
 from nir.io import grid_of, load_json, open_image, save_json, save_text
 from nir.pairs import TEMPLATE, Pair
 
-WARP_BYTES = 11  # a voxel of a warp, compressed float32; these four were measured on brains
+WARP_BYTES = 7  # a voxel of a warp, compressed and rounded; these four were measured on brains
 VOLUME_BYTES = 6.5  # a voxel of the warped image, its labels and the Jacobian
 SUBJECT_BYTES = 3.5  # a voxel of a prepared brain and its mask
 PICTURES_BYTES = 1.2e6  # figures and tables of a pair
@@ -123,8 +123,7 @@ class Run:
     def batches(self) -> dict[str, list[Pair]]:
         """Pairs of each batch; those of an earlier run stay in theirs."""
         known = load_json(self.plan) if self.batch_size > 1 and self.plan.exists() else {}
-        begun = {name: pairs for name, pairs in known.items() if (self.plan.parent / name).exists()}
-        return plan_batches(self.cohort.pairs, self.batch_size, begun)
+        return plan_batches(self.cohort.pairs, self.batch_size, known)
 
     @property
     def batch_size(self) -> int:
@@ -157,8 +156,13 @@ class Run:
                 shutil.rmtree(folder)
         if self.batch_size > 1:
             save_json(self.plan, self.batches)
-        for record in [*self.markers_to_redo(), *self._failed_subjects()]:
-            record.unlink()
+        redo = self.markers_to_redo() + self._failed_subjects()
+        # Snakemake looks behind a file only where that file is missing itself.
+        for path in [
+            *redo,
+            *([self.output / n for n in ("failed.tsv", "complete.txt")] if redo else []),
+        ]:
+            path.unlink(missing_ok=True)
 
     def markers_to_redo(self) -> list[Path]:
         """Return the markers of batches in which pairs failed, or whose results are gone."""
@@ -177,10 +181,15 @@ class Run:
         return found
 
     def _failed_subjects(self) -> list[Path]:
-        """Return the records of subjects that could not be prepared or aligned."""
-        parts = ("preprocess.json", "affine.json")
-        records = [Path(self.prepared(n, part)) for n in self.participants for part in parts]
-        return [record for record in records if failure(record)]
+        """Return the files of subjects that could not be prepared or aligned."""
+        stages = {"preprocess.json": ("brain", "mask"), "affine.json": ("affine.mat",)}
+        return [
+            Path(self.prepared(name, part))
+            for name in self.participants
+            for record, others in stages.items()
+            if failure(Path(self.prepared(name, record)))
+            for part in (record, *others)
+        ]
 
     @cached_property
     def participants(self) -> list[str]:

@@ -112,7 +112,7 @@ def align_through_template(
     """
     for path in records:
         if path and (why := failure(path)):
-            raise NirError(why)
+            raise NirError(f"{path.parent.name} was not aligned to the template: {why}")
     fixed, moving = (np.eye(4) if path is None else load_affine(path) for path in matrices)
     known = [load_json(path) for path in records if path is not None]
     content = {

@@ -52,7 +52,10 @@ def test_its_rules_exist(workplace: Path) -> None:
 
 EXECUTORS = {
     "lsf": ["--default-resources", "lsf_queue=short", "lsf_project=brains"],
-    "cluster-generic": ["--cluster-generic-submit-cmd", "qsub -l mem={resources.mem_mb}M"],
+    "cluster-generic": [
+        "--cluster-generic-submit-cmd",
+        "qsub -l select=1:ncpus={threads}:mem={resources.mem_mb}mb",
+    ],
 }
 
 

@@ -169,3 +169,13 @@ def test_progress_says_each_step_failures_and_silence(tmp_path: Path) -> None:
     assert "| the cause" in text
     assert "mind this" in text
     assert "chatter" not in text
+
+
+def test_a_job_plans_the_batches_of_the_run_that_started_it(tmp_path: Path) -> None:
+    table = write_cohort(tmp_path / "data", 4)
+    content = settings(table, tmp_path / "out", pairs={"mode": "all"}, batch=5)
+    run = plan_run(content)
+    run.start()
+    assert list(run.batches) == ["00001", "00002", "00003"]
+    (run.plan.parent / "00003").mkdir()  # the last one begins first, on another machine
+    assert plan_run(content).batches == run.batches

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -280,6 +281,13 @@ def test_a_fit_that_fails_is_listed_and_the_cohort_goes_on(workplace: Path) -> N
     assert "s0 ← s1, broken" in page
     assert len(metrics_of(output)) == 6
     kept = {p: p.stat().st_mtime_ns for p in output.glob("pairs/*/*/result.json")}
+    markers = sorted(output.glob("batches/*/broken/register.json"))
+    tried = [p.stat().st_mtime_ns for p in markers]
+
+    done = run(workplace, "--configfile", config)  # the same command tries them once more
+    assert done.returncode != 0
+    assert all(p.stat().st_mtime_ns > t for p, t in zip(markers, tried, strict=True))
+    assert {p: p.stat().st_mtime_ns for p in kept} == kept
 
     content = yaml.safe_load(config.read_text())
     content["methods"].pop()
@@ -310,12 +318,31 @@ def test_a_subject_that_cannot_be_prepared(workplace: Path, target: str) -> None
     assert failed["reason"].str.contains("s2 was not prepared: brain intensities").all()
     assert len(metrics_of(folder / "out")) + len(failed) == 6
     page = " ".join((folder / "out/report.html").read_text().split())
-    assert "It is in no pair: brain intensities" in page
+    assert "All its pairs fail: brain intensities" in page
+
+    record = folder / "out/subjects/s2/preprocess.json"
+    tried = record.stat().st_mtime_ns
+    assert run(workplace, "--configfile", config).returncode != 0
+    assert record.stat().st_mtime_ns > tried  # once more
 
     nib.save(nib.Nifti1Image(sound, image.affine), folder / "s2_T1w.nii.gz")
     done = run(workplace, "--configfile", config)
     assert done.returncode == 0, done.stderr
     assert len(metrics_of(folder / "out")) == 6
+
+
+def test_a_pair_whose_folder_is_removed_is_done_again(workplace: Path) -> None:
+    output = workplace / "removed"
+    content = settings(workplace / "data/subjects.tsv", output)
+    config = write_settings(workplace / "removed.yaml", content)
+    assert run(workplace, "--configfile", config).returncode == 0
+    before = metrics_of(output)
+    gone = output / "pairs/s0__s1"
+    shutil.rmtree(gone)
+    done = run(workplace, "--configfile", config)
+    assert done.returncode == 0, done.stderr
+    assert (gone / "nir/result.json").exists()
+    assert metrics_of(output) == before
 
 
 def test_a_subject_more_runs_its_own_pairs(workplace: Path) -> None:

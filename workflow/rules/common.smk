@@ -61,15 +61,17 @@ def names_of(wildcards):
     return RUN.members(batch) if batch else [wildcards.get("id") or wildcards.fixed]
 
 
-def megabytes(base, per_megavoxel):
+def megabytes(base, per_megavoxel, also=()):
     """Return a resource function: MB linear in the voxels of the job's largest image.
+
+    ``also`` names images beside those of the job's own subjects.
 
     The rules' numbers are a quarter above what resources.tsv of the real brains in
     benchmarks/ showed.
     """
 
     def mem_mb(wildcards, attempt):
-        largest = RUN.megavoxels(names_of(wildcards))
+        largest = RUN.megavoxels([*names_of(wildcards), *also])
         return int((base + per_megavoxel * largest) * attempt)
 
     return mem_mb

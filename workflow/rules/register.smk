@@ -17,7 +17,7 @@ if SETTINGS.affine.target == "template":
             "../../envs/nir.yaml"
         threads: 1  # ANTs repeats its affine bit by bit on one thread only
         resources:
-            mem_mb=megabytes(500, 80),
+            mem_mb=megabytes(500, 80, also=["template"]),
             runtime=minutes(2, 0.5),
         params:
             settings=SETTINGS.affine.model_dump(mode="json"),
