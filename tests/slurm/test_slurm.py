@@ -106,7 +106,7 @@ def test_a_job_over_its_time_loses_the_pair_in_hand_alone(workplace: Path) -> No
     config = configure(workplace, "time", dict(SLOW_FIT), batch=12, pairs={"mode": "all"})
     process = start(workplace, config, "--set-resources", "register_nir:runtime=1 * attempt")
     output = workplace / "time"
-    wait_for(output / "pairs/s0__s1/nir/keys.json", process)
+    wait_for(output / "pairs/s0__s1/nir/fit.json", process)
     first = (output / "pairs/s0__s1/nir/fit.json").stat().st_mtime_ns
     assert process.wait(1500) == 0, (workplace / "time.log").read_text()
     assert asked(output)[0]["runtime"] > 1
@@ -118,7 +118,7 @@ def test_a_node_that_is_lost(workplace: Path) -> None:
     config = configure(workplace, "node", dict(SLOW_FIT), batch=3)
     process = start(workplace, config)
     output = workplace / "node"
-    wait_for(output / "pairs/s0__s1/nir/keys.json", process)
+    wait_for(output / "pairs/s0__s1/nir/fit.json", process)
     node = cluster.node_of(cluster.jobs("RUNNING")[0])
     cluster.end(f"slurmd-{node}", signal.SIGKILL)
     cluster.kill_steps()
@@ -131,7 +131,7 @@ def test_a_node_that_is_lost(workplace: Path) -> None:
 def test_a_controller_that_is_restarted(workplace: Path) -> None:
     config = configure(workplace, "controller", dict(SLOW_FIT), batch=3)
     process = start(workplace, config)
-    wait_for(workplace / "controller/pairs/s0__s1/nir/keys.json", process)
+    wait_for(workplace / "controller/pairs/s0__s1/nir/fit.json", process)
     cluster.end("slurmctld")
     time.sleep(10)
     cluster.start_controller()
