@@ -22,7 +22,7 @@ from tiny import FAST_FIT, copy_workflow, settings, write_cohort, write_settings
 
 from nir.io import load_json
 
-SLOW_FIT = FAST_FIT | {"steps": 400, "patience": 400, "lattice": 1}
+SLOW_FIT = FAST_FIT | {"steps": 200, "patience": 200, "lattice": 1}
 pytestmark = pytest.mark.skipif(
     os.environ.get("NIR_TEST_SLURM") != "1", reason="needs a SLURM of its own: make test-slurm"
 )
