@@ -126,10 +126,10 @@ def _nir(
     box = brain_box(pair.fixed_mask, pair.fixed_grid, config.margin_mm)
     grid = pair.fixed_grid.crop(tuple(s.start for s in box), tuple(s.stop for s in box))
     memory.check(grid, config, device, log)
-    images = [_tensor(x[box], device) for x in (pair.fixed, pair.fixed_mask)]
-    images.insert(1, _moving_on(grid, pair, device))
+    fixed, mask = (_tensor(x[box], device) for x in (pair.fixed, pair.fixed_mask))
+    moving = _moving_on(grid, pair, device)
     prepared = time.perf_counter()
-    result = fit_pair(images[0], images[1], images[2], grid, config, seed, progress)
+    result = fit_pair(fixed, moving, mask, grid, config, seed, progress)
     fitted = time.perf_counter()
     forward, inverse = reconcile(
         _forward_field(result.u_mm, pair, box),

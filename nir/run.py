@@ -157,11 +157,9 @@ class Run:
         if self.batch_size > 1:
             save_json(self.plan, self.batches)
         redo = self.markers_to_redo() + self._failed_subjects()
-        # Snakemake looks behind a file only where that file is missing itself.
-        for path in [
-            *redo,
-            *([self.output / n for n in ("failed.tsv", "complete.txt")] if redo else []),
-        ]:
+        if redo:  # Snakemake looks behind a file only where that file is missing itself
+            redo += [self.output / "failed.tsv", self.output / "complete.txt"]
+        for path in redo:
             path.unlink(missing_ok=True)
 
     def markers_to_redo(self) -> list[Path]:

@@ -110,15 +110,15 @@ def align_through_template(
     Raises:
         NirError: one of them has none.
     """
-    for path in records:
-        if path and (why := failure(path)):
-            raise NirError(f"{path.parent.name} was not aligned to the template: {why}")
+    known = {path.parent.name: load_json(path) for path in records if path is not None}
+    for name, record_of in known.items():
+        if why := record_of.get("failed"):
+            raise NirError(f"{name} was not aligned to the template: {why}")
     fixed, moving = (np.eye(4) if path is None else load_affine(path) for path in matrices)
-    known = [load_json(path) for path in records if path is not None]
     content = {
         "kind": "composed through the template",
-        "seconds": sum(r["seconds"] for r in known),
-        "warnings": [w for r in known for w in r["warnings"]],
+        "seconds": sum(r["seconds"] for r in known.values()),
+        "warnings": [w for r in known.values() for w in r["warnings"]],
     }
     save_json(record, content)
     save_affine(matrix, compose_template_affines(fixed, moving))
