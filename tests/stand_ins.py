@@ -148,6 +148,7 @@ def _start(name: str, asked: object, command: list[str], variables: list[dict[st
 
 
 def _status(name: str) -> str:
+    _path(name, "asked").touch()
     code = _path(name, "code")
     if not code.exists():
         return "running"

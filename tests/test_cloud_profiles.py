@@ -20,6 +20,7 @@ from tiny import copy_workflow, settings, write_cohort, write_settings
 
 PROFILES = ROOT / "workflow/profiles"
 SYSTEMS = list(PROGRAMS)
+BRAIN = "out/subjects/s0/brain.nii.gz"
 KUBERNETES = runpy.run_path(str(PROFILES / "kubernetes/submit.py"))
 AWS = runpy.run_path(str(PROFILES / "aws-batch/submit.py"))
 STATES = {s: runpy.run_path(str(PROFILES / s / "status.py"))["state"] for s in SYSTEMS}
@@ -70,24 +71,23 @@ def wait_for(what: Callable[[], Any]) -> None:
         time.sleep(0.05)
 
 
-def start(workplace: Path, system: str, env: dict[str, str]) -> subprocess.Popen[str]:
+def start(workplace: Path, system: str, env: dict[str, str], pause_s: int) -> subprocess.Popen[str]:
     """Start a run that makes the brain of one subject in one job."""
     words = [SNAKEMAKE, "--workflow-profile", f"workflow/profiles/{system}", "--configfile"]
-    words += ["c.yaml", "--seconds-between-status-checks", "1", "out/subjects/s0/brain.nii.gz"]
+    words += ["c.yaml", "--seconds-between-status-checks", pause_s, workplace / BRAIN]
     return subprocess.Popen(
-        list(map(str, words)), cwd=workplace, env=env, stderr=subprocess.PIPE, text=True
+        [str(w) for w in words], cwd=workplace, env=env, stderr=subprocess.PIPE, text=True
     )
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_lost_job_is_tried_again(workplace: Path, tmp_path: Path, system: str) -> None:
-    brain = workplace / "out/subjects/s0/brain.nii.gz"
-    brain.unlink(missing_ok=True)
+    (workplace / BRAIN).unlink(missing_ok=True)
     env = install(tmp_path / "bin", system) | {"STAND_IN_MODE": "lose-first"}
-    process = start(workplace, system, env)
+    process = start(workplace, system, env, pause_s=1)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert brain.exists()
+    assert (workplace / BRAIN).exists()
     first, second = jobs(env)
     assert "preprocess" in json.dumps(first)
     assert "gpu" not in json.dumps(first).lower()
@@ -104,11 +104,12 @@ def memory_of(system: str, job: dict[str, Any]) -> int:
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_an_interrupted_run_cancels_its_jobs(workplace: Path, tmp_path: Path, system: str) -> None:
-    (workplace / "out/subjects/s0/brain.nii.gz").unlink(missing_ok=True)
+    (workplace / BRAIN).unlink(missing_ok=True)
     env = install(tmp_path / "bin", system) | {"STAND_IN_MODE": "hold"}
-    process = start(workplace, system, env)
+    process = start(workplace, system, env, pause_s=3)
     try:
-        wait_for(lambda: jobs(env))
+        wait_for(lambda: any(Path(env["STAND_IN"]).glob("*.asked")))
+        time.sleep(1)  # Snakemake misses jobs that it is just asking about
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) != 0
     finally:
