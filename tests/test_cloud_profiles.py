@@ -109,7 +109,7 @@ def test_an_interrupted_run_cancels_its_jobs(workplace: Path, tmp_path: Path, sy
     process = start(workplace, system, env, pause_s=3)
     try:
         wait_for(lambda: any(Path(env["STAND_IN"]).glob("*.asked")))
-        time.sleep(1)  # Snakemake misses jobs that it is just asking about
+        time.sleep(1)  # Snakemake cancels nothing while it asks for the states of jobs
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) != 0
     finally:
