@@ -88,7 +88,7 @@ def start(workplace: Path, config: Path, *words: str) -> subprocess.Popen[bytes]
         )
 
 
-def wait_for(what: Path, process: subprocess.Popen[bytes], seconds: float = 300) -> None:
+def wait_for(what: Path, process: subprocess.Popen[bytes], seconds: float = 900) -> None:
     limit = time.monotonic() + seconds
     while not what.exists():
         assert process.poll() is None, f"the run ended before {what} was there"
