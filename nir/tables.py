@@ -125,6 +125,11 @@ def gather(
     return metrics, labels
 
 
+def method_order(metrics: pd.DataFrame) -> list[str]:
+    """Methods in the order of the table."""
+    return list(dict.fromkeys(metrics["method"]))
+
+
 def sort_out(
     evaluated: Iterable[tuple[str, str, Sequence[tuple[str, str]]]], root: Path
 ) -> tuple[list[Path], list[dict[str, str]]]:

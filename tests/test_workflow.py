@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from zipfile import ZipFile
 
 import nibabel as nib
 import numpy as np
@@ -168,6 +169,35 @@ def test_only_fits_rerun_for_a_changed_setting(workplace: Path, finished: Path) 
     assert "2 register nir" in done.stderr
     assert "register affine" not in done.stderr
     assert "preprocess" not in done.stderr
+
+
+def test_only_the_report_reruns_for_a_changed_threshold(workplace: Path, finished: Path) -> None:
+    content = settings(workplace / "data/subjects.tsv", finished)
+    content["verdict"] = {"folds": {"warn": 2.0, "fail": 3.0}}
+    config = write_settings(workplace / "threshold.yaml", content)
+    done = run(workplace, "-n", "--quiet", "rules", "--configfile", config)
+    assert done.returncode == 0, done.stderr
+    listed = done.stdout + done.stderr
+    assert "report" in listed
+    for step in ("gather", "evaluate", "register", "preprocess"):
+        assert step not in listed
+
+
+def test_snakemakes_own_report_carries_figures_and_tables(workplace: Path, finished: Path) -> None:
+    archive = workplace / "own.zip"
+    done = run(workplace, "--configfile", workplace / "whole.yaml", "--report", archive)
+    assert done.returncode == 0, done.stderr
+    with ZipFile(archive) as content:
+        names = {Path(name).name for name in content.namelist()}
+        text = content.read("own/report.html").decode()
+    tables = ("methods", "comparisons", "structures", "verdicts", "outliers")
+    assert {f"{name}.tsv" for name in tables} < names
+    assert {path.name for path in (finished / "figures").glob("*.svg")} < names
+    pictures = {path.name for path in (finished / "worst").iterdir()} - {".snakemake_timestamp"}
+    assert pictures
+    assert pictures < names
+    for words in ("Worst registrations", "signed-rank", "Mean Dice against the folded share"):
+        assert words in text
 
 
 @pytest.mark.parametrize("wait_for", ["subjects/s0/brain.nii.gz", "pairs/s0__s1/nir/trace.tsv"])
