@@ -46,6 +46,7 @@ def write_cohort_page(
         fusion: table of the labels fused from several atlases, if there are any.
     """
     metrics, labels = read_tables(page.parent)
+    failed: Any = read_table(page.parent / "failed.tsv").to_dict("records")
     records = {path.parent.name: load_json(path) for path in prepared}
     context = ReportContext(
         name=config["name"],
@@ -61,7 +62,7 @@ def write_cohort_page(
         figures={(f, m, k): _pictures(f, m, k) for f, m in pairs for k in methods},
         checks=judge_all(metrics, VerdictConfig.model_validate(config["verdict"])),
         notes=[(name, text) for name, record in records.items() for text in record["warnings"]],
-        failed=read_table(page.parent / "failed.tsv").to_dict("records"),
+        failed=failed,
         resources=read_table(page.parent / "resources.tsv"),
         fusion=None if fusion is None else read_table(fusion),
     )

@@ -28,6 +28,7 @@ from nir.reportcells import (
 )
 from nir.reporttables import (
     Key,
+    keys_of,
     main_score,
     reasons,
     report_tables,
@@ -198,7 +199,7 @@ def _pair_rows(metrics: pd.DataFrame, context: ReportContext) -> list[dict[str, 
 
 def _worst(metrics: pd.DataFrame, context: ReportContext, folder: Path) -> list[dict[str, Any]]:
     """Tell of the registrations to look at first, and copy their pictures to ``worst/``."""
-    rows = metrics.set_index(KEYS)
+    rows: Any = dict(zip(keys_of(metrics), metrics.to_dict("records"), strict=True))
     found = []
     for rank, key in enumerate(worst_registrations(metrics, context.checks), 1):
         name, method = pair_name(*key[:2]), key[2]
@@ -206,7 +207,7 @@ def _worst(metrics: pd.DataFrame, context: ReportContext, folder: Path) -> list[
         for path in pictures:
             copy = f"{rank}.{name}.{method}.{Path(path).name}"
             shutil.copyfile(folder / path, folder / WORST / copy)
-        row, checks = rows.loc[key], context.checks.get(key, [])
+        row, checks = rows[key], context.checks.get(key, [])
         found.append(
             dict(zip(KEYS, key, strict=True))
             | {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -95,7 +96,7 @@ def method_cells(methods: pd.DataFrame) -> dict[str, Any]:
         c for c in METHOD_CELLS if f"{c.column}_{first.get(c.statistic, c.statistic)}" in methods
     ]
 
-    def word(row: dict[str, Any], cell: Cell) -> str:
+    def word(row: Mapping[Any, Any], cell: Cell) -> str:
         if cell.statistic == SPREAD:
             return spread(row[f"{cell.column}_mean"], row[f"{cell.column}_std"], cell.digits)
         value = row[f"{cell.column}_{cell.statistic}"]
