@@ -143,6 +143,28 @@ def settings(
 
 
 @app.command()
+def ratings(
+    files: Annotated[
+        list[Path], typer.Argument(help="JSON or TSV, as the page of the report downloads them.")
+    ],
+    results: Annotated[
+        Path, typer.Option("-r", "--results", help="Folder of the results that were rated.")
+    ],
+) -> None:
+    """Fold ratings of registrations into the next report.
+
+    Of two ratings of one registration by one rater the later one counts. The run's own command,
+    given again, then makes the report again and nothing else; registrations that someone rated
+    exclude are in none of its figures.
+    """
+    from nir.ratings import RATINGS, RATINGS_FILE, fold_ratings
+
+    counts = fold_ratings(files, results)["rating"].value_counts()
+    listing = ", ".join(f"{counts.get(rating, 0)} {rating}" for rating in RATINGS)
+    typer.echo(f"{results / RATINGS_FILE}: {listing}; give the run's command again")
+
+
+@app.command()
 def schema(
     output: Annotated[Path | None, typer.Option("-o", help="File; default: print it.")] = None,
 ) -> None:

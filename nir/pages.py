@@ -13,6 +13,7 @@ import yaml
 
 from nir.batch import pair_name
 from nir.io import load_json
+from nir.ratings import read_ratings
 from nir.report import ReportContext, cohort_report
 from nir.steps import versions
 from nir.tables import read_table, read_tables
@@ -30,6 +31,7 @@ def write_cohort_page(
     command: str,
     templates: Path,
     fusion: Path | None = None,
+    ratings: Path | None = None,
 ) -> None:
     """Write ``report.html`` beside the tables and pictures it shows.
 
@@ -42,6 +44,7 @@ def write_cohort_page(
         command: makes the run again.
         templates: folder of the page's templates.
         fusion: table of the labels fused from several atlases, if there are any.
+        ratings: table of what readers think of the registrations, if some are rated.
     """
     metrics, labels = read_tables(page.parent)
     records = {path.parent.name: load_json(path) for path in prepared}
@@ -57,6 +60,7 @@ def write_cohort_page(
         left_out=left_out,
         dropped_pairs=[(f, m, _reason(f, m, left_out)) for f, m in dropped_pairs],
         figures={(f, m, k): _pictures(f, m, k) for f, m in pairs for k in methods},
+        ratings=None if ratings is None else read_ratings(ratings, metrics),
         notes=[(name, text) for name, record in records.items() for text in record["warnings"]],
         failed=[
             (f"{row['fixed']} ← {row['moving']}, {row['method']}", row["reason"])
@@ -69,9 +73,9 @@ def write_cohort_page(
 
 
 def _pictures(fixed: str, moving: str, method: str) -> tuple[str, str]:
-    """Return thumbnail and full picture, relative to the page."""
+    """Return thumbnail and page of a registration, relative to the page of the cohort."""
     folder = f"pairs/{pair_name(fixed, moving)}/{method}"
-    return f"{folder}/thumbnail.png", f"{folder}/figure.png"
+    return f"{folder}/thumbnail.png", f"{folder}/report.html"
 
 
 def _reason(fixed: str, moving: str, left_out: dict[str, list[str]]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,7 @@ import pandas as pd
 
 from nir.io import save_text
 from nir.plots import cohort_plots, method_order, structure_names
+from nir.ratings import EXCLUDE, RATINGS, by_registration, without_excluded
 from nir.tables import COLUMNS, WARNINGS_JOIN
 
 MISSING = "n/a"
@@ -31,8 +34,10 @@ class ReportContext:
         subjects: how many entered the registrations.
         left_out: faults of each subject that was left out.
         dropped_pairs: fixed, moving and the reason of each pair that was dropped.
-        figures: for fixed, moving and method the thumbnail and the full picture, as paths
+        figures: for fixed, moving and method the thumbnail and the pair's own page, as paths
             relative to the page.
+        verdicts: pass, warn or fail for fixed, moving and method.
+        ratings: of readers, the table of `nir.ratings.read_ratings`.
         notes: where and what, for warnings of the preprocessing.
         failed: where and why, for registrations that failed.
         resources: the table of `nir.resources`.
@@ -50,6 +55,8 @@ class ReportContext:
     left_out: dict[str, list[str]] = field(default_factory=dict)
     dropped_pairs: list[tuple[str, str, str]] = field(default_factory=list)
     figures: dict[tuple[str, str, str], tuple[str, str]] = field(default_factory=dict)
+    verdicts: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    ratings: pd.DataFrame | None = None
     notes: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     resources: pd.DataFrame | None = None
@@ -68,11 +75,15 @@ def cohort_report(
     Args:
         output: the HTML file.
         metrics, labels: the tables of ``nir.tables.gather``.
-        templates: folder that holds ``cohort.html.j2`` and ``style.css``.
+        templates: folder that holds ``cohort.html.j2``, ``style.css`` and ``page.js``.
 
     Notes:
-        Equal arguments give equal bytes.
+        Equal arguments give equal bytes. Registrations that are rated ``exclude`` are in the table
+        of pairs and in nothing else.
     """
+    table = _pair_table(metrics, context)
+    metrics, labels = (without_excluded(t, context.ratings) for t in (metrics, labels))
+    script = (Path(templates) / "page.js").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(templates),
         autoescape=True,
@@ -87,7 +98,9 @@ def cohort_report(
         pair_count=len(metrics[["fixed", "moving"]].drop_duplicates()),
         method_table=_method_table(metrics),
         plots=cohort_plots(metrics, labels),
-        pairs=_pair_rows(metrics, context),
+        pairs=table,
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         structures=_structure_rows(metrics, labels),
         fusion=_fusion_rows(metrics, context.fusion),
         warnings=context.notes + _warnings(metrics),
@@ -197,24 +210,35 @@ def _method_table(metrics: pd.DataFrame) -> dict[str, Any]:
     return {"headings": ["Engine", "Pairs", *[h for h, _ in columns]], "rows": rows}
 
 
-def _pair_rows(metrics: pd.DataFrame, context: ReportContext) -> list[dict[str, Any]]:
-    """Group the rows of the metrics by pair, with the pictures."""
-    pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in metrics.to_dict("records"):
-        pair = (row["fixed"], row["moving"])
-        thumbnail, full = context.figures.get((*pair, row["method"]), ("", ""))
-        cells = [
-            number(row["dice_before"], 3),
-            number(row["dice_after"], 3),
-            number(row["hd95_after_mm"], 2),
-            number(row["truth_error_after_mm"], 2),
-            percent(row["folds_percent"]),
-            number(row["inverse_consistency_mean_mm"], 3),
-            number(row["seconds_total"], 1),
-        ]
-        found = {"method": row["method"], "cells": cells, "thumbnail": thumbnail, "full": full}
-        pairs.setdefault(pair, []).append(found)
-    return [{"fixed": f, "moving": m, "rows": rows} for (f, m), rows in pairs.items()]
+def _pair_table(metrics: pd.DataFrame, context: ReportContext) -> dict[str, Any]:
+    """Headings and rows of the table of pairs, a row for each registration."""
+    columns: list[tuple[str, str, Callable[[Any], str]]] = [
+        ("Dice, affine", "dice_before", lambda v: number(v, 3)),
+        ("Dice", "dice_after", lambda v: number(v, 3)),
+        ("HD95, mm", "hd95_after_mm", lambda v: number(v, 2)),
+        ("True error, mm", "truth_error_after_mm", lambda v: number(v, 2)),
+        ("Folds, %", "folds_percent", percent),
+        ("Inverse consistency, mm", "inverse_consistency_mean_mm", lambda v: number(v, 3)),
+        ("Time, s", "seconds_total", lambda v: number(v, 1)),
+    ]
+    if metrics["truth_error_after_mm"].isna().all():
+        columns = [column for column in columns if column[1] != "truth_error_after_mm"]
+    ratings = by_registration(context.ratings)
+    rows = []
+    for found in metrics.to_dict("records"):
+        key = (found["fixed"], found["moving"], found["method"])
+        thumbnail, page = context.figures.get(key, ("", ""))
+        row = {"fixed": key[0], "moving": key[1], "method": key[2]}
+        row |= {"cells": [word(found[name]) for _, name, word in columns]}
+        row |= {"thumbnail": thumbnail, "page": page, "verdict": context.verdicts.get(key, "")}
+        rows.append(row | {"ratings": ratings.get(key, [])})
+    worst = [some[0]["rating"] for some in ratings.values()]
+    return {
+        "headings": [heading for heading, _, _ in columns],
+        "rows": rows,
+        "rated": {rating: worst.count(rating) for rating in RATINGS} if worst else {},
+        "excluded": [r for some in ratings.values() for r in some if r["rating"] == EXCLUDE],
+    }
 
 
 def _structure_rows(metrics: pd.DataFrame, labels: pd.DataFrame) -> list[dict[str, Any]]:

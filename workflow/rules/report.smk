@@ -29,6 +29,7 @@ rule report:
         fusion=RUN.output / "fusion.tsv" if SETTINGS.fusion else [],
         failed=RUN.output / "failed.tsv",
         resources=RUN.output / "resources.tsv",
+        ratings=RUN.ratings,
         templates=sorted((Path(workflow.basedir) / "reports").glob("*")),
         prepared=[RUN.prepared(name, "preprocess.json") for name in RUN.participants],
     output:
