@@ -90,7 +90,9 @@ def register(
     The first transform, given to ANTs or SimpleITK with the moving image, resamples it onto the
     fixed one. Heads with skull need a mask, or the pipeline's skull strip.
     """
+    from nir.config import VerdictConfig
     from nir.single import Inputs, register_single  # torch and ANTs take seconds to load
+    from nir.verdict import judge
 
     settings = parse_settings(set_ or [])
     if model is not None:
@@ -119,6 +121,9 @@ def register(
     typer.echo(json.dumps(result["metrics"], indent=2))
     for sentence in result["warnings"]:
         console.print(f"warning: {sentence}", highlight=False)
+    for check in judge(result["metrics"], VerdictConfig()):
+        if check.grade != "pass":
+            console.print(f"{check.grade}: {check.title}: {check.sentence}", highlight=False)
 
 
 @app.command()

@@ -12,9 +12,11 @@ import psutil
 import yaml
 
 from nir.batch import pair_name
+from nir.config import VerdictConfig
 from nir.io import load_json
 from nir.ratings import read_ratings
 from nir.report import ReportContext, cohort_report
+from nir.reporttables import judge_all
 from nir.steps import versions
 from nir.tables import read_table, read_tables
 
@@ -33,7 +35,7 @@ def write_cohort_page(
     fusion: Path | None = None,
     ratings: Path | None = None,
 ) -> None:
-    """Write ``report.html`` beside the tables and pictures it shows.
+    """Write ``report.html`` and the tables and plots it shows, beside those of all pairs.
 
     Args:
         page: the HTML file, in the folder of the results.
@@ -60,12 +62,10 @@ def write_cohort_page(
         left_out=left_out,
         dropped_pairs=[(f, m, _reason(f, m, left_out)) for f, m in dropped_pairs],
         figures={(f, m, k): _pictures(f, m, k) for f, m in pairs for k in methods},
+        checks=judge_all(metrics, VerdictConfig.model_validate(config["verdict"])),
         ratings=None if ratings is None else read_ratings(ratings, metrics),
         notes=[(name, text) for name, record in records.items() for text in record["warnings"]],
-        failed=[
-            (f"{row['fixed']} ← {row['moving']}, {row['method']}", row["reason"])
-            for row in read_table(page.parent / "failed.tsv").to_dict("records")
-        ],
+        failed=read_table(page.parent / "failed.tsv").to_dict("records"),
         resources=read_table(page.parent / "resources.tsv"),
         fusion=None if fusion is None else read_table(fusion),
     )

@@ -22,6 +22,7 @@ from test_report import DICE, page, tables
 from benchmarks.browser import CHROMIUM, DRIVER, chromium, open_page
 from nir.ratings import COLUMNS, fold_ratings
 from nir.tables import write_tables
+from nir.verdict import GRADES, Check
 
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER),
@@ -29,7 +30,6 @@ pytestmark = pytest.mark.skipif(
 )
 PAIRS = 1560  # LPBA40, all ordered pairs
 ROWS = PAIRS * len(DICE)
-GRADES = ("pass", "warn", "fail")
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
@@ -63,7 +63,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         metrics,
         labels,
         figures=dict.fromkeys(keys, ("thumb.png", "pair.html")),
-        verdicts={key: GRADES[n % 3] for n, key in enumerate(keys)},
+        checks={key: [Check("c", "C", GRADES[n % 3], "So.", 1.0)] for n, key in enumerate(keys)},
         ratings=pd.DataFrame([RATED | {"rater": "ann"}]),
         left_out={"s-9": ["damaged"]},
         notes=[("s-8", "was cut")],
