@@ -86,14 +86,11 @@
       note.disabled = rating === "none";
       if (rating === "none") delete drafts.ratings[key];
       else drafts.ratings[key] = { rating, note: note.value };
+      keepDrafts();
     };
-    for (const control of [select, note]) {
-      control.addEventListener("input", () => {
-        change();
-        keepDrafts();
-      });
-    }
-    change();
+    note.disabled = draft.rating === "none";
+    select.addEventListener("change", change);
+    note.addEventListener("input", change);
     cell.querySelector(".unrated")?.remove();
     cell.append(select, note);
     registration.hasControls = true;
@@ -169,8 +166,9 @@
   for (const method of new Set(registrations.map((registration) => registration.method))) {
     element("of-method").add(new Option(method));
   }
-  for (const id of ["find", "of-method", "of-verdict", "of-rating"]) {
-    element(id).addEventListener("input", () => show(0));
+  element("find").addEventListener("input", () => show(0));
+  for (const id of ["of-method", "of-verdict", "of-rating"]) {
+    element(id).addEventListener("change", () => show(0));
   }
   element("previous").addEventListener("click", () => show(page - 1));
   element("next").addEventListener("click", () => show(page + 1));

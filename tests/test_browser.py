@@ -6,7 +6,7 @@ import base64
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER),
     reason="no browser: install Debian's packages chromium and chromium-driver",
 )
-PAIRS = 1560  # LPBA40, all ordered pairs
+PAIRS, MANY = 80, 1560  # the second is LPBA40, all ordered pairs
 ROWS = PAIRS * len(DICE)
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -36,25 +36,17 @@ PIXEL = base64.b64decode(
 RATED = {"fixed": "f0", "moving": "m0", "method": "nir", "rating": "poor", "note": "dull"}
 
 
-def cohort(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tables of 1,560 pairs by three methods, the scores of which differ; the last is not known."""
+def write_site(folder: Path, pairs: int) -> Path:
+    """Write results of pairs by three methods, whose scores differ, and their report."""
     few, labels = tables(folder)
-    few = few.iloc[: len(DICE)]
-    metrics = pd.concat([few] * PAIRS, ignore_index=True)
-    number = np.arange(ROWS) // len(DICE)
-    metrics["fixed"] = [f"f{n // 39}" for n in number]
+    metrics = pd.concat([few.iloc[: len(DICE)]] * pairs, ignore_index=True)
+    number = np.arange(len(metrics)) // len(DICE)
+    metrics["fixed"] = [f"f{n // 40}" for n in number]
     metrics["moving"] = [f"m{n}" for n in number]
     metrics["dice_after"] += np.sin(number) / 10
-    metrics.loc[ROWS - 1, "dice_after"] = np.nan
+    metrics.loc[len(metrics) - 1, "dice_after"] = np.nan
     metrics["seconds_total"] = number + 2.0
-    return metrics, labels.assign(fixed="f0", moving="m0")
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of results with a report of the size of LPBA40."""
-    folder = tmp_path_factory.mktemp("site ä")
-    metrics, labels = cohort(folder)
+    labels = labels.assign(fixed="f0", moving="m0")
     write_tables(folder, metrics, labels)
     keys = list(metrics[["fixed", "moving", "method"]].itertuples(index=False, name=None))
     (folder / "thumb.png").write_bytes(PIXEL)
@@ -72,6 +64,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of results with a report of two pages of rows."""
+    return write_site(tmp_path_factory.mktemp("site ä"), PAIRS)
+
+
+@pytest.fixture(scope="module")
 def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("downloads")
 
@@ -83,12 +81,11 @@ def browser(downloads: Path) -> Iterator[Chrome]:
 
 
 @pytest.fixture
-def opened(browser: Chrome, site: Path) -> Chrome:
-    """The page, opened afresh, with empty drafts."""
+def opened(browser: Chrome, site: Path) -> Iterator[Chrome]:
+    """The page, opened afresh; it leaves no drafts."""
     open_page(browser, site / "report.html")
+    yield browser
     browser.execute_script("localStorage.clear()")
-    open_page(browser, site / "report.html")
-    return browser
 
 
 def one(place: Chrome | WebElement, css: str) -> WebElement:
@@ -99,6 +96,14 @@ def column(browser: Chrome, number: int) -> list[str]:
     """Texts of a column, the rows as shown; the first column is 1."""
     words = "return [...arguments[0].rows].map(row => row.cells[arguments[1] - 1].textContent)"
     return browser.execute_script(words, one(browser, "#registrations tbody"), number)
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    """Wait until something holds, for ten seconds."""
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def button(browser: Chrome, heading: str) -> WebElement:
@@ -115,18 +120,29 @@ def width(browser: Chrome, pixels: int) -> None:
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
-def test_opens_in_time_without_a_fault_and_asks_nothing_of_a_network(
-    browser: Chrome, site: Path
-) -> None:
+def test_a_large_report_opens_in_time(browser: Chrome, tmp_path: Path) -> None:
+    path = write_site(tmp_path, MANY) / "report.html"
+    assert path.stat().st_size < 50e6
+    seconds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        open_page(browser, path)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 3
+    rows = MANY * len(DICE)
+    assert shown(browser) == f"{rows} of {rows} shown, page 1 of 24"
+
+
+def test_nothing_is_asked_of_a_network_and_no_fault_told(browser: Chrome, site: Path) -> None:
     browser.get_log("performance")
-    start = time.perf_counter()
     open_page(browser, site / "report.html")
-    assert time.perf_counter() - start < 3
-    assert (site / "report.html").stat().st_size < 50e6
+    picture = one(browser, "td.picture img")
+    browser.execute_script("arguments[0].scrollIntoView()", picture)
+    wait_for(lambda: browser.execute_script("return arguments[0].naturalWidth", picture) == 1)
     assert browser.get_log("browser") == []
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = [e["params"]["request"]["url"] for e in events if e["method"].endswith("BeSent")]
-    assert any(url.endswith("thumb.png") for url in asked)
+    assert {url.rpartition("/")[2] for url in asked} >= {"report.html", "thumb.png"}
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
 
 
@@ -135,25 +151,22 @@ def test_a_fault_would_be_noticed(browser: Chrome, tmp_path: Path) -> None:
     (tmp_path / "bad.html").write_text(bad)
     browser.get_log("browser")
     open_page(browser, tmp_path / "bad.html")
-    time.sleep(0.2)
-    assert browser.get_log("browser")
+    wait_for(lambda: bool(browser.get_log("browser")))
 
 
 def test_pages_of_200(opened: Chrome) -> None:
-    assert shown(opened) == f"{ROWS} of {ROWS} shown, page 1 of 24"
-    assert len(column(opened, 1)) == 200
+    assert shown(opened) == f"{ROWS} of {ROWS} shown, page 1 of 2"
     first = column(opened, 2)
+    assert len(first) == 200
     one(opened, "#previous").click()
     assert column(opened, 2) == first
-    one(opened, "#next").send_keys(Keys.ENTER)
-    assert "page 2 of 24" in shown(opened)
-    assert not set(column(opened, 2)[3:]) & set(first[:-3])
-    for _ in range(30):
-        one(opened, "#next").send_keys(Keys.SPACE)
-    assert "page 24 of 24" in shown(opened)
-    assert len(column(opened, 1)) == ROWS % 200
+    for key in (Keys.ENTER, Keys.SPACE):  # there is no third page
+        one(opened, "#next").send_keys(key)
+        assert "page 2 of 2" in shown(opened)
+    assert len(column(opened, 2)) == ROWS - 200
+    assert set(column(opened, 2)[1:]).isdisjoint(first[:-1])
     one(opened, "#previous").click()
-    assert "page 23 of 24" in shown(opened)
+    assert column(opened, 2) == first
 
 
 @pytest.mark.parametrize("key", [None, Keys.ENTER, Keys.SPACE])
@@ -161,9 +174,9 @@ def test_sorts_by_click_and_by_key(opened: Chrome, key: str | None) -> None:
     def press() -> str | None:
         target = button(opened, "Dice")
         target.send_keys(key) if key else target.click()
-        return one(opened, "th:nth-child(6)").get_attribute("aria-sort")
+        return one(opened, "#registrations th:nth-child(6)").get_attribute("aria-sort")
 
-    assert one(opened, "th:nth-child(6)").get_attribute("aria-sort") == "none"
+    assert one(opened, "#registrations th:nth-child(6)").get_attribute("aria-sort") == "none"
     assert press() == "ascending"
     lowest = [float(text) for text in column(opened, 6)]
     assert lowest == sorted(lowest)
@@ -181,26 +194,27 @@ def test_sorts_words_numbers_in_words_and_the_unknown(opened: Chrome) -> None:
     button(opened, "Moving").click()
     assert column(opened, 2)[0] == f"m{PAIRS - 1}"
     button(opened, "Verdict").click()
-    assert set(column(opened, 4)) == {"✕ fail"}
+    assert column(opened, 4) == ["✕ fail"] * PAIRS + ["! warn"] * PAIRS + ["✓ pass"] * (
+        200 - 2 * PAIRS
+    )
     button(opened, "Rating").click()
     assert "poor (ann): dull" in column(opened, 12)[0]
     Select(one(opened, "#of-method")).select_by_visible_text("nir")
-    one(opened, "#find").send_keys(f"m{PAIRS - 1}")
-    one(opened, "#find").send_keys(Keys.BACKSPACE)  # m155, m1550 to m1559
+    one(opened, "#find").send_keys("m7")
     for _ in range(2):
         button(opened, "Dice").click()
         assert column(opened, 6)[-1] == "n/a"
 
 
 def test_filters(opened: Chrome) -> None:
-    one(opened, "#find").send_keys("F39 m1559")
+    one(opened, "#find").send_keys("F1 m79")
     assert shown(opened) == f"3 of {ROWS} shown"
     assert not one(opened, "#paging").is_displayed()
     assert column(opened, 3) == list(DICE)
     Select(one(opened, "#of-method")).select_by_visible_text("syn")
     assert shown(opened) == f"1 of {ROWS} shown"
-    one(opened, "#find").clear()
-    assert shown(opened) == f"{PAIRS} of {ROWS} shown, page 1 of 8"
+    one(opened, "#find").send_keys(Keys.BACKSPACE * 6)
+    assert shown(opened) == f"{PAIRS} of {ROWS} shown"
     Select(one(opened, "#of-verdict")).select_by_visible_text("fail")
     assert shown(opened) == f"0 of {ROWS} shown"
     Select(one(opened, "#of-method")).select_by_visible_text("all")
@@ -220,11 +234,8 @@ def rate(browser: Chrome, row: int, rating: str, note: str = "") -> None:
 
 def saved(downloads: Path, name: str) -> Path:
     """Wait for a download."""
-    for _ in range(100):
-        if (downloads / name).exists():
-            return downloads / name
-        time.sleep(0.05)
-    raise AssertionError(f"no download {name}: {list(downloads.iterdir())}")
+    wait_for((downloads / name).exists)
+    return downloads / name
 
 
 def test_rates_downloads_and_folds(opened: Chrome, site: Path, downloads: Path) -> None:
@@ -233,7 +244,7 @@ def test_rates_downloads_and_folds(opened: Chrome, site: Path, downloads: Path) 
     rate(opened, 1, "exclude", 'a "big"  tear; left ')
     rate(opened, 2, "excellent")
     rate(opened, 3, "poor")
-    rate(opened, 3, "not")
+    rate(opened, 3, Keys.HOME)
     assert one(opened, "#rated").text == "2 rated by you"
     opened.refresh()  # drafts are kept
     assert one(opened, "#rater").get_attribute("value") == "bo"
@@ -277,7 +288,7 @@ def test_reads_in_full_without_scripts(browser: Chrome, site: Path) -> None:
         assert not browser.find_elements(By.CSS_SELECTOR, "th button, td select")
         last = browser.find_element(By.CSS_SELECTOR, f"#registrations tbody tr:nth-child({ROWS})")
         assert last.is_displayed()
-        assert re.sub(r"\s+", " ", last.text).startswith(f"f39 m{PAIRS - 1} nir ✕ fail 0.600 n/a")
+        assert re.sub(r"\s+", " ", last.text).startswith(f"f1 m{PAIRS - 1} nir ✕ fail 0.600 n/a")
         assert "not rated" in last.text
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
