@@ -168,7 +168,15 @@ def register_scans(fixed: Brain, moving: Brain, method: Method, folder: Path) ->
     matrix, record = folder / "affine.mat", folder / "affine.json"
     align(fixed, moving, AffineConfig(), 1, matrix, record)
     register_pair(
-        fixed, moving, matrix, method, folder, seed=1, device="cpu", threads=2, log=lambda line: None
+        fixed,
+        moving,
+        matrix,
+        method,
+        folder,
+        seed=1,
+        device="cpu",
+        threads=2,
+        log=lambda line: None,
     )
     warp_pair(fixed, moving, folder)
     evaluate_pair(fixed, moving, matrix, record, folder)

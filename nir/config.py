@@ -398,13 +398,9 @@ class VerdictConfig(Settings):
     scale: Ceiling = Field(
         Ceiling(warn=1.3, fail=1.6), description="largest factor by which the affine scales."
     )
-    outliers: Ceiling = Field(
-        Ceiling(warn=5, fail=20), description="share of the brain, percent."
-    )
+    outliers: Ceiling = Field(Ceiling(warn=5, fail=20), description="share of the brain, percent.")
     cut: Ceiling = Field(Ceiling(warn=15, fail=60), description="percent.")
-    outside: Ceiling = Field(
-        Ceiling(warn=2, fail=10), description="share of the brain, percent."
-    )
+    outside: Ceiling = Field(Ceiling(warn=2, fail=10), description="share of the brain, percent.")
     labels_outside: Ceiling = Field(
         Ceiling(warn=5, fail=20), description="share of the labels' voxels, percent."
     )

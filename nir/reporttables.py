@@ -107,33 +107,27 @@ def method_table(
     told = {f"{c}_{s}": (c, s) for c, statistics in known.items() for s in statistics}
     verdicts = [overall(checks.get(key, ())) for key in keys_of(metrics)]
     counts = {grade: [verdict == grade for verdict in verdicts] for grade in GRADES}
-    frame = (
-        metrics.assign(**counts)
-        .groupby("method", sort=False)
-        .agg(
-            engine=("engine", "first"),
-            pairs=("fixed", "size"),
-            **{grade: (grade, "sum") for grade in GRADES},
-            **told,
-        )
-    )
+    groups = metrics.assign(**counts).groupby("method", sort=False)
     lost = Counter(row["method"] for row in failed)
+    whole = {"pairs": ("fixed", "size")} | {grade: (grade, "sum") for grade in GRADES}
+    frame = groups.agg(**whole, **told)
     frame = frame.reindex(list(dict.fromkeys([*frame.index, *lost])))
-    frame.insert(5, "failed", [lost[method] for method in frame.index])
-    whole = ["pairs", *GRADES]
-    frame[whole] = frame[whole].fillna(0).astype(int)
+    frame = frame.assign(
+        engine=groups["engine"].first(), failed=[lost[method] for method in frame.index]
+    )
+    frame[list(whole)] = frame[list(whole)].fillna(0).astype(int)
     columns = {
         "method": COLUMNS["method"],
         "engine": COLUMNS["engine"],
         "pairs": ("Pairs", "Pairs that are registered", "1"),
-        "failed": ("Failed", "Registrations that failed", "1"),
     }
     columns |= {g: (g.capitalize(), f"Registrations with the verdict {g}", "1") for g in GRADES}
+    columns["failed"] = ("Failed", "Registrations that failed", "1")
     for name, (column, statistic) in told.items():
         title, text, unit = COLUMNS[column]
         word = STATISTICS[statistic]
         columns[name] = (f"{title}: {word.lower()}", f"{word} over the pairs. {text}", unit)
-    return Table(frame.rename_axis("method").reset_index(), columns)
+    return Table(frame.rename_axis("method").reset_index()[list(columns)], columns)
 
 
 def structure_table(metrics: pd.DataFrame, labels: pd.DataFrame) -> Table:

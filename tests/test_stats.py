@@ -91,7 +91,7 @@ def test_holm_corrects_within_a_measure() -> None:
         "b": [1.0, 2, 3, 4, 5, -6],
         "c": [0.0] * 6,
     }
-    table = compare_methods(cohort(dice, hd95_after_mm={"a": [1.0] * 6, "b": dice["b"]}))
+    table = compare_methods(cohort(dice, hd95_after_mm={"a": [7.0] * 6, "b": dice["b"]}))
     named = table.set_index(["measure", "first", "second"])
     p, holm = named["p"], named["p_holm"]
     assert list(p["dice_after"]) == [2 / 64, 2 / 64, 28 / 64]
