@@ -119,7 +119,7 @@ def test_excluded_registrations_are_listed_and_enter_nothing(results: Path) -> N
     text = page(results, metrics, labels, ratings=read_ratings(results / "ratings.tsv", metrics))
     assert "nir 0.800" in text
     assert "<li><strong>001 ← NA, nir</strong>: turned (bo)</li>" in text
-    assert "<p>exclude (bo): turned</p>\n<p>excellent (ann)</p>" in text
+    assert "<p>exclude (bo): turned</p><p>excellent (ann)</p>" in "".join(text.splitlines())
     assert "1 of 6 registrations rated: 1 exclude, 0 poor" in " ".join(text.split())
     assert text.count("<tr data-verdict") == 6
 
