@@ -330,6 +330,10 @@ class Method(Settings):
         return self
 
 
+class VerdictConfig(Settings):
+    """Stand-in."""
+
+
 class PipelineConfig(Settings):
     """A whole cohort run."""
 
@@ -350,6 +354,7 @@ class PipelineConfig(Settings):
     preprocess: PreprocessConfig = PreprocessConfig()
     affine: AffineConfig = AffineConfig()
     methods: tuple[Method, ...] = Field(min_length=1)
+    verdict: VerdictConfig = VerdictConfig()
     label_interpolation: Literal["nearest", "genericLabel"] = "nearest"
     fusion: tuple[Literal["majority", "joint"], ...] = Field(
         (), description="votes by which labelled moving subjects label each fixed one"

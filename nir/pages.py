@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
+import pandas as pd
 import yaml
 
 from nir.batch import pair_name
+from nir.config import PipelineConfig, load_pipeline
+from nir.figures import THUMBNAIL
 from nir.io import load_json
+from nir.machine import machine
+from nir.pairpage import PairContext, pair_page
 from nir.report import ReportContext, cohort_report
 from nir.steps import versions
-from nir.tables import read_table, read_tables
+from nir.tables import KEYS, read_table, read_tables
+from nir.verdict import judge
 
 
 def write_cohort_page(
@@ -66,34 +69,35 @@ def write_cohort_page(
         fusion=None if fusion is None else read_table(fusion),
     )
     cohort_report(page, metrics, labels, context, templates)
+    _write_pair_pages(page, load_pipeline(config), metrics, command, templates)
+
+
+def _write_pair_pages(
+    cohort_page: Path, config: PipelineConfig, metrics: pd.DataFrame, command: str, templates: Path
+) -> None:
+    """Write the page of each registration beside its results."""
+    for fixed, moving, method in metrics[KEYS].itertuples(index=False):
+        folder = cohort_page.parent / "pairs" / pair_name(fixed, moving) / method
+        context = PairContext(
+            fixed=fixed,
+            moving=moving,
+            command=command,
+            preprocess=config.preprocess,
+            affine=config.affine,
+            label_interpolation=config.label_interpolation,
+            cohort=config.name,
+            cohort_page=f"../../../{cohort_page.name}",
+        )
+        checks = judge(load_json(folder / "result.json")["metrics"], config.verdict)
+        pair_page(folder, folder / "report.html", checks, context, templates)
 
 
 def _pictures(fixed: str, moving: str, method: str) -> tuple[str, str]:
-    """Return thumbnail and full picture, relative to the page."""
+    """Return thumbnail and page of a registration, relative to the page of the cohort."""
     folder = f"pairs/{pair_name(fixed, moving)}/{method}"
-    return f"{folder}/thumbnail.png", f"{folder}/figure.png"
+    return f"{folder}/figures/{THUMBNAIL}", f"{folder}/report.html"
 
 
 def _reason(fixed: str, moving: str, left_out: dict[str, list[str]]) -> str:
     names = [name for name in (fixed, moving) if name in left_out]
     return f"{' and '.join(names)} left out"
-
-
-def machine() -> dict[str, Any]:
-    """Name the processor, its cores, the memory and the system."""
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "memory (GB)": round(psutil.virtual_memory().total / 2**30, 1),
-        "system": platform.platform(terse=True),
-    }
-
-
-def _processor() -> str:
-    """Return the processor's name, which Linux keeps in a file of its own."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
