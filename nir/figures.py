@@ -25,7 +25,7 @@ from nir.io import atomic
 from nir.planes import PLANES, PairImages, Plane, View
 
 DPI = 100
-STRIP_PX, GAP_PX, BAR_PX = 1100, 8, 66
+STRIP_PX, GAP_PX, BAR_PX = 1100, 8, 72
 MOST_HIGH_PX = 800  # of the planes of a strip
 THUMBNAIL_PX, TITLE_PX = 360, 16
 MOST_COLUMNS = 5  # of the loss curves
@@ -115,7 +115,10 @@ def draw_losses(trace: pd.DataFrame, titles: Sequence[str], path: Path) -> None:
             axes.plot(part["step"] + 1, part["loss"], color=panels.FIXED_COLOUR, marker=marker)
             axes.set_title(titles[number], fontsize=panels.TEXT_POINTS)
             axes.grid(True)
-            axes.locator_params(axis="x", integer=True, nbins=4)
+            if len(part) == 1:
+                axes.set_xticks([1])
+            else:
+                axes.locator_params(axis="x", integer=True, nbins=4)
         figure.supxlabel("step", fontsize=panels.TEXT_POINTS)
         figure.supylabel("loss", fontsize=panels.TEXT_POINTS)
         FigureCanvasSVG(figure)

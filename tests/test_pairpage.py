@@ -158,8 +158,8 @@ def test_the_flicker_needs_a_pointer_or_a_key_and_no_script(full: str) -> None:
 def test_the_verdict_is_told_in_words_the_worst_first(full: str) -> None:
     listed = re.findall(r'<li><span class="verdict \w+">(. \w+)</span>', full)
     assert listed == ["✕ fail", "! warn", "✓ pass"]
-    assert 'Verdict: <span class="verdict fail">✕ fail</span>' in full
-    assert "2 of 3 checks say look closer." in full
+    assert '<strong>Verdict</strong>: <span class="verdict fail">✕ fail</span>' in full
+    assert "2 of 3 checks ask for a closer look." in full
     assert "<strong>Folds</strong>: 0 % folded, at most 0.01 %." in full
 
 
