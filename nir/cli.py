@@ -85,7 +85,8 @@ def register(
     Writes into the folder: warped.nii.gz, warped_labels.nii.gz (if labels are given),
     from-moving_to-fixed_mode-image_xfm.nii.gz and from-fixed_to-moving_mode-image_xfm.nii.gz (ITK
     displacement fields of the whole mapping, affine included), jacobian.nii.gz, field.safetensors
-    (the fitted field itself), trace.tsv and result.json.
+    (the fitted field itself), trace.tsv, result.json, pictures in figures/, and report.html: all of
+    it on one page, with a verdict.
 
     The first transform, given to ANTs or SimpleITK with the moving image, resamples it onto the
     fixed one. Heads with skull need a mask, or the pipeline's skull strip.
