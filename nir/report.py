@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,7 @@ import pandas as pd
 from nir.batch import pair_name
 from nir.io import save_text
 from nir.plots import cohort_plots
+from nir.ratings import without_excluded
 from nir.reportcells import (
     comparison_cells,
     fusion_cells,
@@ -20,8 +23,8 @@ from nir.reportcells import (
     measure_name,
     measured,
     method_cells,
-    number,
     outlier_cells,
+    pair_cells,
     percent,
     structure_cells,
     verdict_cells,
@@ -43,8 +46,7 @@ from nir.verdict import Check, overall
 WORST, PLOTS = "worst", "figures"
 """Folders beside the page that hold the pictures of the worst registrations, and the plots."""
 STRIPS = {"figures/fixed.jpg": "fixed image", "figures/warped.jpg": "warped moving image"}
-SMALL = "fixed, warped, difference before and after"
-THUMBNAILS = {"figures/thumbnail.png": SMALL, "thumbnail.png": SMALL}
+THUMBNAIL = {"figures/thumbnail.png": "fixed, warped, difference before and after"}
 """Pictures in the folder of a registration, and what they show."""
 
 
@@ -61,9 +63,10 @@ class ReportContext:
         subjects: how many entered the registrations.
         left_out: faults of each subject that was left out.
         dropped_pairs: fixed, moving and the reason of each pair that was dropped.
-        figures: for fixed, moving and method the thumbnail and the full picture, as paths
+        figures: for fixed, moving and method the thumbnail and the pair's own page, as paths
             relative to the page.
         checks: of each registration, by `nir.reporttables.judge_all`.
+        ratings: of readers, by `nir.ratings.read_ratings`.
         notes: where and what, for warnings of the preprocessing.
         failed: fixed, moving, method and reason of each registration that failed.
         resources: the table of `nir.resources`.
@@ -82,6 +85,7 @@ class ReportContext:
     dropped_pairs: list[tuple[str, str, str]] = field(default_factory=list)
     figures: dict[Key, tuple[str, str]] = field(default_factory=dict)
     checks: dict[Key, list[Check]] = field(default_factory=dict)
+    ratings: pd.DataFrame | None = None
     notes: list[tuple[str, str]] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
     resources: pd.DataFrame | None = None
@@ -102,12 +106,16 @@ def cohort_report(
             sidecar, ``report.json`` with all verdicts, the plots in ``figures/`` and the worst
             registrations' pictures in ``worst/``.
         metrics, labels: the tables of ``nir.tables.gather``.
-        templates: folder that holds ``cohort.html.j2`` and ``style.css``.
+        templates: folder that holds ``cohort.html.j2``, ``style.css`` and ``page.js``.
 
     Notes:
-        Equal arguments give equal bytes.
+        Equal arguments give equal bytes. Registrations that are rated ``exclude`` are in the table
+        of pairs and in nothing else.
     """
     folder = Path(output).parent
+    pairs = pair_cells(metrics, context.checks, context.figures, context.ratings)
+    metrics, labels = (without_excluded(t, context.ratings) for t in (metrics, labels))
+    script = (Path(templates) / "page.js").read_text(encoding="utf-8")
     tables = report_tables(metrics, labels, context.failed, context.checks)
     write_report_tables(folder, tables)
     write_record(folder / "report.json", context.name, context.failed, context.checks)
@@ -136,7 +144,9 @@ def cohort_report(
         comparisons=comparison_cells(tables["comparisons"].frame),
         resamples=RESAMPLES,
         plots=plots,
-        pairs=_pair_rows(metrics, context),
+        pairs=pairs,
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         structures=structure_cells(metrics, tables["structures"].frame),
         fusion=fusion_cells(metrics, context.fusion),
         warnings=context.notes + _warnings(metrics),
@@ -177,26 +187,6 @@ def summary(metrics: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def _pair_rows(metrics: pd.DataFrame, context: ReportContext) -> list[dict[str, Any]]:
-    """Group the rows of the metrics by pair, with the pictures."""
-    pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in metrics.to_dict("records"):
-        pair = (row["fixed"], row["moving"])
-        thumbnail, full = context.figures.get((*pair, row["method"]), ("", ""))
-        cells = [
-            number(row["dice_before"], 3),
-            number(row["dice_after"], 3),
-            number(row["hd95_after_mm"], 2),
-            number(row["truth_error_after_mm"], 2),
-            percent(row["folds_percent"]),
-            number(row["inverse_consistency_mean_mm"], 3),
-            number(row["seconds_total"], 1),
-        ]
-        found = {"method": row["method"], "cells": cells, "thumbnail": thumbnail, "full": full}
-        pairs.setdefault(pair, []).append(found)
-    return [{"fixed": f, "moving": m, "rows": rows} for (f, m), rows in pairs.items()]
-
-
 def _worst(metrics: pd.DataFrame, context: ReportContext, folder: Path) -> list[dict[str, Any]]:
     """Tell of the registrations to look at first, and copy their pictures to ``worst/``."""
     rows: Any = dict(zip(keys_of(metrics), metrics.to_dict("records"), strict=True))
@@ -223,7 +213,7 @@ def _worst(metrics: pd.DataFrame, context: ReportContext, folder: Path) -> list[
 
 def _pictures(folder: Path, own: str) -> dict[str, str]:
     """Return the pictures that a registration has, the large ones if they are there."""
-    for known in (STRIPS, THUMBNAILS):
+    for known in (STRIPS, THUMBNAIL):
         found = {f"{own}/{n}": what for n, what in known.items() if (folder / own / n).exists()}
         if found:
             return found

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from nir.ratings import EXCLUDE, RATINGS, by_registration
 from nir.tables import COLUMNS, MISSING, method_order
-from nir.verdict import GRADES
+from nir.verdict import GRADES, Check, overall
 
 LEAST_P = 1e-4
 DIGITS = {
@@ -150,6 +151,42 @@ def outlier_cells(outliers: pd.DataFrame) -> list[dict[str, Any]]:
             rows.append(listed | {"value": measured(name, row["value"]), "beyond": beyond})
         groups.append({"measure": measure_name(name), "count": len(group), "rows": rows})
     return groups
+
+
+def pair_cells(
+    metrics: pd.DataFrame,
+    checks: Mapping[tuple[str, str, str], Sequence[Check]],
+    figures: Mapping[tuple[str, str, str], tuple[str, str]],
+    ratings: pd.DataFrame | None,
+) -> dict[str, Any]:
+    """Headings and rows of the table of pairs, a row for each registration."""
+    columns: list[tuple[str, str, Callable[[Any], str]]] = [
+        ("Dice, affine", "dice_before", lambda v: number(v, 3)),
+        ("Dice", "dice_after", lambda v: number(v, 3)),
+        ("HD95, mm", "hd95_after_mm", lambda v: number(v, 2)),
+        ("True error, mm", "truth_error_after_mm", lambda v: number(v, 2)),
+        ("Folds, %", "folds_percent", percent),
+        ("Inverse consistency, mm", "inverse_consistency_mean_mm", lambda v: number(v, 3)),
+        ("Time, s", "seconds_total", lambda v: number(v, 1)),
+    ]
+    if metrics["truth_error_after_mm"].isna().all():
+        columns = [column for column in columns if column[1] != "truth_error_after_mm"]
+    rated = by_registration(ratings)
+    rows = []
+    for found in metrics.to_dict("records"):
+        key = (found["fixed"], found["moving"], found["method"])
+        thumbnail, page = figures.get(key, ("", ""))
+        row = {"fixed": key[0], "moving": key[1], "method": key[2]}
+        row |= {"cells": [word(found[name]) for _, name, word in columns]}
+        row |= {"verdict": overall(checks[key]) if key in checks else ""}
+        rows.append(row | {"thumbnail": thumbnail, "page": page, "ratings": rated.get(key, [])})
+    worst = [some[0]["rating"] for some in rated.values()]
+    return {
+        "headings": [heading for heading, _, _ in columns],
+        "rows": rows,
+        "rated": {rating: worst.count(rating) for rating in RATINGS} if worst else {},
+        "excluded": [r for some in rated.values() for r in some if r["rating"] == EXCLUDE],
+    }
 
 
 def structure_cells(metrics: pd.DataFrame, structures: pd.DataFrame) -> list[dict[str, Any]]:

@@ -201,6 +201,12 @@ class Run:
         """The file that completes the results of a BIDS dataset as BIDS derivatives."""
         return self.output / "derivatives" / "dataset_description.json"
 
+    @property
+    def ratings(self) -> list[Path]:
+        """The table of what readers think of the registrations, once some are rated."""
+        path = self.output / "ratings.tsv"
+        return [path] if path.exists() else []
+
     def fused(self, part: str, fixed: str = "{fixed}", method: str = "{method}") -> str:
         """Path of a file of the labels fused for a subject."""
         return str(self.output / "fusion" / fixed / method / part)

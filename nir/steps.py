@@ -22,7 +22,7 @@ from nir.config import AffineConfig, Method
 from nir.demo import true_pair_points
 from nir.engines import Pair, pick_device, register
 from nir.errors import NirError
-from nir.figures import pair_figure, pair_thumbnail
+from nir.figures import LOSSES, draw_images, draw_losses
 from nir.fit import Progress
 from nir.grid import Array, Grid
 from nir.io import (
@@ -42,6 +42,7 @@ from nir.io import (
 )
 from nir.kernels import set_threads
 from nir.linear import compose_template_affines, register_affine
+from nir.machine import machine
 from nir.memory import peak_mb
 from nir.planes import PairImages
 from nir.warp import PointMap, affine_map, displacement_map, resample
@@ -120,7 +121,9 @@ def align_through_template(
     content = {
         "kind": "composed through the template",
         "seconds": sum(r["seconds"] for r in known.values()),
-        "warnings": [w for r in known.values() for w in r["warnings"]],
+        "warnings": [
+            f"{name}, to the template: {w}" for name, r in known.items() for w in r["warnings"]
+        ],
     }
     save_json(record, content)
     save_affine(matrix, compose_template_affines(fixed, moving))
@@ -170,6 +173,7 @@ def register_pair(
         "device": str(chosen) if method.engine == "nir" else "cpu",
         "threads": threads,
         "versions": versions(),
+        "machine": machine(),
         "repaired_folds": result.repaired,
         "seconds": result.seconds | {"registration": elapsed},
         "peak_mb": peak_mb(chosen),
@@ -360,10 +364,8 @@ def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def draw_pair(
-    fixed: Brain, moving: Brain, matrix: Path, folder: Path, full: Path, thumbnail: Path
-) -> None:
-    """Draw the pictures of a pair and method."""
+def draw_pair(fixed: Brain, moving: Brain, matrix: Path, folder: Path) -> None:
+    """Draw the pictures of a pair and method into ``figures/``."""
     u_lps, grid = load_displacement(folder / FORWARD)
     fixed_brain, _ = load_volume(fixed.brain)
     moving_brain, source = load_volume(moving.brain)
@@ -376,12 +378,22 @@ def draw_pair(
         jacobian=load_volume(folder / "jacobian.nii.gz")[0],
         u_lps=u_lps,
         grid=grid,
+        inverse=load_displacement(folder / INVERSE),
         fixed_labels=load_labels(fixed.labels)[0] if labels and fixed.labels else None,
         warped_labels=load_labels(folder / "warped_labels.nii.gz")[0] if labels else None,
     )
-    method = load_json(folder / "fit.json")["method"]
-    pair_figure(images, full, f"{fixed.id} (fixed), {moving.id} (moving), {method}")
-    pair_thumbnail(images, thumbnail)
+    draw_images(images, folder / "figures")
+    settings = load_json(folder / "fit.json")["settings"]
+    if settings["engine"] == "nir":
+        trace = pd.read_csv(folder / "trace.tsv", sep="\t")
+        titles = [_phase_title(*phase) for phase in enumerate(settings["fit"]["phases"])]
+        draw_losses(trace, titles, folder / "figures" / LOSSES)
+
+
+def _phase_title(number: int, phase: dict[str, Any]) -> str:
+    spacing_mm = phase["resolution_mm"]
+    level = f"{spacing_mm:g} mm" if spacing_mm else "own grid"
+    return f"phase {number}: {phase['solver']}, {level}"
 
 
 def versions() -> dict[str, str]:

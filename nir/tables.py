@@ -14,7 +14,10 @@ from nir.io import atomic, load_json, save_json
 
 MISSING = "n/a"
 WARNINGS_JOIN = " | "
-TEXT = ("fixed", "moving", "method", "engine", "device", "warnings", "name", "reason")
+TEXT = (
+    *("fixed", "moving", "method", "engine", "device", "warnings", "name", "reason"),
+    *("rating", "note", "rater"),
+)
 
 # column: long name, description, units
 COLUMNS: dict[str, tuple[str, str, str]] = {

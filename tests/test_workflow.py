@@ -173,6 +173,15 @@ def test_only_fits_rerun_for_a_changed_setting(workplace: Path, finished: Path) 
     assert "preprocess" not in done.stderr
 
 
+def test_ratings_rerun_the_report_alone(workplace: Path, finished: Path) -> None:
+    ratings = finished / "ratings.tsv"
+    header = "fixed\tmoving\tmethod\trating\tnote\trater"
+    ratings.write_text(f"{header}\ns0\ts1\tnir\tpoor\tn/a\tann\n")
+    done = run(workplace, "-n", "--configfile", workplace / "whole.yaml")
+    ratings.unlink()
+    assert "2 steps: 1 complete, 1 report" in done.stderr
+
+
 def test_only_the_report_reruns_for_a_changed_threshold(workplace: Path, finished: Path) -> None:
     content = settings(workplace / "data/subjects.tsv", finished)
     content["verdict"] = {"folds": {"warn": 2.0, "fail": 3.0}}

@@ -29,6 +29,7 @@ rule report:
         fusion=RUN.output / "fusion.tsv" if SETTINGS.fusion else [],
         failed=RUN.output / "failed.tsv",
         resources=RUN.output / "resources.tsv",
+        ratings=RUN.ratings,
         templates=[
             path
             for path in sorted((Path(workflow.basedir) / "reports").glob("*"))
