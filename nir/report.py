@@ -18,6 +18,7 @@ from nir.plots import cohort_plots
 from nir.ratings import without_excluded
 from nir.reportcells import (
     comparison_cells,
+    comparison_notes,
     fusion_cells,
     job_cells,
     measure_name,
@@ -142,6 +143,7 @@ def cohort_report(
         outliers=outlier_cells(tables["outliers"].frame),
         method_table=method_cells(tables["methods"].frame),
         comparisons=comparison_cells(tables["comparisons"].frame),
+        notes=comparison_notes(tables["comparisons"].frame),
         resamples=RESAMPLES,
         plots=plots,
         pairs=pairs,
