@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from nir.batch import pair_name
-from nir.config import PipelineConfig, load_pipeline
+from nir.config import AffineConfig, PreprocessConfig, VerdictConfig
 from nir.figures import THUMBNAIL
 from nir.io import load_json
 from nir.machine import machine
@@ -49,7 +49,6 @@ def write_cohort_page(
         fusion: table of the labels fused from several atlases, if there are any.
         ratings: table of what readers think of the registrations, if some are rated.
     """
-    settings = load_pipeline(config)
     metrics, labels = read_tables(page.parent)
     failed: Any = read_table(page.parent / "failed.tsv").to_dict("records")
     records = {path.parent.name: load_json(path) for path in prepared}
@@ -65,7 +64,7 @@ def write_cohort_page(
         left_out=left_out,
         dropped_pairs=[(f, m, _reason(f, m, left_out)) for f, m in dropped_pairs],
         figures={(f, m, k): _pictures(f, m, k) for f, m in pairs for k in methods},
-        checks=judge_all(metrics, settings.verdict),
+        checks=judge_all(metrics, VerdictConfig.model_validate(config["verdict"])),
         ratings=None if ratings is None else read_ratings(ratings, metrics),
         notes=[(name, text) for name, record in records.items() for text in record["warnings"]],
         failed=failed,
@@ -73,27 +72,29 @@ def write_cohort_page(
         fusion=None if fusion is None else read_table(fusion),
     )
     cohort_report(page, metrics, labels, context, templates)
-    _write_pair_pages(page, settings, context.checks, command, templates)
+    _write_pair_pages(page, config, context.checks, command, templates)
 
 
 def _write_pair_pages(
     cohort_page: Path,
-    config: PipelineConfig,
+    config: dict[str, Any],
     checks: Mapping[Key, Sequence[Check]],
     command: str,
     templates: Path,
 ) -> None:
     """Write the page of each registration beside its results."""
+    preprocess = PreprocessConfig.model_validate(config["preprocess"])
+    affine = AffineConfig.model_validate(config["affine"])
     for (fixed, moving, method), found in checks.items():
         folder = cohort_page.parent / "pairs" / pair_name(fixed, moving) / method
         context = PairContext(
             fixed=fixed,
             moving=moving,
             command=command,
-            preprocess=config.preprocess,
-            affine=config.affine,
-            label_interpolation=config.label_interpolation,
-            cohort=config.name,
+            preprocess=preprocess,
+            affine=affine,
+            label_interpolation=config["label_interpolation"],
+            cohort=config["name"],
             cohort_page=f"../../../{cohort_page.name}",
         )
         pair_page(folder, folder / "report.html", found, context, templates)

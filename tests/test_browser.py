@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from selenium.webdriver import Chrome, Keys
+import test_pairpage
+from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
+from test_figures import GRIDS, ball
 from test_report import DICE, page, tables
 
 from benchmarks.browser import CHROMIUM, DRIVER, chromium, open_page
+from nir.figures import draw_images
 from nir.ratings import COLUMNS, fold_ratings
 from nir.tables import write_tables
 from nir.verdict import GRADES, Check
@@ -70,6 +73,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of one registration."""
+    folder = tmp_path_factory.mktemp("pair")
+    draw_images(ball(GRIDS["LAS"]), folder / "figures")
+    content = test_pairpage.result(test_pairpage.NIR, [1, 2, 3], warnings=["look"])
+    test_pairpage.write(folder, content, test_pairpage.LABELS)
+    test_pairpage.page(folder)
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
 def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("downloads")
 
@@ -106,18 +120,19 @@ def wait_for(holds: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+def requests(browser: Chrome) -> list[str]:
+    """Return what the browser asked for since the last call, but what the page itself holds."""
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = [e["params"]["request"]["url"] for e in events if e["method"].endswith("WillBeSent")]
+    return [url for url in urls if not url.startswith("data:")]
+
+
 def button(browser: Chrome, heading: str) -> WebElement:
     return browser.find_element(By.XPATH, f"//th/button[text()='{heading}']")
 
 
 def shown(browser: Chrome) -> str:
     return one(browser, "#shown").text
-
-
-def width(browser: Chrome, pixels: int) -> None:
-    """Lay the page out for a screen of this width."""
-    size = {"width": pixels, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
 def test_a_large_report_opens_in_time(browser: Chrome, tmp_path: Path) -> None:
@@ -140,10 +155,9 @@ def test_nothing_is_asked_of_a_network_and_no_fault_told(browser: Chrome, site: 
     browser.execute_script("arguments[0].scrollIntoView()", picture)
     wait_for(lambda: browser.execute_script("return arguments[0].naturalWidth", picture) == 1)
     assert browser.get_log("browser") == []
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [e["params"]["request"]["url"] for e in events if e["method"].endswith("BeSent")]
+    asked = requests(browser)
     assert {url.rpartition("/")[2] for url in asked} >= {"report.html", "thumb.png"}
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert [url for url in asked if not url.startswith("file:")] == []
 
 
 def test_a_fault_would_be_noticed(browser: Chrome, tmp_path: Path) -> None:
@@ -295,14 +309,19 @@ def test_reads_in_full_without_scripts(browser: Chrome, site: Path) -> None:
 
 
 @pytest.mark.parametrize("pixels", [1280, 400])
-def test_fits_the_screen(opened: Chrome, pixels: int) -> None:
-    width(opened, pixels)
-    words = "return document.documentElement.scrollWidth"
-    assert opened.execute_script(words) <= pixels
-    size = "return parseFloat(getComputedStyle(arguments[0]).fontSize)"
-    for css in ("p", "td", ".verdict", ".controls label", "button"):
-        assert opened.execute_script(size, one(opened, css)) >= 13
-    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+def test_pages_fit_the_screen(browser: Chrome, site: Path, pair: Path, pixels: int) -> None:
+    size = {"width": pixels, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    texts = "return [...document.querySelectorAll('p, td, li, label, button, figcaption')]"
+    sizes = f"{texts}.map(text => parseFloat(getComputedStyle(text).fontSize))"
+    try:
+        for path in (site / "report.html", pair):
+            open_page(browser, path)
+            wide = browser.execute_script("return document.documentElement.scrollWidth")
+            assert wide <= pixels, path
+            assert min(browser.execute_script(sizes)) >= 13
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def luminance(colour: str) -> float:
@@ -326,17 +345,22 @@ def contrast(browser: Chrome, element: WebElement) -> float:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_contrast(opened: Chrome, scheme: str) -> None:
+def test_contrast(browser: Chrome, site: Path, pair: Path, scheme: str) -> None:
+    texts = ["h1", ".soft", ".notice", ".summary p", "a", "td", "thead th", "pre", "figcaption"]
+    texts += [f".verdict.{grade}" for grade in GRADES]
+    controls = ["thead button", "td.rating p", "td.rating select", "#find", "#of-method"]
+    controls += ["#save-json", "#previous", "#next"]
     feature: dict[str, Any] = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)
     ground = "return getComputedStyle(document.body).backgroundColor"
-    assert (luminance(opened.execute_script(ground)) < 0.1) == (scheme == "dark")
-    texts = ["h1", ".soft", ".notice", ".summary p", "a", "td", "thead th", "thead button", "pre"]
-    texts += [".verdict.pass", ".verdict.warn", ".verdict.fail", "figcaption", "td.rating p"]
-    texts += ["#find", "#of-method", "#save-json", "#previous", "#next", "td.rating select"]
-    for css in texts:
-        assert contrast(opened, one(opened, css)) >= 4.5, (css, scheme)
-    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    try:
+        for path, more in ((site / "report.html", controls), (pair, ["blockquote", ".tags span"])):
+            open_page(browser, path)
+            assert (luminance(browser.execute_script(ground)) < 0.1) == (scheme == "dark")
+            for css in (*texts, *more):
+                assert contrast(browser, one(browser, css)) >= 4.5, (path, css)
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 def test_a_focus_is_seen_and_the_order_is_that_of_the_page(opened: Chrome) -> None:
@@ -361,3 +385,27 @@ def test_every_picture_has_a_text_and_every_control_a_name(opened: Chrome) -> No
     assert one(cell, "input").accessible_name == "Your note on f0 ← m0, affine"
     for chip in opened.find_elements(By.CSS_SELECTOR, "tbody tr:nth-child(-n+3) .verdict"):
         assert chip.text in ("✓ pass", "! warn", "✕ fail")  # never by colour alone
+
+
+def test_the_page_of_a_pair_flickers_by_pointer_and_by_key(browser: Chrome, pair: Path) -> None:
+    browser.get_log("performance")
+    browser.get_log("browser")
+    open_page(browser, pair)
+    box, over = one(browser, ".flicker"), one(browser, ".frame .over.warped")
+
+    def look() -> list[str]:
+        words = "const s = getComputedStyle(arguments[0]); return [s.animationName, s.opacity]"
+        return browser.execute_script(words, over)
+
+    assert look() == ["none", "0"]
+    ActionChains(browser).move_to_element(box).perform()
+    wait_for(lambda: look() == ["flicker", "1"])
+    wait_for(lambda: look() == ["flicker", "0"])
+    ActionChains(browser).move_to_element(one(browser, "h1")).perform()
+    wait_for(lambda: look() == ["none", "0"])
+    one(browser, "#with-warped").send_keys(Keys.TAB)
+    assert look()[0] == "flicker"
+    assert browser.switch_to.active_element == box
+    assert browser.get_log("browser") == []
+    assert set(requests(browser)) == {pair.as_uri()}
+    assert browser.execute_script("return [...document.images].every(i => i.alt && i.naturalWidth)")
