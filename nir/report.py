@@ -46,8 +46,8 @@ from nir.verdict import Check, overall
 
 WORST, PLOTS = "worst", "figures"
 """Folders beside the page that hold the pictures of the worst registrations, and the plots."""
-STRIPS = {"figures/fixed.jpg": "fixed image", "figures/warped.jpg": "warped moving image"}
-THUMBNAIL = {"figures/thumbnail.png": "fixed, warped, difference before and after"}
+STRIPS = {"figures/fixed.jpg": "Fixed image", "figures/warped.jpg": "Warped moving image"}
+THUMBNAIL = {"figures/thumbnail.png": "Fixed, warped, difference before and after"}
 """Pictures in the folder of a registration, and what they show."""
 
 
