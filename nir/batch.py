@@ -202,7 +202,7 @@ def _note(item: Item, key: str | None = None, tries: int = 0) -> None:
 
 def _sweep(folder: Path) -> None:
     """Remove the temporary files that a job left that was killed long ago."""
-    for left in folder.glob(".*.*"):
+    for left in folder.rglob(".*.*"):
         with suppress(FileNotFoundError):
             if time.time() - left.stat().st_mtime > OLD_SECONDS:
                 left.unlink()

@@ -95,8 +95,8 @@ def register_affine(
     warnings = []
     if after <= before:
         warnings.append(
-            f"The {config.kind.lower()} map did not improve the mutual information of {moving_path}"
-            f" with {fixed_path} ({before:.3f} before, {after:.3f} after): the identity is kept."
+            f"The {config.kind.lower()} map did not improve the mutual information of the two"
+            f" images ({before:.3f} before, {after:.3f} after): the identity is kept."
         )
         matrix, after = np.eye(4), before
     return LinearResult(matrix, time.perf_counter() - start, before, after, warnings)

@@ -1,4 +1,4 @@
-"""The panels of a pair's figure: each draws one cut plane, its key or colour bar below."""
+"""What the pictures of a pair show: each draws one cut plane, its key or colour bar below."""
 
 from __future__ import annotations
 
@@ -24,16 +24,19 @@ DISPLACEMENT = LinearSegmentedColormap.from_list(  # viridis without its dark en
     "displacement", matplotlib.colormaps["viridis"](np.linspace(0.3, 1.0, 64))
 )
 JACOBIAN_RANGE = (0.25, 4.0)
+INVERSE_RANGE_MM = (0.01, 10.0)  # the same for all pairs, so that their pictures compare
 GRID_LINES = 24  # along the longest side of the brain
+TEXT_POINTS = 12.5  # large enough to be read in half the width of a page
 
 
 @dataclass(frozen=True)
 class Scales:
-    """Value ranges, shared by all planes of a figure."""
+    """Value ranges, shared by all pictures of a pair."""
 
     grey: dict[str, Normalize]
     difference: Normalize
     jacobian: LogNorm = field(default_factory=lambda: LogNorm(*JACOBIAN_RANGE, clip=True))
+    inverse: LogNorm = field(default_factory=lambda: LogNorm(*INVERSE_RANGE_MM, clip=True))
     residual: Normalize = field(default_factory=Normalize)
 
     @classmethod
@@ -57,9 +60,8 @@ Draw = Callable[[Axes, View, Plane, Scales], None]
 
 @dataclass(frozen=True)
 class Panel:
-    """One column of a figure."""
+    """One picture: what is drawn in each plane, and the key or colour bar below them."""
 
-    title: str
     draw: Draw
     bar: Callable[[Axes, Scales], None] | None = None
 
@@ -144,6 +146,15 @@ def jacobian(axes: Axes, view: View, plane: Plane, scales: Scales) -> None:
     axes.scatter(across * spacing[0], up * spacing[1], color=FOLD_COLOUR, **marks)
 
 
+def inverse_consistency(axes: Axes, view: View, plane: Plane, scales: Scales) -> None:
+    """Draw how far points come back from where they were; grey where they left the moving image."""
+    inside = view.cut(view.images.mask, plane).astype(bool)
+    ground = np.ma.masked_where(~inside, np.full(inside.shape, 0.4))
+    _show(axes, view, plane, ground, cmap=GREY, vmin=0, vmax=1)
+    picture = np.ma.masked_invalid(view.inverse_error_mm(plane).clip(INVERSE_RANGE_MM[0]))
+    _show(axes, view, plane, picture, cmap=DISPLACEMENT, norm=scales.inverse)
+
+
 def deformation(axes: Axes, view: View, plane: Plane, scales: Scales) -> None:
     """Draw a regular grid of the fixed image moved by the mapping without its affine part."""
     _dimmed(axes, view, plane, scales, 0.35)
@@ -171,14 +182,15 @@ def _bar(axes: Axes, cmap: Any, norm: Normalize, label: str, **options: Any) -> 
     assert axes.figure is not None
     mappable = ScalarMappable(norm=norm, cmap=cmap)
     bar = axes.figure.colorbar(mappable, cax=axes, orientation="horizontal", **options)
-    bar.ax.tick_params(labelsize=9)
+    bar.ax.tick_params(labelsize=TEXT_POINTS)
     bar.ax.minorticks_off()
-    bar.set_label(label, fontsize=9.5)
+    bar.set_label(label, fontsize=TEXT_POINTS)
 
 
 def difference_bar(axes: Axes, scales: Scales) -> None:
     """Draw the colour bar of a difference."""
-    _bar(axes, DIFFERENCE, scales.difference, "normalised intensity", extend="both")
+    label = "fixed − moving, normalised intensity"
+    _bar(axes, DIFFERENCE, scales.difference, label, extend="both")
 
 
 def jacobian_bar(axes: Axes, scales: Scales) -> None:
@@ -190,11 +202,17 @@ def jacobian_bar(axes: Axes, scales: Scales) -> None:
 
 def deformation_bar(axes: Axes, scales: Scales) -> None:
     """Draw the colour bar of the deformation grid."""
-    _bar(axes, DISPLACEMENT, scales.residual, "displacement, mm")
+    _bar(axes, DISPLACEMENT, scales.residual, "displacement without its affine part, mm")
+
+
+def inverse_bar(axes: Axes, scales: Scales) -> None:
+    """Draw the colour bar of the inverse consistency."""
+    label = "distance after the mapping and its inverse, mm, log scale"
+    _bar(axes, DISPLACEMENT, scales.inverse, label, format="%g", extend="both")
 
 
 def contour_key(axes: Axes, scales: Scales) -> None:
     """Name the colours of the label contours."""
     axes.axis("off")
     for x, text, colour in ((0.25, "fixed", FIXED_COLOUR), (0.75, "warped", WARPED_COLOUR)):
-        axes.text(x, 0.0, f"— {text} labels", color=colour, fontsize=10, ha="center")
+        axes.text(x, 0.0, f"— {text} labels", color=colour, fontsize=TEXT_POINTS, ha="center")

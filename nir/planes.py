@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -11,9 +12,10 @@ from scipy.ndimage import center_of_mass
 
 from nir.errors import NirError
 from nir.grid import Array, Grid, apply_matrix
+from nir.maps import nearest_affine
+from nir.metrics import inverse_consistency, mask_points
 
 MARGIN_MM = 6.0
-FIT_POINTS = 20_000  # brain voxels that the affine part of a displacement is fitted to
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class PairImages:
         jacobian: determinant of the whole mapping from fixed to moving points, shape (X, Y, Z).
         u_lps: displacement of the whole mapping, mm, shape (X, Y, Z, 3).
         grid: the fixed grid, of any orientation.
+        inverse: displacement from moving to fixed points, mm, and the moving grid it lies on.
         fixed_labels, warped_labels: label maps, shape (X, Y, Z), both or neither.
     """
 
@@ -37,14 +40,14 @@ class PairImages:
     jacobian: np.ndarray
     u_lps: np.ndarray
     grid: Grid
+    inverse: tuple[np.ndarray, Grid]
     fixed_labels: np.ndarray | None = None
     warped_labels: np.ndarray | None = None
 
     @property
     def volumes(self) -> dict[str, np.ndarray]:
-        """The arrays that are there, by name."""
-        found = {name: value for name, value in vars(self).items() if name != "grid"}
-        return {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+        """The arrays on the fixed grid that are there, by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def cropped(images: PairImages, margin_mm: float = MARGIN_MM) -> PairImages:
         stop = min(int(inside[-1]) + margin + 1, images.mask.shape[axis])
         box.append((max(int(inside[0]) - margin, 0), stop))
     (i, p), (j, q), (k, r) = box
-    cut = {name: v[i:p, j:q, k:r] for name, v in images.volumes.items()}
+    cut: dict[str, Any] = {name: v[i:p, j:q, k:r] for name, v in images.volumes.items()}
     return replace(images, grid=images.grid.crop((i, j, k), (p, q, r)), **cut)
 
 
@@ -127,13 +130,9 @@ class View:
     @cached_property
     def affine_part(self) -> Array:
         """The affine closest to the mapping inside the mask, 4 x 4, LPS mm."""
-        index = np.argwhere(self.images.mask)
-        index = index[:: max(1, len(index) // FIT_POINTS)]
-        points = apply_matrix(self.images.grid.vox_to_lps, index.astype(float))
-        target = points + self.images.u_lps[tuple(index.T)]
-        ones = np.ones((len(points), 1))
-        solution, *_ = np.linalg.lstsq(np.hstack([points, ones]), target, rcond=None)
-        return np.vstack([solution.T, [0.0, 0.0, 0.0, 1.0]])
+        inside = self.images.mask.astype(bool)
+        points = mask_points(self.images.grid, inside)
+        return nearest_affine(points, points + self.images.u_lps[inside]).matrix_lps
 
     def residual_mm(self, plane: Plane) -> Array:
         """Displacement without its affine part in a plane, shape (across, up, 3).
@@ -148,6 +147,18 @@ class View:
         target = points + self.cut(self.images.u_lps, plane)
         moved = apply_matrix(np.linalg.inv(self.affine_part), target)
         return (moved - points) @ np.linalg.inv(grid.axis_to_lps).T
+
+    def inverse_error_mm(self, plane: Plane) -> np.ndarray:
+        """Distance from a point to its image under the mapping and its inverse, (across, up).
+
+        NaN outside the mask and where the mapping leaves the moving image.
+        """
+        images, low, high = self.images, [0, 0, 0], list(self.images.mask.shape)
+        low[plane.cut], high[plane.cut] = self.centre[plane.cut], self.centre[plane.cut] + 1
+        (i, j, k), (p, q, r) = low, high
+        sheet, grid = np.s_[i:p, j:q, k:r], images.grid.crop((i, j, k), (p, q, r))
+        mask, u_lps = images.mask[sheet], images.u_lps[sheet]
+        return inverse_consistency(u_lps, grid, *images.inverse, mask)[2].squeeze(plane.cut)
 
 
 def label_edges(labels: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:

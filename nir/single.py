@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,20 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from nir.cohort import Subject, check_subjects
-from nir.config import AffineConfig, Method, PreprocessConfig, fit_config
+from nir.config import AffineConfig, Method, PreprocessConfig, VerdictConfig, fit_config
 from nir.engines import pick_device
 from nir.errors import NirError
+from nir.figures import FIGURES
 from nir.io import FIELD, FORWARD, INVERSE, load_affine, load_json, save_affine, save_json
+from nir.pairpage import PairContext, pair_page
 from nir.preprocess import prepare_subject
 from nir.steps import (
     Brain,
     align,
+    draw_pair,
     evaluate_pair,
     register_pair,
     warp_pair,
 )
+from nir.verdict import judge
 
 PROMISED = (
     "warped.nii.gz",
@@ -32,8 +39,11 @@ PROMISED = (
     "jacobian.nii.gz",
     FIELD,
     "trace.tsv",
+    *(f"figures/{name}" for name in FIGURES),
+    "report.html",
     "result.json",
 )
+YAML_END = "...\n"  # behind a scalar
 
 
 @dataclass(frozen=True)
@@ -103,31 +113,71 @@ def register_single(
             save_affine(matrix, start)
             save_json(record, {"seconds": 0.0, "warnings": []})
         made = work / "results"
-        options: Any = {"seed": seed, "device": device, "threads": threads, "log": log}
+        options: Any = {"seed": seed, "device": device, "threads": threads}
         register_pair(
-            fixed, moving, matrix, method, made, save_field=True, progress=report, **options
+            fixed,
+            moving,
+            matrix,
+            method,
+            made,
+            save_field=True,
+            progress=report,
+            log=log,
+            **options,
         )
-        log("warping and measuring")
+        log("warping, measuring and drawing")
         warp_pair(fixed, moving, made)
         evaluate_pair(fixed, moving, matrix, record, made)
+        draw_pair(fixed, moving, matrix, made)
         result: dict[str, Any] = load_json(made / "result.json")
         result |= {"fixed": str(inputs.fixed), "moving": str(inputs.moving), "initial": initial}
         for image in (moving, fixed):
             notes = load_json(image.brain.parent / "preprocess.json")["warnings"]
-            result["warnings"][:0] = [f"{image.image}: {sentence}" for sentence in notes]
+            result["warnings"][:0] = [f"{_short(image.image)}: {sentence}" for sentence in notes]
         save_json(made / "result.json", result)
-        (folder / "warped_labels.nii.gz").unlink(missing_ok=True)  # of an earlier pair
+        options |= {"initial": initial, "preset": preset}
+        context = PairContext(
+            fixed=_short(inputs.fixed),
+            moving=_short(inputs.moving),
+            command=_command(inputs, folder, settings, **options),
+            preprocess=_preparation(inputs.fixed_mask),
+            affine=AffineConfig(),
+        )
+        pair_page(made, made / "report.html", judge(result["metrics"], VerdictConfig()), context)
+        (folder / "figures").mkdir(exist_ok=True)
         for part in PROMISED:
             if (made / part).exists():
                 (made / part).replace(folder / part)
+            else:  # of an earlier pair, which had labels
+                (folder / part).unlink(missing_ok=True)
     return result
+
+
+def _command(inputs: Inputs, folder: Path, settings: dict[str, Any], **options: Any) -> str:
+    """Word the command line that registers this pair like this again."""
+    words = ["nir", "register", str(inputs.fixed), str(inputs.moving), "--output", str(folder)]
+    for name, value in (vars(inputs) | options).items():
+        if name not in ("fixed", "moving") and value is not None:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    for name, value in settings.items():
+        text = yaml.safe_dump(value, default_flow_style=True, width=math.inf)
+        words += ["--set", f"{name}={text.removesuffix(YAML_END).strip()}"]
+    return shlex.join(words)
+
+
+def _short(path: Path) -> str:
+    """Name an image on a page: its file and the folder that this lies in."""
+    return "/".join(path.parts[-2:]).removeprefix("//")
+
+
+def _preparation(mask: Path | None) -> PreprocessConfig:
+    return PreprocessConfig(skull_strip="none" if mask is None else "mask")
 
 
 def _prepare(work: Path, role: str, image: Path, mask: Path | None, labels: Path | None) -> Brain:
     """Normalise the intensities inside the mask."""
-    strip = PreprocessConfig(skull_strip="none" if mask is None else "mask")
     folder = work / role
-    prepare_subject(image, folder, strip, mask_path=mask)
+    prepare_subject(image, folder, _preparation(mask), mask_path=mask)
     return Brain(role, image, folder / "brain.nii.gz", folder / "mask.nii.gz", labels)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from nir.batch import Item, failures, key_of, known_key, pair_name
 from nir.config import AffineConfig, Method
+from nir.figures import pictures
 from nir.io import FIELD, FORWARD, INVERSE
 from nir.steps import (
     Brain,
@@ -185,12 +186,11 @@ def evaluate_items(
                 interpolation=interpolation,
                 truth=truth,
             )
-            draw_pair(
-                one, other, folder / "affine.mat", own, own / "figure.png", own / "thumbnail.png"
-            )
+            draw_pair(one, other, folder / "affine.mat", own)
             tidy(own, keep)
 
-        made = ["result.json", "labels.tsv", "figure.png", "thumbnail.png"]
+        labelled = bool(one.labels and other.labels)
+        made = ["result.json", "labels.tsv", *(f"figures/{name}" for name in pictures(labelled))]
         if keep == "all":
             made += [v for v in VOLUMES if other.labels or v != "warped_labels.nii.gz"]
         yield Item(fit.name, "evaluate", own, key, [own / file for file in made], work)

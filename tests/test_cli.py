@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
+import shlex
 from pathlib import Path
 
 import ants
@@ -13,7 +16,9 @@ from typer.testing import CliRunner
 
 from nir import cli
 from nir.errors import NirError
+from nir.figures import FIGURES
 from nir.io import FIELD, FORWARD, INVERSE, load_displacement, load_volume
+from nir.single import Inputs
 
 QUICK = [
     "--preset",
@@ -59,11 +64,48 @@ def test_writes_what_it_promises(result: tuple[Path, dict]) -> None:
     output, content = result
     names = {p.name for p in output.iterdir()}
     promised = {"warped.nii.gz", "warped_labels.nii.gz", "jacobian.nii.gz", "trace.tsv"}
-    assert names == promised | {FORWARD, INVERSE, FIELD, "result.json"}
+    promised |= {FORWARD, INVERSE, FIELD, "result.json", "report.html", "figures"}
+    assert names == promised
+    assert {p.name for p in (output / "figures").iterdir()} == set(FIGURES)
     for key in ("seed", "device", "threads", "versions", "seconds", "peak_mb", "settings"):
         assert content[key]
     assert content["metrics"]["similarity_after"] > content["metrics"]["similarity_before"]
     assert content["metrics"]["inverse_consistency_mean_mm"] < 0.05
+
+
+def test_the_page_tells_the_command_that_makes_it_again(
+    data: Path, result: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (result[0] / "report.html").read_text(encoding="utf-8")
+    text, _, provenance = page.partition('<section id="provenance"')
+    assert str(data) not in text
+    words = shlex.split(
+        html.unescape(re.findall("<pre[^>]*>(nir register .*)</pre>", provenance)[0])
+    )
+    taken: dict[str, object] = {}
+
+    def take(inputs: Inputs, output: Path, **options: object) -> dict[str, object]:
+        taken.update(vars(inputs) | options | {"output": output})
+        return {"metrics": {}, "warnings": []}
+
+    monkeypatch.setattr("nir.single.register_single", take)
+    assert CliRunner().invoke(cli.app, words[1:]).exit_code == 0
+    assert taken["fixed"] == data / "s0_T1w.nii.gz"
+    assert taken["moving_labels"] == data / "s1_dseg.nii.gz"
+    assert taken["moving_mask"] is None
+    assert taken["settings"] == {
+        "steps": 5,
+        "encoding_levels": [8],
+        "resolution_mm": 4,
+        "smoothing_mm": 2,
+    }
+    assert [taken[k] for k in ("preset", "seed", "device", "threads", "initial")] == [
+        "neural",
+        1,
+        "cpu",
+        1,
+        "affine",
+    ]
 
 
 def test_ants_gives_our_warped_image_from_our_file(data: Path, result: tuple[Path, dict]) -> None:

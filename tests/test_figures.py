@@ -8,12 +8,21 @@ from pathlib import Path
 import matplotlib
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from nir.errors import NirError
-from nir.figures import FULL_PX, THUMBNAIL_PX, pair_figure, pair_thumbnail
+from nir.figures import (
+    CONTOURS,
+    STRIP_PX,
+    THUMBNAIL,
+    THUMBNAIL_PX,
+    draw_images,
+    draw_losses,
+    pictures,
+)
 from nir.grid import Grid
 from nir.planes import PLANES, PairImages, View, label_edges
 
@@ -42,6 +51,7 @@ def ball(affine: np.ndarray, shape: tuple[int, int, int] = (24, 28, 20)) -> Pair
         jacobian=np.where(radius[..., 0] < 4, -0.5, 1.1),
         u_lps=u_lps,
         grid=grid,
+        inverse=(-u_lps, grid),
         fixed_labels=labels,
         warped_labels=np.roll(labels, 1, axis=0),
     )
@@ -58,28 +68,49 @@ GRIDS = {
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_pictures_have_the_promised_size(tmp_path: Path, name: str) -> None:
-    images = ball(GRIDS[name])
     matplotlib.use("agg")
     before = matplotlib.rcParams.copy()
-    pair_figure(images, tmp_path / "full.png", "a$1$ ← <b>$")
-    pair_thumbnail(images, tmp_path / "thumb.png")
-    assert Image.open(tmp_path / "full.png").width == FULL_PX
-    assert (tmp_path / "full.png").stat().st_size < 1.5e6
-    assert Image.open(tmp_path / "thumb.png").width == THUMBNAIL_PX
+    draw_images(ball(GRIDS[name]), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(pictures(labels=True))
+    sizes = {path.name: Image.open(path).size for path in tmp_path.iterdir()}
+    assert sizes.pop(THUMBNAIL)[0] == THUMBNAIL_PX
+    assert {width for width, _ in sizes.values()} == {STRIP_PX}
+    assert len({sizes[name] for name in ("fixed.jpg", "affine.jpg", "warped.jpg")}) == 1
     assert matplotlib.rcParams == before
 
 
 def test_equal_images_give_equal_bytes(tmp_path: Path) -> None:
-    for name in ("one.png", "two.png"):
-        pair_figure(ball(GRIDS["LAS"]), tmp_path / name, "a ← b")
-    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    for name in ("one", "two"):
+        draw_images(ball(GRIDS["LAS"]), tmp_path / name)
+    for name in pictures(labels=True):
+        one, two = ((tmp_path / folder / name).read_bytes() for folder in ("one", "two"))
+        assert one == two, name
+    # in this pair the warped image is the fixed one, so that its picture must lie on the other
+    fixed, warped = (
+        (tmp_path / "one" / f"{name}.jpg").read_bytes() for name in ("fixed", "warped")
+    )
+    assert fixed == warped
 
 
-def test_without_labels_the_picture_differs(tmp_path: Path) -> None:
+def test_without_labels_there_are_no_contours(tmp_path: Path) -> None:
     images = ball(GRIDS["LAS"])
-    pair_figure(images, tmp_path / "labels.png", "a ← b")
-    pair_figure(replace(images, warped_labels=None), tmp_path / "none.png", "a ← b")
-    assert (tmp_path / "labels.png").read_bytes() != (tmp_path / "none.png").read_bytes()
+    draw_images(images, tmp_path)
+    assert (tmp_path / CONTOURS).exists()
+    draw_images(replace(images, warped_labels=None), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(pictures(labels=False))
+
+
+def test_losses_are_drawn_by_phase(tmp_path: Path) -> None:
+    trace = pd.DataFrame(
+        {"phase": [0, 1, 1, 1], "step": [0, 0, 1, 2], "loss": [0.9, 0.8, 0.6, 0.5]}
+    )
+    titles = ["phase 0: search", "phase 1: fluid"]
+    for name in ("one.svg", "two.svg"):
+        draw_losses(trace, titles, tmp_path / name)
+    text = (tmp_path / "one.svg").read_text()
+    assert all(title in text for title in titles)
+    assert "<dc:date>" not in text
+    assert text == (tmp_path / "two.svg").read_text()
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -123,6 +154,20 @@ def test_a_bump_to_the_right_bends_the_grid_to_the_right() -> None:
         assert np.abs(residual[i, j, 1:]).max() < 0.05
 
 
+@pytest.mark.parametrize("name", GRIDS)
+def test_the_way_there_and_back_is_measured_in_each_plane(name: str) -> None:
+    images = ball(GRIDS[name])
+    there, back = np.array([1.0, -2.0, 0.5]), np.array([-1.0, 2.0, -0.2])
+    field = np.ones((*images.grid.shape, 1))
+    view = View.of(replace(images, u_lps=field * there, inverse=(field * back, images.grid)))
+    for plane in PLANES:
+        error = view.inverse_error_mm(plane)
+        inside = view.cut(view.images.mask, plane)
+        assert error.shape == inside.shape
+        np.testing.assert_array_equal(np.isnan(error), ~inside)
+        np.testing.assert_allclose(error[inside], 0.3, atol=1e-5)
+
+
 def test_planes_keep_physical_size() -> None:
     view = View.of(ball(GRIDS["anisotropic"]))
     for plane in PLANES:
@@ -146,5 +191,5 @@ def test_label_edges_of_one_voxel() -> None:
 def test_an_empty_mask_is_named(tmp_path: Path) -> None:
     images = ball(GRIDS["LAS"])
     with pytest.raises(NirError, match="brain mask of the fixed image is empty"):
-        pair_thumbnail(replace(images, mask=images.mask & False), tmp_path / "thumb.png")
+        draw_images(replace(images, mask=images.mask & False), tmp_path)
     assert not list(tmp_path.iterdir())

@@ -1,0 +1,179 @@
+"""What was done to a pair, in words for a paper, and whom to cite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nir.config import AffineConfig, PreprocessConfig
+
+STRIPS = {
+    "none": "The images came skull-stripped.",
+    "mask": "The brains were cut out by the masks that came with the images.",
+    "template": "The brains were cut out by the mask of a template that was registered to each"
+    " head.",
+    "bet": "The brains were cut out by brainextractor, a Python version of BET (Smith, 2002).",
+}
+KINDS = {"Rigid": "a rigid", "Similarity": "a similarity", "Affine": "a 12-parameter affine"}
+
+
+def methods_text(
+    result: Mapping[str, Any],
+    preprocess: PreprocessConfig,
+    affine: AffineConfig,
+    label_interpolation: str,
+) -> list[str]:
+    """Describe a registration in paragraphs, from its own settings.
+
+    Args:
+        result: content of ``result.json``.
+        preprocess, affine, label_interpolation: settings of the steps around the registration.
+    """
+    return [
+        _preparation(preprocess),
+        _linear(str(result.get("initial", "affine")), affine),
+        ENGINES[result["engine"]](result),
+        _measures(bool(result["labels_scored"]), label_interpolation),
+    ]
+
+
+def citations(result: Mapping[str, Any], preprocess: PreprocessConfig) -> list[str]:
+    """Return what the text cites: keys of ``reports/references.bib``."""
+    engine = result["engine"]
+    used = {
+        "sun2024nir": engine == "nir",
+        "avants2008syn": engine == "syn",
+        "tustison2021antsx": engine == "syn" or result.get("initial", "affine") == "affine",
+        "tustison2010n4": preprocess.bias_correction,
+        "smith2002bet": preprocess.skull_strip == "bet",
+    }
+    return [key for key, cited in used.items() if cited]
+
+
+def _preparation(config: PreprocessConfig) -> str:
+    low, high = config.percentiles
+    sentences = [STRIPS[config.skull_strip]]
+    if config.bias_correction:
+        sentences.append("The bias field was corrected by N4 (Tustison et al., 2010).")
+    sentences.append(
+        f"Percentiles {low:g} and {high:g} of the intensities inside the brain were mapped to 0 and"
+        " 1, and values beyond were clipped."
+    )
+    return " ".join(sentences)
+
+
+def _linear(initial: str, config: AffineConfig) -> str:
+    if initial == "identity":
+        return "No linear alignment came first: the images lay as their headers place them."
+    if initial != "affine":
+        return "The registration started from a given affine transform."
+    rounds = ", ".join(map(str, config.iterations))
+    how = (
+        f"{KINDS[config.kind]} transform in ANTs (Tustison et al., 2021; Mattes mutual information,"
+        f" at most {rounds} iterations from coarse to fine), started from a search over rotations"
+    )
+    if config.target == "template":
+        return f"Both images were aligned with a template by {how}; the transforms were chained."
+    return f"The moving image was aligned with the fixed one by {how}."
+
+
+def _by_nir(result: Mapping[str, Any]) -> str:
+    settings = result["settings"]
+    phases = settings["fit"]["phases"]
+    listed = "; ".join(f"({n}) {SOLVERS[p['solver']](p)}" for n, p in enumerate(phases, 1))
+    version, preset = result["versions"]["nir"], settings["preset"]
+    text = (
+        f"The moving image was then registered by NIR {version} (Sun et al., 2024), preset"
+        f" “{preset}”{' with changes' if settings['set'] else ''}, seed {result['seed']}, in"
+        f" {len(phases)} phase{'s' * (len(phases) > 1)}: {listed}."
+    )
+    if any(p["solver"] == "field" for p in phases):
+        kind = settings["fit"]["model"]
+        text += (
+            " Fields were stationary velocities, integrated by scaling and squaring."
+            if kind == "velocity"
+            else " Fields were displacements."
+        )
+    if settings["fit"]["repair_folds"]:
+        text += " Cells that folded were smoothed at the end."
+    return text
+
+
+def _by_syn(result: Mapping[str, Any]) -> str:
+    settings = result["settings"]
+    metric = (
+        f"mutual information with {settings['bins']} bins"
+        if settings["metric"] == "mattes"
+        else f"cross-correlation with radius {settings['radius']} voxels"
+    )
+    rounds = ", ".join(map(str, settings["iterations"]))
+    return (
+        "The moving image was then registered by SyN (Avants et al., 2008) of ANTs (antspyx"
+        f" {result['versions']['antspyx']}; Tustison et al., 2021) with {metric}, at most {rounds}"
+        f" iterations from coarse to fine, seed {result['seed']}."
+    )
+
+
+def _affine_only(result: Mapping[str, Any]) -> str:
+    return "No deformable registration followed."
+
+
+ENGINES = {"nir": _by_nir, "syn": _by_syn, "affine": _affine_only}
+
+
+def _level(phase: Mapping[str, Any]) -> str:
+    """Word the resolution and the similarity of a phase."""
+    spacing = phase["resolution_mm"]
+    where = f"at {spacing:g} mm" if spacing else "on the fixed image's own grid"
+    width = 2 * phase["radius"] + 1
+    measure = f"local cross-correlation in windows of {width}³ samples"
+    return f"{where} by {measure if phase['similarity'] == 'lncc' else 'mean squared differences'}"
+
+
+def _search(phase: Mapping[str, Any]) -> str:
+    return (
+        f"a search over all displacements of up to {phase['reach']} voxels along each axis"
+        f" {_level(phase)}, smoothed by a Gaussian of {phase['elasticity_vox']:g} voxels"
+    )
+
+
+def _fluid(phase: Mapping[str, Any]) -> str:
+    return (
+        f"at most {phase['steps']} fluid steps {_level(phase)}, steps smoothed by a Gaussian of"
+        f" {phase['viscosity_vox']:g} and the displacement by one of {phase['elasticity_vox']:g}"
+        " voxels"
+    )
+
+
+def _field(phase: Mapping[str, Any]) -> str:
+    encoding = {"grid": "multi-resolution grid", "fourier": "Fourier"}[phase["encoding"]]
+    layers = f"{phase['hidden']} hidden layer{'s' * (phase['hidden'] > 1)}"
+    return (
+        f"a neural field ({encoding} features, {layers} of {phase['width']} units) fitted in at"
+        f" most {phase['steps']} steps of Adam {_level(phase)}, weight {phase['smoothness']:g} on"
+        f" smoothness and {phase['jacobian']:g} on folding"
+    )
+
+
+SOLVERS = {"search": _search, "fluid": _fluid, "field": _field}
+
+
+def _measures(labels: bool, label_interpolation: str) -> str:
+    text = (
+        "The moving image was resampled once through the whole mapping by linear interpolation."
+        " Inside the fixed brain mask we report the mean squared local cross-correlation (LNCC,"
+        " windows of 5³ voxels), the share of folded voxels (Jacobian determinant of zero or less"
+        " by forward differences at full resolution), the standard deviation of the logarithm of"
+        " the determinant (SDlogJ), and the distance between a point and its image under the"
+        " mapping followed by its inverse (inverse consistency)."
+    )
+    if not labels:
+        return text
+    how = {
+        "nearest": "by nearest neighbour",
+        "genericLabel": "by ANTs' label interpolation",
+    }
+    return (
+        f"{text} Labels were resampled {how[label_interpolation]} and compared by the Dice overlap"
+        " and by the 95th percentile of the symmetric distance between their surfaces (HD95)."
+    )
