@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from nir.batch import pair_name
-from nir.config import PipelineConfig, load_pipeline
+from nir.config import AffineConfig, PreprocessConfig, VerdictConfig
 from nir.figures import THUMBNAIL
 from nir.io import load_json
 from nir.machine import machine
@@ -69,26 +69,28 @@ def write_cohort_page(
         fusion=None if fusion is None else read_table(fusion),
     )
     cohort_report(page, metrics, labels, context, templates)
-    _write_pair_pages(page, load_pipeline(config), metrics, command, templates)
+    _write_pair_pages(page, config, metrics, command, templates)
 
 
 def _write_pair_pages(
-    cohort_page: Path, config: PipelineConfig, metrics: pd.DataFrame, command: str, templates: Path
+    cohort_page: Path, config: dict[str, Any], metrics: pd.DataFrame, command: str, templates: Path
 ) -> None:
     """Write the page of each registration beside its results."""
+    thresholds = VerdictConfig(**config["verdict"])
+    preprocess, affine = PreprocessConfig(**config["preprocess"]), AffineConfig(**config["affine"])
     for fixed, moving, method in metrics[KEYS].itertuples(index=False):
         folder = cohort_page.parent / "pairs" / pair_name(fixed, moving) / method
         context = PairContext(
             fixed=fixed,
             moving=moving,
             command=command,
-            preprocess=config.preprocess,
-            affine=config.affine,
-            label_interpolation=config.label_interpolation,
-            cohort=config.name,
+            preprocess=preprocess,
+            affine=affine,
+            label_interpolation=config["label_interpolation"],
+            cohort=config["name"],
             cohort_page=f"../../../{cohort_page.name}",
         )
-        checks = judge(load_json(folder / "result.json")["metrics"], config.verdict)
+        checks = judge(load_json(folder / "result.json")["metrics"], thresholds)
         pair_page(folder, folder / "report.html", checks, context, templates)
 
 
