@@ -1,6 +1,9 @@
 """NIR over a whole cohort: brains in, registrations, metrics and a report out."""
 
 
+report: "reports/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/cohort.smk"
 include: "workflow/rules/preprocess.smk"

@@ -91,7 +91,9 @@ def register(
     The first transform, given to ANTs or SimpleITK with the moving image, resamples it onto the
     fixed one. Heads with skull need a mask, or the pipeline's skull strip.
     """
+    from nir.config import VerdictConfig
     from nir.single import Inputs, register_single  # torch and ANTs take seconds to load
+    from nir.verdict import judge
 
     settings = parse_settings(set_ or [])
     if model is not None:
@@ -120,6 +122,9 @@ def register(
     typer.echo(json.dumps(result["metrics"], indent=2))
     for sentence in result["warnings"]:
         console.print(f"warning: {sentence}", highlight=False)
+    for check in judge(result["metrics"], VerdictConfig()):
+        if check.grade != "pass":
+            console.print(f"{check.grade}: {check.title}: {check.sentence}", highlight=False)
 
 
 @app.command()
@@ -141,6 +146,28 @@ def settings(
     for name, field in Phase.model_fields.items():
         values = list(dict.fromkeys(str(getattr(phase, name)) for phase in fit.phases))
         typer.echo(f"  {name}={' | '.join(values)}  {field.description or ''}")
+
+
+@app.command()
+def ratings(
+    files: Annotated[
+        list[Path], typer.Argument(help="JSON or TSV, as the page of the report downloads them.")
+    ],
+    results: Annotated[
+        Path, typer.Option("-r", "--results", help="Folder of the results that were rated.")
+    ],
+) -> None:
+    """Fold ratings of registrations into the next report.
+
+    Of two ratings of one registration by one rater the later one counts. The run's own command,
+    given again, then makes the report again and nothing else; registrations that someone rated
+    exclude are in none of its figures.
+    """
+    from nir.ratings import RATINGS, RATINGS_FILE, fold_ratings
+
+    counts = fold_ratings(files, results)["rating"].value_counts()
+    listing = ", ".join(f"{counts.get(rating, 0)} {rating}" for rating in RATINGS)
+    typer.echo(f"{results / RATINGS_FILE}: {listing}; give the run's command again")
 
 
 @app.command()

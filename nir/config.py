@@ -330,8 +330,80 @@ class Method(Settings):
         return self
 
 
+class Ceiling(Settings):
+    """Thresholds of something that is bad when large."""
+
+    warn: float = Field(description="more than this is doubtful")
+    fail: float = Field(description="more than this is a failure")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Ceiling:
+        if self.warn > self.fail:
+            raise ValueError(f"expected warn <= fail, found {self.warn:g} and {self.fail:g}")
+        return self
+
+    def grade(self, value: float) -> str:
+        """Return ``pass``, ``warn`` or ``fail``."""
+        return "fail" if value > self.fail else "warn" if value > self.warn else "pass"
+
+
+class Floor(Settings):
+    """Thresholds of something that is bad when small."""
+
+    warn: float = Field(description="less than this is doubtful")
+    fail: float = Field(description="less than this is a failure")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Floor:
+        if self.warn < self.fail:
+            raise ValueError(f"expected warn >= fail, found {self.warn:g} and {self.fail:g}")
+        return self
+
+    def grade(self, value: float) -> str:
+        """Return ``pass``, ``warn`` or ``fail``."""
+        return "fail" if value < self.fail else "warn" if value < self.warn else "pass"
+
+
 class VerdictConfig(Settings):
-    """Stand-in."""
+    """Thresholds of the verdict on each registration; docs/verdicts.md tells how they were found."""
+
+    similarity_gain: Floor = Field(
+        Floor(warn=5, fail=0),
+        description="LNCC gained over the affine, percent of what was missing to 1.",
+    )
+    dice_gain: Floor = Field(
+        Floor(warn=5, fail=0),
+        description="mean Dice gained over the affine, percent of what was missing to 1.",
+    )
+    folds: Ceiling = Field(
+        Ceiling(warn=0.01, fail=1),
+        description="share of the brain with det J <= 0, percent.",
+    )
+    displacement: Ceiling = Field(
+        Ceiling(warn=20, fail=40),
+        description="99th percentile of the displacement without its affine part, mm.",
+    )
+    inverse_consistency: Ceiling = Field(
+        Ceiling(warn=0.5, fail=2), description="mean distance of points taken there and back, mm."
+    )
+    affine_overlap: Floor = Field(
+        Floor(warn=0.9, fail=0.8), description="Dice of the brain masks after the affine."
+    )
+    overlap: Floor = Field(
+        Floor(warn=0.9, fail=0.8), description="Dice of the brain masks after the whole mapping."
+    )
+    rotation: Ceiling = Field(
+        Ceiling(warn=30, fail=60), description="angle of the affine's rotation, degrees."
+    )
+    scale: Ceiling = Field(
+        Ceiling(warn=1.3, fail=1.6), description="largest factor by which the affine scales."
+    )
+    outliers: Ceiling = Field(Ceiling(warn=5, fail=20), description="share of the brain, percent.")
+    cut: Ceiling = Field(Ceiling(warn=15, fail=60), description="percent.")
+    outside: Ceiling = Field(Ceiling(warn=2, fail=10), description="share of the brain, percent.")
+    labels_outside: Ceiling = Field(
+        Ceiling(warn=5, fail=20), description="share of the labels' voxels, percent."
+    )
 
 
 class PipelineConfig(Settings):
@@ -354,11 +426,11 @@ class PipelineConfig(Settings):
     preprocess: PreprocessConfig = PreprocessConfig()
     affine: AffineConfig = AffineConfig()
     methods: tuple[Method, ...] = Field(min_length=1)
-    verdict: VerdictConfig = VerdictConfig()
     label_interpolation: Literal["nearest", "genericLabel"] = "nearest"
     fusion: tuple[Literal["majority", "joint"], ...] = Field(
         (), description="votes by which labelled moving subjects label each fixed one"
     )
+    verdict: VerdictConfig = VerdictConfig()
     save_fields: bool = Field(
         False, description="nir: keep the fitted field of each pair, field.safetensors"
     )

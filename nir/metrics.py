@@ -183,7 +183,7 @@ def inverse_consistency(
         are NaN where no point is left.
     """
     inside = mask.astype(bool)
-    x_lps = _mask_points(forward_grid, inside)
+    x_lps = mask_points(forward_grid, inside)
     y_lps = x_lps + forward_u[inside]
     y_vox = inverse_grid.lps_to_vox(y_lps)
     last = np.array(inverse_grid.shape) - 1
@@ -217,7 +217,7 @@ def truth_error(
     inside = mask.astype(bool)
     if not inside.any():
         return dict.fromkeys(("mean", "median", "p95"), float("nan"))
-    x_lps = _mask_points(grid, inside)
+    x_lps = mask_points(grid, inside)
     error = np.linalg.norm(x_lps + u_lps[inside] - true_points_fn(x_lps), axis=-1)
     median, p95 = np.percentile(error, [50, 95])
     return {"mean": float(error.mean()), "median": float(median), "p95": float(p95)}
@@ -261,6 +261,6 @@ def lncc_score(fixed: np.ndarray, warped: np.ndarray, mask: np.ndarray, radius: 
     return float(np.sum(covariance[seen] ** 2 / (var_f[seen] * var_w[seen])) / np.sum(told))
 
 
-def _mask_points(grid: Grid, inside: np.ndarray) -> np.ndarray:
-    """LPS mm of the voxels of a boolean mask, shape (N, 3)."""
+def mask_points(grid: Grid, inside: np.ndarray) -> np.ndarray:
+    """Return the voxel centres of a boolean mask, LPS mm, shape (N, 3)."""
     return apply_matrix(grid.vox_to_lps, np.argwhere(inside).astype(float))

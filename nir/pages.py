@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
 from nir.batch import pair_name
@@ -15,10 +14,12 @@ from nir.figures import THUMBNAIL
 from nir.io import load_json
 from nir.machine import machine
 from nir.pairpage import PairContext, pair_page
+from nir.ratings import read_ratings
 from nir.report import ReportContext, cohort_report
+from nir.reporttables import Key, judge_all
 from nir.steps import versions
-from nir.tables import KEYS, read_table, read_tables
-from nir.verdict import judge
+from nir.tables import read_table, read_tables
+from nir.verdict import Check
 
 
 def write_cohort_page(
@@ -33,8 +34,9 @@ def write_cohort_page(
     command: str,
     templates: Path,
     fusion: Path | None = None,
+    ratings: Path | None = None,
 ) -> None:
-    """Write ``report.html`` beside the tables and pictures it shows.
+    """Write ``report.html`` and the tables and plots it shows, beside those of all pairs.
 
     Args:
         page: the HTML file, in the folder of the results.
@@ -45,8 +47,10 @@ def write_cohort_page(
         command: makes the run again.
         templates: folder of the page's templates.
         fusion: table of the labels fused from several atlases, if there are any.
+        ratings: table of what readers think of the registrations, if some are rated.
     """
     metrics, labels = read_tables(page.parent)
+    failed: Any = read_table(page.parent / "failed.tsv").to_dict("records")
     records = {path.parent.name: load_json(path) for path in prepared}
     context = ReportContext(
         name=config["name"],
@@ -60,25 +64,28 @@ def write_cohort_page(
         left_out=left_out,
         dropped_pairs=[(f, m, _reason(f, m, left_out)) for f, m in dropped_pairs],
         figures={(f, m, k): _pictures(f, m, k) for f, m in pairs for k in methods},
+        checks=judge_all(metrics, VerdictConfig.model_validate(config["verdict"])),
+        ratings=None if ratings is None else read_ratings(ratings, metrics),
         notes=[(name, text) for name, record in records.items() for text in record["warnings"]],
-        failed=[
-            (f"{row['fixed']} ← {row['moving']}, {row['method']}", row["reason"])
-            for row in read_table(page.parent / "failed.tsv").to_dict("records")
-        ],
+        failed=failed,
         resources=read_table(page.parent / "resources.tsv"),
         fusion=None if fusion is None else read_table(fusion),
     )
     cohort_report(page, metrics, labels, context, templates)
-    _write_pair_pages(page, config, metrics, command, templates)
+    _write_pair_pages(page, config, context.checks, command, templates)
 
 
 def _write_pair_pages(
-    cohort_page: Path, config: dict[str, Any], metrics: pd.DataFrame, command: str, templates: Path
+    cohort_page: Path,
+    config: dict[str, Any],
+    checks: Mapping[Key, Sequence[Check]],
+    command: str,
+    templates: Path,
 ) -> None:
     """Write the page of each registration beside its results."""
-    thresholds = VerdictConfig(**config["verdict"])
-    preprocess, affine = PreprocessConfig(**config["preprocess"]), AffineConfig(**config["affine"])
-    for fixed, moving, method in metrics[KEYS].itertuples(index=False):
+    preprocess = PreprocessConfig.model_validate(config["preprocess"])
+    affine = AffineConfig.model_validate(config["affine"])
+    for (fixed, moving, method), found in checks.items():
         folder = cohort_page.parent / "pairs" / pair_name(fixed, moving) / method
         context = PairContext(
             fixed=fixed,
@@ -90,8 +97,7 @@ def _write_pair_pages(
             cohort=config["name"],
             cohort_page=f"../../../{cohort_page.name}",
         )
-        checks = judge(load_json(folder / "result.json")["metrics"], thresholds)
-        pair_page(folder, folder / "report.html", checks, context, templates)
+        pair_page(folder, folder / "report.html", found, context, templates)
 
 
 def _pictures(fixed: str, moving: str, method: str) -> tuple[str, str]:

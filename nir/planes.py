@@ -12,10 +12,10 @@ from scipy.ndimage import center_of_mass
 
 from nir.errors import NirError
 from nir.grid import Array, Grid, apply_matrix
-from nir.metrics import inverse_consistency
+from nir.maps import nearest_affine
+from nir.metrics import inverse_consistency, mask_points
 
 MARGIN_MM = 6.0
-FIT_POINTS = 20_000  # brain voxels that the affine part of a displacement is fitted to
 
 
 @dataclass(frozen=True)
@@ -130,13 +130,9 @@ class View:
     @cached_property
     def affine_part(self) -> Array:
         """The affine closest to the mapping inside the mask, 4 x 4, LPS mm."""
-        index = np.argwhere(self.images.mask)
-        index = index[:: max(1, len(index) // FIT_POINTS)]
-        points = apply_matrix(self.images.grid.vox_to_lps, index.astype(float))
-        target = points + self.images.u_lps[tuple(index.T)]
-        ones = np.ones((len(points), 1))
-        solution, *_ = np.linalg.lstsq(np.hstack([points, ones]), target, rcond=None)
-        return np.vstack([solution.T, [0.0, 0.0, 0.0, 1.0]])
+        inside = self.images.mask.astype(bool)
+        points = mask_points(self.images.grid, inside)
+        return nearest_affine(points, points + self.images.u_lps[inside]).matrix_lps
 
     def residual_mm(self, plane: Plane) -> Array:
         """Displacement without its affine part in a plane, shape (across, up, 3).

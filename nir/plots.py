@@ -1,4 +1,4 @@
-"""Plots of a cohort's tables, as SVG data URIs for the report."""
+"""Plots of a cohort's tables, as SVG for the report and for files."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
+from nir.tables import method_order
+
 STYLE: Any = {
     "svg.hashsalt": "nir",  # ids in the SVG repeat from run to run
     "svg.fonttype": "none",
@@ -29,6 +31,7 @@ STYLE: Any = {
 }
 MOST_LABELS, SHOWN_LABELS = 40, 30
 MOST_PAIRS = 30
+MOST_POINTS = 500  # more are drawn as pixels, which browsers show faster
 FOLDS_LINEAR = 1e-3  # percent; below it the axis of the folds is linear, so that 0 is shown
 
 
@@ -37,21 +40,21 @@ class Plot:
     """One picture of the report.
 
     Args:
-        key: anchor in the page.
+        key: anchor in the page, and name of the file.
         title, caption, alt: texts; the last one for readers who do not see the picture.
-        uri: the picture.
+        svg: the picture.
     """
 
     key: str
     title: str
     caption: str
     alt: str
-    uri: str
+    svg: str
 
-
-def method_order(metrics: pd.DataFrame) -> list[str]:
-    """Methods in the order of the table."""
-    return list(dict.fromkeys(metrics["method"]))
+    @property
+    def uri(self) -> str:
+        """The picture as a data URI."""
+        return "data:image/svg+xml;base64," + base64.b64encode(self.svg.encode()).decode()
 
 
 def cohort_plots(metrics: pd.DataFrame, labels: pd.DataFrame) -> list[Plot]:
@@ -64,7 +67,8 @@ def cohort_plots(metrics: pd.DataFrame, labels: pd.DataFrame) -> list[Plot]:
         _dice_by_method,
         _true_error,
         _folds,
-        _times,
+        _dice_against_folds,
+        _dice_against_time,
         _dice_by_pair,
         _dice_by_structure,
     ]
@@ -119,13 +123,18 @@ def _folds(metrics: pd.DataFrame, labels: pd.DataFrame) -> Plot | None:
     )
 
     def finish(axes: Axes) -> None:
-        ticks = [0, 1e-3, 1e-2, 1e-1, 1, 10, 100]
-        axes.set_xscale("symlog", linthresh=FOLDS_LINEAR)
-        axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
-        axes.set_xlim(-FOLDS_LINEAR / 5, max(1.0, 2 * metrics["folds_percent"].max()))
-        axes.minorticks_off()
+        _scale_folds(axes, metrics)
 
     return _by_method(metrics, "folds_percent", "folds, %", title, caption, finish)
+
+
+def _scale_folds(axes: Axes, metrics: pd.DataFrame) -> None:
+    """Show 0 and many powers of ten on the axis of the folds."""
+    ticks = [0, 1e-3, 1e-2, 1e-1, 1, 10, 100]
+    axes.set_xscale("symlog", linthresh=FOLDS_LINEAR)
+    axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    axes.set_xlim(-FOLDS_LINEAR / 5, max(1.0, 2 * metrics["folds_percent"].max()))
+    axes.minorticks_off()
 
 
 def _by_method(
@@ -144,12 +153,13 @@ def _by_method(
     axes = _axes(6.4, 0.9 + 0.5 * len(order))
     options: Any = {"data": table, "x": column, "y": "method", "order": order, "ax": axes}
     sns.boxplot(**options, hue="method", **_hues(order), fliersize=0, width=0.6, legend=False)
-    sns.stripplot(**options, color="#222222", size=3.5, alpha=0.7, jitter=False)
+    points = {"color": "#222222", "size": 3.5, "alpha": 0.7, "jitter": False}
+    sns.stripplot(**options, **points, rasterized=len(table) > MOST_POINTS)
     axes.set(xlabel=label, ylabel="")
     finish(axes)
     means = table.groupby("method")[column].mean()
     alt = f"{title}: mean " + ", ".join(f"{m} {means[m]:.3g}" for m in order if m in means)
-    return Plot(column.replace("_", "-"), title, caption, alt, _uri(axes))
+    return Plot(column.replace("_", "-"), title, caption, alt, _svg(axes, title))
 
 
 def _dice_by_structure(metrics: pd.DataFrame, labels: pd.DataFrame) -> Plot | None:
@@ -206,30 +216,60 @@ def _grouped(
     mean = shown.groupby([column])["dice_after"].mean()
     alt = f"{title}: lowest mean {mean.min():.3f} ({mean.idxmin()}), highest {mean.max():.3f}"
     alt += f" ({mean.idxmax()})"
-    return Plot(f"dice-{column}", title, caption, alt, _uri(axes))
+    return Plot(f"dice-{column}", title, caption, alt, _svg(axes, title))
 
 
-def _times(metrics: pd.DataFrame, labels: pd.DataFrame) -> Plot | None:
-    table = metrics.dropna(subset=["dice_after", "seconds_total"])
+def _dice_against_folds(metrics: pd.DataFrame, labels: pd.DataFrame) -> Plot | None:
+    caption = (
+        "A point a pair and method; the axis of the folds is linear up to"
+        f" {FOLDS_LINEAR:g} % and logarithmic beyond."
+    )
+
+    def finish(axes: Axes) -> None:
+        _scale_folds(axes, metrics)
+
+    return _dice_against(
+        metrics, "folds_percent", "folds, %", "Dice against folds", caption, finish
+    )
+
+
+def _dice_against_time(metrics: pd.DataFrame, labels: pd.DataFrame) -> Plot | None:
+    caption = "A point a pair and method; the time axis is logarithmic."
+
+    def finish(axes: Axes) -> None:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
+
+    label, title = "time a pair, s", "Dice against time"
+    return _dice_against(metrics, "seconds_total", label, title, caption, finish)
+
+
+def _dice_against(
+    metrics: pd.DataFrame,
+    column: str,
+    label: str,
+    title: str,
+    caption: str,
+    finish: Callable[[Axes], None],
+) -> Plot | None:
+    """Draw the points of all pairs and methods, the Dice upwards."""
+    table = metrics.dropna(subset=["dice_after", column])
     if table.empty:
         return None
     order = method_order(metrics)
     axes = _axes(6.4, 3.4)
-    options: Any = {"data": table, "x": "seconds_total", "y": "dice_after", "ax": axes}
-    sns.scatterplot(
-        **options, hue="method", style="method", style_order=order, s=45, **_hues(order)
-    )
-    axes.set(xscale="log", xlabel="time a pair, s", ylabel="mean Dice")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.minorticks_off()
+    options: Any = {"data": table, "x": column, "y": "dice_after", "ax": axes}
+    options |= {"rasterized": len(table) > MOST_POINTS, "s": 45, "alpha": 0.8}
+    sns.scatterplot(**options, hue="method", style="method", style_order=order, **_hues(order))
+    axes.set(xlabel=label, ylabel="mean Dice")
+    finish(axes)
     sns.move_legend(axes, "upper left", bbox_to_anchor=(1, 1), title=None, frameon=False)
-    seconds = table.groupby("method")["seconds_total"].mean()
-    alt = "Dice against time: mean seconds a pair " + ", ".join(
-        f"{m} {seconds[m]:.3g}" for m in order if m in seconds
-    )
-    caption = "A point a pair and method; the time axis is logarithmic."
-    return Plot("dice-seconds", "Dice against time", caption, alt, _uri(axes))
+    means = table.groupby("method")[column].mean()
+    listed = ", ".join(f"{m} {means[m]:.3g}" for m in order if m in means)
+    alt = f"{title}: mean {label}: {listed}"
+    return Plot(f"dice-{column.partition('_')[0]}", title, caption, alt, _svg(axes, title))
 
 
 def _hues(order: list[str]) -> dict[str, Any]:
@@ -242,11 +282,12 @@ def _axes(width_in: float, height_in: float) -> Axes:
     return Figure(figsize=(width_in, height_in), layout="constrained").add_subplot()
 
 
-def _uri(axes: Axes) -> str:
-    """Turn a figure into an SVG data URI without date or version."""
+def _svg(axes: Axes, title: str) -> str:
+    """Return a figure as SVG without date or version."""
     figure = axes.figure
     assert isinstance(figure, Figure)
     FigureCanvasSVG(figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+    buffer = io.StringIO()
+    metadata = {"Title": title, "Date": None, "Creator": None}
+    figure.savefig(buffer, format="svg", metadata=metadata, dpi=150)  # of what is pixels
+    return buffer.getvalue()

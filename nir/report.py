@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
+import hashlib
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,43 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from nir.batch import pair_name
 from nir.io import save_text
-from nir.plots import cohort_plots, method_order, structure_names
-from nir.tables import COLUMNS, WARNINGS_JOIN
+from nir.plots import cohort_plots
+from nir.ratings import without_excluded
+from nir.reportcells import (
+    comparison_cells,
+    comparison_notes,
+    fusion_cells,
+    job_cells,
+    measure_name,
+    measured,
+    method_cells,
+    outlier_cells,
+    pair_cells,
+    percent,
+    structure_cells,
+    verdict_cells,
+)
+from nir.reporttables import (
+    Key,
+    keys_of,
+    main_score,
+    reasons,
+    report_tables,
+    worst_registrations,
+    write_record,
+    write_report_tables,
+)
+from nir.stats import RESAMPLES, WATCHED
+from nir.tables import COLUMNS, KEYS, MISSING, WARNINGS_JOIN, method_order
+from nir.verdict import Check, overall
 
-MISSING = "n/a"
-Cell = Callable[[pd.DataFrame], str]
+WORST, PLOTS = "worst", "figures"
+"""Folders beside the page that hold the pictures of the worst registrations, and the plots."""
+STRIPS = {"figures/fixed.jpg": "Fixed image", "figures/warped.jpg": "Warped moving image"}
+THUMBNAIL = {"figures/thumbnail.png": "Fixed, warped, difference before and after"}
+"""Pictures in the folder of a registration, and what they show."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +64,12 @@ class ReportContext:
         subjects: how many entered the registrations.
         left_out: faults of each subject that was left out.
         dropped_pairs: fixed, moving and the reason of each pair that was dropped.
-        figures: for fixed, moving and method the thumbnail and the full picture, as paths
+        figures: for fixed, moving and method the thumbnail and the pair's own page, as paths
             relative to the page.
+        checks: of each registration, by `nir.reporttables.judge_all`.
+        ratings: of readers, by `nir.ratings.read_ratings`.
         notes: where and what, for warnings of the preprocessing.
-        failed: where and why, for registrations that failed.
+        failed: fixed, moving, method and reason of each registration that failed.
         resources: the table of `nir.resources`.
         fusion: the table of `nir.fusion.gather_fusion`, if labels were fused.
     """
@@ -49,9 +84,11 @@ class ReportContext:
     subjects: int
     left_out: dict[str, list[str]] = field(default_factory=dict)
     dropped_pairs: list[tuple[str, str, str]] = field(default_factory=list)
-    figures: dict[tuple[str, str, str], tuple[str, str]] = field(default_factory=dict)
+    figures: dict[Key, tuple[str, str]] = field(default_factory=dict)
+    checks: dict[Key, list[Check]] = field(default_factory=dict)
+    ratings: pd.DataFrame | None = None
     notes: list[tuple[str, str]] = field(default_factory=list)
-    failed: list[tuple[str, str]] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
     resources: pd.DataFrame | None = None
     fusion: pd.DataFrame | None = None
 
@@ -63,16 +100,31 @@ def cohort_report(
     context: ReportContext,
     templates: Path | str,
 ) -> None:
-    """Write the page of a cohort.
+    """Write the page of a cohort, and beside it the tables and plots that it shows.
 
     Args:
-        output: the HTML file.
+        output: the HTML file. Its folder also gets the tables of `nir.reporttables`, each with a
+            sidecar, ``report.json`` with all verdicts, the plots in ``figures/`` and the worst
+            registrations' pictures in ``worst/``.
         metrics, labels: the tables of ``nir.tables.gather``.
-        templates: folder that holds ``cohort.html.j2`` and ``style.css``.
+        templates: folder that holds ``cohort.html.j2``, ``style.css`` and ``page.js``.
 
     Notes:
-        Equal arguments give equal bytes.
+        Equal arguments give equal bytes. Registrations that are rated ``exclude`` are in the table
+        of pairs and in nothing else.
     """
+    folder = Path(output).parent
+    pairs = pair_cells(metrics, context.checks, context.figures, context.ratings)
+    metrics, labels = (without_excluded(t, context.ratings) for t in (metrics, labels))
+    script = (Path(templates) / "page.js").read_text(encoding="utf-8")
+    tables = report_tables(metrics, labels, context.failed, context.checks)
+    write_report_tables(folder, tables)
+    write_record(folder / "report.json", context.name, context.failed, context.checks)
+    plots = cohort_plots(metrics, labels)
+    for name in (PLOTS, WORST):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for plot in plots:
+        save_text(folder / PLOTS / f"{plot.key}.svg", plot.svg)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(templates),
         autoescape=True,
@@ -85,45 +137,33 @@ def cohort_report(
         summary=summary(metrics),
         methods=method_order(metrics),
         pair_count=len(metrics[["fixed", "moving"]].drop_duplicates()),
-        method_table=_method_table(metrics),
-        plots=cohort_plots(metrics, labels),
-        pairs=_pair_rows(metrics, context),
-        structures=_structure_rows(metrics, labels),
-        fusion=_fusion_rows(metrics, context.fusion),
+        verdicts=verdict_cells(tables["methods"].frame),
+        worst=_worst(metrics, context, folder),
+        score=measure_name(main_score(metrics)),
+        outliers=outlier_cells(tables["outliers"].frame),
+        method_table=method_cells(tables["methods"].frame),
+        comparisons=comparison_cells(tables["comparisons"].frame),
+        notes=comparison_notes(tables["comparisons"].frame),
+        resamples=RESAMPLES,
+        plots=plots,
+        pairs=pairs,
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        structures=structure_cells(metrics, tables["structures"].frame),
+        fusion=fusion_cells(metrics, context.fusion),
         warnings=context.notes + _warnings(metrics),
         resources=_resources(metrics),
-        jobs=_job_rows(context.resources),
+        jobs=job_cells(context.resources),
         columns=[COLUMNS[name] for name in metrics if name in COLUMNS],
     )
     save_text(output, page + "\n")
 
 
-def number(value: Any, digits: int) -> str:
-    """Round a number; missing ones read n/a."""
-    return MISSING if value is None or pd.isna(value) else f"{value:.{digits}f}"
-
-
-def percent(value: Any) -> str:
-    """Round a share; one that is not zero never reads as zero."""
-    if value is None or pd.isna(value) or value == 0 or value >= 0.005:
-        return number(value, 2)
-    return f"{value:.1g}" if value >= 1e-6 else "< 0.000001"
-
-
-def spread(values: pd.Series, digits: int) -> str:
-    """Word mean and standard deviation; one value has no deviation."""
-    values = values.dropna()
-    if len(values) < 2:
-        return number(values.mean() if len(values) else None, digits)
-    return f"{values.mean():.{digits}f} ± {values.std():.{digits}f}"
-
-
 def summary(metrics: pd.DataFrame) -> list[str]:
     """Say in sentences what was found, the better methods first."""
     groups = dict(list(metrics.groupby("method", sort=False)))
-    column, word, before = "dice_after", "Dice", "dice_before"
-    if metrics[column].isna().all():
-        column, word, before = "similarity_after", "LNCC", "similarity_before"
+    column = main_score(metrics)
+    word, before = COLUMNS[column][0], column.replace("after", "before")
     means = metrics.groupby("method", sort=False)[column].mean().dropna()
     means = means.sort_values(ascending=False, kind="stable")
     ranking = [f"{m} {means[m]:.3f}" for m in means.index]
@@ -149,122 +189,37 @@ def summary(metrics: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def _method_columns(metrics: pd.DataFrame) -> list[tuple[str, Cell]]:
-    """Headings and cells of the table of methods; what no method knows is left out."""
-
-    def mean_sd(column: str, digits: int) -> Cell:
-        return lambda group: spread(group[column], digits)
-
-    def highest(column: str, digits: int) -> Cell:
-        return lambda group: number(group[column].max(), digits)
-
-    columns: list[tuple[str, str, Cell]] = [
-        ("Dice, affine", "dice_before", mean_sd("dice_before", 3)),
-        ("Dice", "dice_after", mean_sd("dice_after", 3)),
-        ("HD95, affine, mm", "hd95_before_mm", mean_sd("hd95_before_mm", 2)),
-        ("HD95, mm", "hd95_after_mm", mean_sd("hd95_after_mm", 2)),
-        ("True error, affine, mm", "truth_error_before_mm", mean_sd("truth_error_before_mm", 2)),
-        ("True error, mm", "truth_error_after_mm", mean_sd("truth_error_after_mm", 2)),
-        ("LNCC", "similarity_after", mean_sd("similarity_after", 3)),
-        ("Folds, mean, %", "folds_percent", lambda g: percent(g["folds_percent"].mean())),
-        ("Folds, max, %", "folds_percent", lambda g: percent(g["folds_percent"].max())),
-        ("Smallest det J", "min_jacobian", lambda g: number(g["min_jacobian"].min(), 3)),
-        ("SDlogJ", "sdlogj", mean_sd("sdlogj", 3)),
-        (
-            "Inverse consistency, mean, mm",
-            "inverse_consistency_mean_mm",
-            mean_sd("inverse_consistency_mean_mm", 3),
-        ),
-        (
-            "Inverse consistency, max, mm",
-            "inverse_consistency_max_mm",
-            highest("inverse_consistency_max_mm", 2),
-        ),
-        ("Time, s", "seconds_total", mean_sd("seconds_total", 1)),
-        ("Peak memory, max, MB", "peak_mb", highest("peak_mb", 0)),
-    ]
-    known = [c for c in columns if c[1] in metrics and metrics[c[1]].notna().any()]
-    return [(heading, cell) for heading, _, cell in known]
-
-
-def _method_table(metrics: pd.DataFrame) -> dict[str, Any]:
-    """Headings and rows of the table of methods."""
-    columns = _method_columns(metrics)
-    rows = []
-    for method, group in metrics.groupby("method", sort=False):
-        cells = [str(group["engine"].iloc[0]), str(len(group))]
-        rows.append((method, cells + [cell(group) for _, cell in columns]))
-    return {"headings": ["Engine", "Pairs", *[h for h, _ in columns]], "rows": rows}
-
-
-def _pair_rows(metrics: pd.DataFrame, context: ReportContext) -> list[dict[str, Any]]:
-    """Group the rows of the metrics by pair, with the pictures."""
-    pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in metrics.to_dict("records"):
-        pair = (row["fixed"], row["moving"])
-        thumbnail, full = context.figures.get((*pair, row["method"]), ("", ""))
-        cells = [
-            number(row["dice_before"], 3),
-            number(row["dice_after"], 3),
-            number(row["hd95_after_mm"], 2),
-            number(row["truth_error_after_mm"], 2),
-            percent(row["folds_percent"]),
-            number(row["inverse_consistency_mean_mm"], 3),
-            number(row["seconds_total"], 1),
-        ]
-        found = {"method": row["method"], "cells": cells, "thumbnail": thumbnail, "full": full}
-        pairs.setdefault(pair, []).append(found)
-    return [{"fixed": f, "moving": m, "rows": rows} for (f, m), rows in pairs.items()]
-
-
-def _structure_rows(metrics: pd.DataFrame, labels: pd.DataFrame) -> list[dict[str, Any]]:
-    """Mean Dice of each scored structure by method, the largest structure first."""
-    table = labels.dropna(subset=["dice_after"])
-    if table.empty:
-        return []
-    table = table.assign(structure=structure_names(table))
-    rows = []
-    for _, group in table.groupby("index"):
-        means = group.groupby("method")["dice_after"].mean()
-        scores = [group["dice_before"].mean(), *[means.get(m) for m in method_order(metrics)]]
-        rows.append(
-            {
-                "index": int(group["index"].iloc[0]),
-                "name": group["structure"].iloc[0],
-                "voxels": int(group["voxels_fixed"].median()),
-                "scores": [number(s, 3) for s in scores],
+def _worst(metrics: pd.DataFrame, context: ReportContext, folder: Path) -> list[dict[str, Any]]:
+    """Tell of the registrations to look at first, and copy their pictures to ``worst/``."""
+    rows: Any = dict(zip(keys_of(metrics), metrics.to_dict("records"), strict=True))
+    found = []
+    for rank, key in enumerate(worst_registrations(metrics, context.checks), 1):
+        name, method = pair_name(*key[:2]), key[2]
+        pictures = _pictures(folder, f"pairs/{name}/{method}")
+        for path in pictures:
+            copy = f"{rank}.{name}.{method}.{Path(path).name}"
+            shutil.copyfile(folder / path, folder / WORST / copy)
+        row, checks = rows[key], context.checks.get(key, [])
+        found.append(
+            dict(zip(KEYS, key, strict=True))
+            | {
+                "verdict": overall(checks),
+                "reasons": reasons(checks),
+                "told": [f"{measure_name(c)}: {measured(c, row[c])}" for c in WATCHED],
+                "pictures": pictures,
+                "page": context.figures.get(key, ("", ""))[1],
             }
         )
-    return sorted(rows, key=lambda row: -row["voxels"])
+    return found
 
 
-def _job_rows(resources: pd.DataFrame | None) -> list[list[str]]:
-    """Word what the jobs of each rule asked for and used."""
-    if resources is None:
-        return []
-    digits = {"jobs": 0, "asked_mb": 0, "used_mb": 0, "seconds": 1, "seconds_max": 1}
-    return [
-        [str(row["rule"]), *(number(row[name], n) for name, n in digits.items())]
-        for row in resources.to_dict("records")
-    ]
-
-
-def _fusion_rows(metrics: pd.DataFrame, fusion: pd.DataFrame | None) -> list[list[str]]:
-    """Word the Dice of fused labels for each method and vote, beside that of single atlases."""
-    if fusion is None:
-        return []
-    single = metrics[metrics["fixed"].isin(fusion["fixed"])].groupby("method")["dice_after"].mean()
-    return [
-        [
-            str(method),
-            str(vote),
-            str(len(group)),
-            number(group["atlases"].mean(), 1),
-            number(single.get(method), 3),
-            spread(group["dice"], 3),
-        ]
-        for (method, vote), group in fusion.groupby(["method", "vote"], sort=False)
-    ]
+def _pictures(folder: Path, own: str) -> dict[str, str]:
+    """Return the pictures that a registration has, the large ones if they are there."""
+    for known in (STRIPS, THUMBNAIL):
+        found = {f"{own}/{n}": what for n, what in known.items() if (folder / own / n).exists()}
+        if found:
+            return found
+    return {}
 
 
 def _warnings(metrics: pd.DataFrame) -> list[tuple[str, str]]:

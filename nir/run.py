@@ -27,7 +27,7 @@ from nir.pairs import TEMPLATE, Pair
 WARP_BYTES = 7  # a voxel of a warp, compressed and rounded; these four were measured on brains
 VOLUME_BYTES = 6.5  # a voxel of the warped image, its labels and the Jacobian
 SUBJECT_BYTES = 3.5  # a voxel of a prepared brain and its mask
-PICTURES_BYTES = 1.6e6  # pictures, page and tables of a pair
+PICTURES_BYTES = 1.6e6  # figures, tables and page of a pair
 DEMO_EXTENT_MM = (210.0, 252.0, 212.0)  # of a simulated head, before it is built
 
 
@@ -200,6 +200,12 @@ class Run:
     def derivatives(self) -> Path:
         """The file that completes the results of a BIDS dataset as BIDS derivatives."""
         return self.output / "derivatives" / "dataset_description.json"
+
+    @property
+    def ratings(self) -> list[Path]:
+        """The table of what readers think of the registrations, once some are rated."""
+        path = self.output / "ratings.tsv"
+        return [path] if path.exists() else []
 
     def fused(self, part: str, fixed: str = "{fixed}", method: str = "{method}") -> str:
         """Path of a file of the labels fused for a subject."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nir import __version__, metrics
+from nir import __version__, metrics, plausibility
 from nir.apply import ants_labels
 from nir.batch import failure
 from nir.config import AffineConfig, Method
@@ -24,7 +24,7 @@ from nir.engines import Pair, pick_device, register
 from nir.errors import NirError
 from nir.figures import LOSSES, draw_images, draw_losses
 from nir.fit import Progress
-from nir.grid import Grid
+from nir.grid import Array, Grid
 from nir.io import (
     FIELD,
     FORWARD,
@@ -47,9 +47,11 @@ from nir.memory import peak_mb
 from nir.planes import PairImages
 from nir.warp import PointMap, affine_map, displacement_map, resample
 
+LabelMap = tuple[np.ndarray, Grid]
+
+LABEL_COLUMNS = ["index", "name", "dice_before", "dice_after", "hd95_before_mm", "hd95_after_mm"]
+LABEL_COLUMNS += ["voxels_fixed", "voxels_moving"]
 LIBRARIES = ("torch", "numba", "antspyx", "numpy", "scipy", "nibabel", "snakemake")
-FOLD_WARNING_PERCENT = 0.01
-SIMILARITY_FALL = 1e-3  # less is the rounding of the transform's file
 
 
 @dataclass(frozen=True)
@@ -185,11 +187,11 @@ def warp_pair(fixed: Brain, moving: Brain, folder: Path, interpolation: str = "n
     """Resample image and labels once, through the whole mapping, and write det J."""
     u_lps, grid = load_displacement(folder / FORWARD)
     voxels, source = load_volume(moving.image)
-    warped = resample(voxels, source, grid, displacement_map(u_lps))
-    save_volume(folder / "warped.nii.gz", warped, grid)
+    mapping = displacement_map(u_lps)
+    save_volume(folder / "warped.nii.gz", resample(voxels, source, grid, mapping), grid)
     if moving.labels:
-        mapping = displacement_map(u_lps)
-        labels = _warp_labels(moving.labels, folder / FORWARD, mapping, grid, interpolation)
+        known = load_labels(moving.labels)
+        labels = _warp_labels(known, folder / FORWARD, mapping, grid, interpolation)
         save_volume(folder / "warped_labels.nii.gz", labels, grid)
     else:  # of an earlier run, whose moving subject had labels
         (folder / "warped_labels.nii.gz").unlink(missing_ok=True)
@@ -197,16 +199,44 @@ def warp_pair(fixed: Brain, moving: Brain, folder: Path, interpolation: str = "n
 
 
 def _warp_labels(
-    path: Path, transform: Path, mapping: PointMap, grid: Grid, interpolation: str
+    labels: LabelMap, transform: Path, mapping: PointMap, grid: Grid, interpolation: str
 ) -> np.ndarray:
     """Warp a label map by nearest neighbour, or by ANTs' generic label interpolation.
 
     ``transform`` and ``mapping`` are the same map, as a file for ANTs and as a function.
     """
-    labels, source = load_labels(path)
     if interpolation == "nearest":
-        return resample(labels, source, grid, mapping, "nearest")
-    return ants_labels(labels, source, grid, transform, interpolation)
+        return resample(*labels, grid, mapping, "nearest")
+    return ants_labels(*labels, grid, transform, interpolation)
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    """What the metrics of a pair are measured on.
+
+    Args:
+        matrix_lps: the affine, 4 x 4, fixed to moving points.
+        u_lps: the whole mapping, on the fixed ``grid``.
+        mask, moving_mask: brain masks, boolean, each on its own grid.
+    """
+
+    matrix_lps: Array
+    u_lps: np.ndarray
+    grid: Grid
+    mask: np.ndarray
+    moving_mask: np.ndarray
+
+    @classmethod
+    def load(cls, fixed: Brain, moving: Brain, matrix: Path, folder: Path) -> _Mapped:
+        """Read the files of a registered pair."""
+        u_lps, grid = load_displacement(folder / FORWARD)
+        mask, moving_mask = (load_volume(brain.mask)[0] > 0 for brain in (fixed, moving))
+        return cls(load_affine(matrix), u_lps, grid, mask, moving_mask)
+
+    @property
+    def linear(self) -> PointMap:
+        """The affine alone."""
+        return affine_map(self.matrix_lps)
 
 
 def evaluate_pair(
@@ -224,35 +254,20 @@ def evaluate_pair(
 ) -> None:
     """Measure one registered pair; write ``labels.tsv`` and ``result.json`` (last)."""
     fit, affine = load_json(folder / "fit.json"), load_json(affine_record)
-    forward, grid = load_displacement(folder / FORWARD)
-    inverse, moving_grid = load_displacement(folder / INVERSE)
-    mask = load_volume(fixed.mask)[0] > 0
-    fixed_brain, _ = load_volume(fixed.brain)
-    moving_brain, source = load_volume(moving.brain)
-    linear, whole = affine_map(load_affine(matrix)), displacement_map(forward)
-    det, _ = load_volume(folder / "jacobian.nii.gz")
-    found: dict[str, float] = {
-        "similarity_before": metrics.lncc_score(
-            fixed_brain, resample(moving_brain, source, grid, linear), mask
-        ),
-        "similarity_after": metrics.lncc_score(
-            fixed_brain, resample(moving_brain, source, grid, whole), mask
-        ),
-        "folds_percent": metrics.folds_percent(det, mask),
-        "sdlogj": metrics.sd_log_jacobian(det, mask),
-        "min_jacobian": float(det[mask].min()),
-    }
-    mean, largest, _ = metrics.inverse_consistency(forward, grid, inverse, moving_grid, mask)
-    found |= {"inverse_consistency_mean_mm": mean, "inverse_consistency_max_mm": largest}
+    mapped = _Mapped.load(fixed, moving, matrix, folder)
+    found = _image_metrics(fixed, moving, mapped, folder)
     if truth:
-        points = partial(true_pair_points, truth, fixed.id, moving.id)
-        linear_u = linear(grid.points_lps(), slice(None)) - grid.points_lps()
-        found["truth_error_before_mm"] = metrics.truth_error(linear_u, grid, mask, points)["mean"]
-        found["truth_error_after_mm"] = metrics.truth_error(forward, grid, mask, points)["mean"]
-    before = None
+        found |= _truth_metrics(mapped, partial(true_pair_points, truth, fixed.id, moving.id))
+    table = pd.DataFrame(columns=LABEL_COLUMNS)
     if fixed.labels and moving.labels:
-        before = _warp_labels(moving.labels, matrix, linear, grid, interpolation)
-    table = _label_table(fixed, moving, folder, before, include, exclude, names or {})
+        target, source = load_labels(fixed.labels), load_labels(moving.labels)
+        before = _warp_labels(source, matrix, mapped.linear, mapped.grid, interpolation)
+        scored = metrics.label_list(target[0], source[0], include, exclude)
+        table = _label_table(target, source[0], before, folder, scored, names or {})
+        found["labels_outside_percent"] = max(
+            plausibility.labels_outside_percent(target[0], mapped.mask, scored),
+            plausibility.labels_outside_percent(source[0], mapped.moving_mask, scored),
+        )
     with atomic(folder / "labels.tsv") as temporary:
         table.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
     for column in ("dice_before", "dice_after", "hd95_before_mm", "hd95_after_mm"):
@@ -264,59 +279,84 @@ def evaluate_pair(
         "moving": moving.id,
         "metrics": {name: _known(value) for name, value in found.items()},
         "labels_scored": [int(n) for n in table["index"]],
-        "warnings": affine["warnings"] + _warnings(found),
+        "warnings": affine["warnings"],
         "seconds": seconds,
     }
     save_json(folder / "result.json", result)
 
 
+def _image_metrics(fixed: Brain, moving: Brain, mapped: _Mapped, folder: Path) -> dict[str, float]:
+    """Measure what needs no labels."""
+    mask, grid, u_lps = mapped.mask, mapped.grid, mapped.u_lps
+    fixed_brain, _ = load_volume(fixed.brain)
+    moving_brain, source = load_volume(moving.brain)
+    affine = resample(moving_brain, source, grid, mapped.linear)
+    warped = resample(moving_brain, source, grid, displacement_map(u_lps))
+    det, _ = load_volume(folder / "jacobian.nii.gz")
+    inverse, _ = load_displacement(folder / INVERSE)
+    mean, largest, gaps = metrics.inverse_consistency(u_lps, grid, inverse, source, mask)
+    found = {
+        "similarity_before": metrics.lncc_score(fixed_brain, affine, mask),
+        "similarity_after": metrics.lncc_score(fixed_brain, warped, mask),
+        "folds_percent": metrics.folds_percent(det, mask),
+        "sdlogj": metrics.sd_log_jacobian(det, mask),
+        "min_jacobian": float(det[mask].min()),
+        "inverse_consistency_mean_mm": mean,
+        "inverse_consistency_max_mm": largest,
+        "outlier_percent": plausibility.outlier_percent(fixed_brain, warped, mask),
+        "outside_percent": float(100 * np.isnan(gaps[mask]).mean()),
+        "cut_percent": max(
+            plausibility.cut_percent(mask, grid),
+            plausibility.cut_percent(mapped.moving_mask, source),
+        ),
+    }
+    return (
+        found
+        | plausibility.affine_parts(mapped.matrix_lps)
+        | plausibility.displacements(u_lps, grid, mask)
+        | plausibility.overlaps(mask, grid, mapped.moving_mask, source, mapped.matrix_lps, u_lps)
+    )
+
+
+def _truth_metrics(mapped: _Mapped, points: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
+    """Measure the distance to the true deformation; ``points`` tells where points truly go."""
+    here = mapped.grid.points_lps()
+    linear_u = mapped.linear(here, slice(None)) - here
+    return {
+        f"truth_error_{when}_mm": metrics.truth_error(u, mapped.grid, mapped.mask, points)["mean"]
+        for when, u in (("before", linear_u), ("after", mapped.u_lps))
+    }
+
+
 def _label_table(
-    fixed: Brain,
-    moving: Brain,
+    target: LabelMap,
+    source: np.ndarray,
+    before: np.ndarray,
     folder: Path,
-    before: np.ndarray | None,
-    include: tuple[int, ...] | None,
-    exclude: tuple[int, ...],
+    labels: list[int],
     names: dict[int, str],
 ) -> pd.DataFrame:
-    """Score each label before (affine) and after; empty where a subject has no labels."""
-    columns = ["index", "name", "dice_before", "dice_after", "hd95_before_mm", "hd95_after_mm"]
-    columns += ["voxels_fixed", "voxels_moving"]
-    if not (fixed.labels and moving.labels) or before is None:
-        return pd.DataFrame(columns=columns)
-    target, grid = load_labels(fixed.labels)
-    source, _ = load_labels(moving.labels)
+    """Score each label before (affine) and after.
+
+    Args:
+        target, source: the labels of the fixed and of the moving image, each on its own grid.
+        before: the moving labels on the fixed grid, after the affine.
+    """
+    fixed, grid = target
     after, _ = load_labels(folder / "warped_labels.nii.gz")
-    labels = metrics.label_list(target, source, include, exclude)
     scores: dict[str, dict[int, Any]] = {
-        "dice_before": metrics.dice_per_label(target, before, labels),
-        "dice_after": metrics.dice_per_label(target, after, labels),
-        "hd95_before_mm": metrics.hd95_per_label(target, before, labels, grid.spacing),
-        "hd95_after_mm": metrics.hd95_per_label(target, after, labels, grid.spacing),
-        "voxels_fixed": metrics.voxels_per_label(target, labels),
+        "dice_before": metrics.dice_per_label(fixed, before, labels),
+        "dice_after": metrics.dice_per_label(fixed, after, labels),
+        "hd95_before_mm": metrics.hd95_per_label(fixed, before, labels, grid.spacing),
+        "hd95_after_mm": metrics.hd95_per_label(fixed, after, labels, grid.spacing),
+        "voxels_fixed": metrics.voxels_per_label(fixed, labels),
         "voxels_moving": metrics.voxels_per_label(source, labels),
     }
     rows = [
         {"index": n, "name": names.get(n, str(n))} | {key: scores[key][n] for key in scores}
         for n in labels
     ]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _warnings(found: dict[str, float]) -> list[str]:
-    """Word what a reader should look at."""
-    sentences = []
-    if found["folds_percent"] > FOLD_WARNING_PERCENT:
-        sentences.append(
-            f"{found['folds_percent']:.3f} % of the brain is folded (det J <= 0), more than"
-            f" {FOLD_WARNING_PERCENT} %: raise the smoothness."
-        )
-    if found["similarity_after"] < found["similarity_before"] - SIMILARITY_FALL:
-        sentences.append(
-            f"The similarity fell from {found['similarity_before']:.3f} (affine) to"
-            f" {found['similarity_after']:.3f}: look at the pictures of this pair."
-        )
-    return sentences
+    return pd.DataFrame(rows, columns=LABEL_COLUMNS)
 
 
 def _known(value: float) -> float | None:

@@ -14,7 +14,10 @@ from nir.io import atomic, load_json, save_json
 
 MISSING = "n/a"
 WARNINGS_JOIN = " | "
-TEXT = ("fixed", "moving", "method", "engine", "device", "warnings", "name", "reason")
+TEXT = (
+    *("fixed", "moving", "method", "engine", "device", "warnings", "name", "reason"),
+    *("rating", "note", "rater"),
+)
 
 # column: long name, description, units
 COLUMNS: dict[str, tuple[str, str, str]] = {
@@ -45,6 +48,12 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
         "1",
     ),
     "min_jacobian": ("Minimum det J", "Smallest det J in the fixed brain mask", "1"),
+    "displacement_p99_mm": (
+        "Displacement, 99 %",
+        "99th percentile over the fixed brain mask of the displacement without its affine part",
+        "mm",
+    ),
+    "displacement_max_mm": ("Displacement, maximum", "Maximum of the same", "mm"),
     "inverse_consistency_mean_mm": (
         "Inverse consistency, mean",
         "Mean distance in the fixed brain mask between a point and its image under the mapping"
@@ -54,6 +63,42 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
     "inverse_consistency_max_mm": ("Inverse consistency, maximum", "Maximum of the same", "mm"),
     "similarity_before": ("LNCC, affine", "LNCC in the brain mask after the affine only", "1"),
     "similarity_after": ("LNCC", "LNCC in the brain mask after the whole mapping", "1"),
+    "brain_overlap_before": (
+        "Brain overlap, affine",
+        "Dice of the fixed brain mask and the moving brain mask after the affine only",
+        "1",
+    ),
+    "brain_overlap_after": (
+        "Brain overlap",
+        "Dice of the fixed brain mask and the moving brain mask after the whole mapping",
+        "1",
+    ),
+    "affine_rotation_deg": ("Affine, rotation", "Angle of the affine's rotation", "degrees"),
+    "affine_scale_min": ("Affine, smallest scale", "Smallest singular value of the affine", "1"),
+    "affine_scale_max": ("Affine, largest scale", "Largest singular value of the affine", "1"),
+    "cut_percent": (
+        "Brain cut off",
+        "Largest area of a brain mask on one outer face of its image, over its volume^(2/3); the"
+        " larger one of fixed and moving",
+        "percent",
+    ),
+    "outside_percent": (
+        "Outside the field of view",
+        "Share of the fixed brain mask that is mapped outside the moving image",
+        "percent",
+    ),
+    "outlier_percent": (
+        "Intensity outliers",
+        "Share of the fixed brain mask where fixed minus warped intensity lies more than six robust"
+        " standard deviations from its median",
+        "percent",
+    ),
+    "labels_outside_percent": (
+        "Labels outside the brain",
+        "Share of the scored labels' voxels outside the brain mask, the larger one of fixed and"
+        " moving",
+        "percent",
+    ),
     "truth_error_before_mm": (
         "True error, affine",
         "Mean distance to the true deformation after the affine only (simulated cohorts)",
@@ -113,8 +158,9 @@ def gather(
         result = load_json(result_path)
         rows.append(_metric_row(result))
         table = read_table(Path(label_path))
-        keys = pd.DataFrame({key: [result[key]] * len(table) for key in KEYS})
-        tables.append(pd.concat([keys, table], axis=1))
+        for place, key in enumerate(KEYS):
+            table.insert(place, key, result[key])
+        tables.append(table)
     metrics = pd.DataFrame(rows)
     tables = [t for t in tables if len(t)]
     labels = (
@@ -123,6 +169,11 @@ def gather(
         else pd.DataFrame(columns=[*KEYS, *PER_LABEL])
     )
     return metrics, labels
+
+
+def method_order(metrics: pd.DataFrame) -> list[str]:
+    """Methods in the order of the table."""
+    return list(dict.fromkeys(metrics["method"]))
 
 
 def sort_out(

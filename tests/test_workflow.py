@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from zipfile import ZipFile
 
 import nibabel as nib
 import numpy as np
@@ -18,8 +19,10 @@ import yaml
 from conftest import ROOT
 from tiny import FAST_FIT, copy_workflow, settings, write_cohort, write_settings
 
+from nir.config import VerdictConfig
 from nir.io import load_json
 from nir.tables import read_tables
+from nir.verdict import judge, overall
 
 PARTS = {"image": "T1w", "mask": "mask", "labels": "dseg"}
 PROFILE = ROOT / "workflow/profiles/default"
@@ -170,6 +173,44 @@ def test_only_fits_rerun_for_a_changed_setting(workplace: Path, finished: Path) 
     assert "preprocess" not in done.stderr
 
 
+def test_ratings_rerun_the_report_alone(workplace: Path, finished: Path) -> None:
+    ratings = finished / "ratings.tsv"
+    header = "fixed\tmoving\tmethod\trating\tnote\trater"
+    ratings.write_text(f"{header}\ns0\ts1\tnir\tpoor\tn/a\tann\n")
+    done = run(workplace, "-n", "--configfile", workplace / "whole.yaml")
+    ratings.unlink()
+    assert "2 steps: 1 complete, 1 report" in done.stderr
+
+
+def test_only_the_report_reruns_for_a_changed_threshold(workplace: Path, finished: Path) -> None:
+    content = settings(workplace / "data/subjects.tsv", finished)
+    content["verdict"] = {"folds": {"warn": 2.0, "fail": 3.0}}
+    config = write_settings(workplace / "threshold.yaml", content)
+    done = run(workplace, "-n", "--quiet", "rules", "--configfile", config)
+    assert done.returncode == 0, done.stderr
+    listed = done.stdout + done.stderr
+    assert "report" in listed
+    for step in ("gather", "evaluate", "register", "preprocess"):
+        assert step not in listed
+
+
+def test_snakemakes_own_report_carries_figures_and_tables(workplace: Path, finished: Path) -> None:
+    archive = workplace / "own.zip"
+    done = run(workplace, "--configfile", workplace / "whole.yaml", "--report", archive)
+    assert done.returncode == 0, done.stderr
+    with ZipFile(archive) as content:
+        names = {Path(name).name for name in content.namelist()}
+        text = content.read("own/report.html").decode()
+    tables = ("methods", "comparisons", "structures", "verdicts", "outliers")
+    assert {f"{name}.tsv" for name in tables} < names
+    assert {path.name for path in (finished / "figures").glob("*.svg")} < names
+    pictures = {path.name for path in (finished / "worst").iterdir()} - {".snakemake_timestamp"}
+    assert pictures
+    assert pictures < names
+    for words in ("Worst registrations", "signed-rank", "Mean Dice against the folded share"):
+        assert words in text
+
+
 @pytest.mark.parametrize("wait_for", ["subjects/s0/brain.nii.gz", "pairs/s0__s1/nir/trace.tsv"])
 def test_killed_run_goes_on_and_ends_the_same(
     workplace: Path, finished: Path, wait_for: str
@@ -219,7 +260,8 @@ def test_template_and_mixed_labels_end_to_end_from_another_folder(tmp_path: Path
     assert np.isnan(table_of.loc[("s1", "nir"), "dice_after"])
     same = table_of.loc[("s0", "affine")]
     assert same["dice_before"] == same["dice_after"] > 0.95
-    assert not metrics["warnings"].str.contains("similarity fell").any()
+    graded = {overall(judge(row, VerdictConfig())) for row in metrics.to_dict("records")}
+    assert graded == {"pass"}
     assert "snakemake -s" in (tmp_path / "out/report.html").read_text()
 
 

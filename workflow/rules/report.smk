@@ -29,10 +29,65 @@ rule report:
         fusion=RUN.output / "fusion.tsv" if SETTINGS.fusion else [],
         failed=RUN.output / "failed.tsv",
         resources=RUN.output / "resources.tsv",
-        templates=sorted((Path(workflow.basedir) / "reports").glob("*")),
+        ratings=RUN.ratings,
+        templates=[
+            path
+            for path in sorted((Path(workflow.basedir) / "reports").glob("*"))
+            if path.suffix != ".rst"
+        ],
         prepared=[RUN.prepared(name, "preprocess.json") for name in RUN.participants],
     output:
         page=RUN.output / "report.html",
+        record=RUN.output / "report.json",
+        methods=report(
+            RUN.output / "methods.tsv",
+            caption="../../reports/methods.rst",
+            category="Tables",
+            labels={"table": "Methods side by side"},
+        ),
+        comparisons=report(
+            RUN.output / "comparisons.tsv",
+            caption="../../reports/comparisons.rst",
+            category="Tables",
+            labels={"table": "Methods compared pair by pair"},
+        ),
+        verdicts=report(
+            RUN.output / "verdicts.tsv",
+            caption="../../reports/verdicts.rst",
+            category="Tables",
+            labels={"table": "Verdicts"},
+        ),
+        structures=report(
+            RUN.output / "structures.tsv",
+            caption="../../reports/structures.rst",
+            category="Tables",
+            labels={"table": "Dice of each structure"},
+        ),
+        outliers=report(
+            RUN.output / "outliers.tsv",
+            caption="../../reports/outliers.rst",
+            category="Tables",
+            labels={"table": "Outliers"},
+        ),
+        figures=report(
+            directory(RUN.output / "figures"),
+            patterns=["{plot}.svg"],
+            caption="../../reports/figures.rst",
+            category="Plots",
+            labels={"plot": "{plot}"},
+        ),
+        worst=report(
+            directory(RUN.output / "worst"),
+            patterns=["{rank}.{pair}.{method}.{picture}.{suffix}"],
+            caption="../../reports/worst.rst",
+            category="Worst registrations",
+            labels={
+                "rank": "{rank}",
+                "pair": "{pair}",
+                "method": "{method}",
+                "picture": "{picture}",
+            },
+        ),
     log:
         RUN.log("report", "all"),
     benchmark:

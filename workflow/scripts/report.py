@@ -18,4 +18,5 @@ with job(snakemake):
         command=Path(snakemake.params.command).read_text(encoding="utf-8").strip(),
         templates=Path(snakemake.input.templates[0]).parent,
         fusion=Path(str(snakemake.input.fusion)) if snakemake.input.get("fusion") else None,
+        ratings=Path(str(snakemake.input.ratings)) if snakemake.input.get("ratings") else None,
     )

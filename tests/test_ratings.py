@@ -1,0 +1,131 @@
+"""Ratings of registrations: what is refused, what is kept, and what they leave out of a report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_report import page, tables
+from typer.testing import CliRunner
+
+from nir import cli
+from nir.errors import NirError
+from nir.ratings import COLUMNS, fold_ratings, read_ratings
+from nir.tables import read_tables, write_tables
+
+KEY = {"fixed": "001", "moving": "NA", "method": "nir"}
+OTHER = {"fixed": "NA", "moving": "001", "method": "nir"}
+
+
+def rating(value: str, note: str = "", rater: str = "ann", **key: str) -> dict[str, str]:
+    return KEY | key | {"rating": value, "note": note, "rater": rater}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Results of two pairs by three methods."""
+    write_tables(tmp_path, *tables(tmp_path))
+    return tmp_path
+
+
+def write(path: Path, *rows: dict[str, str]) -> Path:
+    """Write a file as the page does."""
+    if path.suffix == ".json":
+        path.write_text(json.dumps(rows), encoding="utf-8")
+    else:
+        lines = ["\t".join(COLUMNS), *("\t".join(row[c] for c in COLUMNS) for row in rows)]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_the_later_file_wins_for_the_same_rater(results: Path) -> None:
+    first = write(results / "a.json", rating("poor", "dull"), rating("poor", **OTHER))
+    second = write(results / "b.tsv", rating("excellent"), rating("exclude", "cut", "001"))
+    assert len(fold_ratings([first, second], results)) == 3
+    table = read_ratings(results / "ratings.tsv", read_tables(results)[0])
+    assert table.to_dict("records") == [
+        rating("exclude", "cut", "001"),
+        rating("excellent"),
+        rating("poor", **OTHER),
+    ]
+    assert "n/a" in (results / "ratings.tsv").read_text()
+    assert set(json.loads((results / "ratings.json").read_text())) == set(COLUMNS)
+    before = (results / "ratings.tsv").read_bytes()
+    fold_ratings([second], results)
+    assert (results / "ratings.tsv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ([rating("good")], "exclude, poor, acceptable, excellent, found 'good' of 001 ← NA, nir"),
+        ([rating("poor", fixed="s9")], "of these results, found s9 ← NA, nir; name the results"),
+        ([], "at least one"),
+        ([{"fixed": "001"}], "fixed, moving, method, rating, note, rater"),
+    ],
+)
+def test_what_is_unknown_is_refused_in_one_sentence(
+    results: Path, content: list[dict[str, str]], said: str
+) -> None:
+    good = write(results / "good.tsv", rating("poor"))
+    bad = write(results / "bad.json", *content)
+    with pytest.raises(NirError) as caught:
+        fold_ratings([good, bad], results)
+    assert str(caught.value).startswith(f"{bad}: expected ")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (results / "ratings.tsv").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"fixed": 1}', "fixed\tmoving\n"])
+@pytest.mark.parametrize("suffix", [".json", ".tsv"])
+def test_damaged_files_are_refused(results: Path, text: str, suffix: str) -> None:
+    path = results / f"bad{suffix}"
+    path.write_text(text)
+    with pytest.raises(NirError, match="expected"):
+        fold_ratings([path], results)
+    assert not (results / "ratings.tsv").exists()
+
+
+def test_the_verb(results: Path, tmp_path: Path) -> None:
+    path = write(results / "a.json", rating("poor"), rating("exclude", **OTHER))
+    done = CliRunner().invoke(cli.app, ["ratings", str(path), "-r", str(results)])
+    assert done.exit_code == 0, done.output
+    assert "1 exclude, 1 poor, 0 acceptable, 0 excellent" in " ".join(done.output.split())
+    elsewhere = CliRunner().invoke(cli.app, ["ratings", str(path), "-r", str(tmp_path / "no")])
+    assert isinstance(elsewhere.exception, NirError)
+    assert "no such file" in str(elsewhere.exception)
+
+
+def test_something_must_be_left(results: Path) -> None:
+    metrics, _ = read_tables(results)
+    keys = metrics[list(KEY)].to_dict("records")
+    path = write(results / "all.json", *(rating("exclude", **key) for key in keys))
+    with pytest.raises(NirError, match="every registration is rated exclude"):
+        fold_ratings([path], results)
+
+
+def test_excluded_registrations_are_listed_and_enter_nothing(results: Path) -> None:
+    metrics, labels = read_tables(results)
+    worst = (metrics[list(KEY)] == pd.Series(KEY)).all(axis=1)
+    metrics.loc[worst, "dice_after"] = 0.0
+    path = write(results / "a.json", rating("exclude", "turned", "bo"), rating("excellent"))
+    fold_ratings([path], results)
+    without = page(results, metrics, labels)
+    assert "nir 0.400" in without
+    assert "rated exclude</h3>" not in without
+    text = page(results, metrics, labels, ratings=read_ratings(results / "ratings.tsv", metrics))
+    assert "nir 0.800" in text
+    assert "<li><strong>001 ← NA, nir</strong>: turned (bo)</li>" in text
+    assert "<p>exclude (bo): turned</p><p>excellent (ann)</p>" in "".join(text.splitlines())
+    assert "1 of 6 registrations rated: 1 exclude, 0 poor" in " ".join(text.split())
+    assert text.count("<tr data-verdict") == 6
+
+
+def test_ratings_of_registrations_that_are_gone_are_passed_over(results: Path) -> None:
+    metrics, _ = read_tables(results)
+    fold_ratings([write(results / "a.json", rating("poor"), rating("poor", **OTHER))], results)
+    left = read_ratings(results / "ratings.tsv", metrics[metrics["fixed"] == "NA"])
+    assert left.to_dict("records") == [rating("poor", **OTHER)]
