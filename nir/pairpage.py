@@ -73,7 +73,7 @@ def pair_page(
     result = load_json(folder / "result.json")
     cited = citations(result, context.preprocess)
     text = (
-        _environment(templates)
+        environment(templates)
         .get_template("pair.html.j2")
         .render(
             context=context,
@@ -95,7 +95,7 @@ def pair_page(
 
 
 @lru_cache
-def _environment(templates: Path) -> jinja2.Environment:
+def environment(templates: Path) -> jinja2.Environment:
     """Return the environment of the templates, which keeps them compiled."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(templates),
