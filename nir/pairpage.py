@@ -25,6 +25,7 @@ from nir.verdict import Check, overall
 REPORTS = Path(__file__).resolve().parents[1] / "reports"
 """Folder of the templates of all pages."""
 TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".svg": "image/svg+xml"}
+SUMS = ("registration", "total")
 GRADES = ("fail", "warn", "pass")
 
 
@@ -72,7 +73,7 @@ def pair_page(
     result = load_json(folder / "result.json")
     cited = citations(result, context.preprocess)
     text = (
-        _environment(templates)
+        environment(templates)
         .get_template("pair.html.j2")
         .render(
             context=context,
@@ -82,7 +83,7 @@ def pair_page(
             pictures=_pictures(folder / "figures"),
             structures=_structures(read_table(folder / "labels.tsv")),
             metrics=_metrics(result["metrics"]),
-            seconds={k.replace("_", " "): f"{v:.1f}" for k, v in result["seconds"].items()},
+            seconds=_seconds(result["seconds"]),
             settings=_yaml(json.dumps(result["settings"])),
             methods=methods_text(
                 result, context.preprocess, context.affine, context.label_interpolation
@@ -94,7 +95,7 @@ def pair_page(
 
 
 @lru_cache
-def _environment(templates: Path) -> jinja2.Environment:
+def environment(templates: Path) -> jinja2.Environment:
     """Return the environment of the templates, which keeps them compiled."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(templates),
@@ -126,6 +127,12 @@ def _pictures(folder: Path) -> dict[str, Markup]:
             code = base64.b64encode(path.read_bytes()).decode()
             found[path.stem] = Markup(f"data:{TYPES[path.suffix]};base64,{code}")  # no markup in it
     return found
+
+
+def _seconds(seconds: dict[str, float]) -> dict[str, str]:
+    """Word the seconds of each part, the sums last."""
+    names = sorted(seconds, key=lambda name: name in SUMS)
+    return {name.replace("_", " "): f"{seconds[name]:.1f}" for name in names}
 
 
 def _structures(labels: pd.DataFrame) -> list[dict[str, Any]]:

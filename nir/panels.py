@@ -215,4 +215,5 @@ def contour_key(axes: Axes, scales: Scales) -> None:
     """Name the colours of the label contours."""
     axes.axis("off")
     for x, text, colour in ((0.25, "fixed", FIXED_COLOUR), (0.75, "warped", WARPED_COLOUR)):
-        axes.text(x, 0.0, f"— {text} labels", color=colour, fontsize=TEXT_POINTS, ha="center")
+        options: Any = {"color": colour, "fontsize": TEXT_POINTS, "ha": "center", "va": "top"}
+        axes.text(x, 0.0, f"— {text} labels", **options)

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from nir.batch import pair_name
 from nir.io import save_text
+from nir.pairpage import environment
 from nir.plots import cohort_plots
 from nir.ratings import without_excluded
 from nir.reportcells import (
@@ -125,36 +125,33 @@ def cohort_report(
         (folder / name).mkdir(parents=True, exist_ok=True)
     for plot in plots:
         save_text(folder / PLOTS / f"{plot.key}.svg", plot.svg)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(templates),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("cohort.html.j2").render(
-        context=context,
-        summary=summary(metrics),
-        methods=method_order(metrics),
-        pair_count=len(metrics[["fixed", "moving"]].drop_duplicates()),
-        verdicts=verdict_cells(tables["methods"].frame),
-        worst=_worst(metrics, context, folder),
-        score=measure_name(main_score(metrics)),
-        outliers=outlier_cells(tables["outliers"].frame),
-        method_table=method_cells(tables["methods"].frame),
-        comparisons=comparison_cells(tables["comparisons"].frame),
-        notes=comparison_notes(tables["comparisons"].frame),
-        resamples=RESAMPLES,
-        plots=plots,
-        pairs=pairs,
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        structures=structure_cells(metrics, tables["structures"].frame),
-        fusion=fusion_cells(metrics, context.fusion),
-        warnings=context.notes + _warnings(metrics),
-        resources=_resources(metrics),
-        jobs=job_cells(context.resources),
-        columns=[COLUMNS[name] for name in metrics if name in COLUMNS],
+    page = (
+        environment(Path(templates))
+        .get_template("cohort.html.j2")
+        .render(
+            context=context,
+            summary=summary(metrics),
+            methods=method_order(metrics),
+            pair_count=len(metrics[["fixed", "moving"]].drop_duplicates()),
+            verdicts=verdict_cells(tables["methods"].frame),
+            worst=_worst(metrics, context, folder),
+            score=measure_name(main_score(metrics)),
+            outliers=outlier_cells(tables["outliers"].frame),
+            method_table=method_cells(tables["methods"].frame),
+            comparisons=comparison_cells(tables["comparisons"].frame),
+            notes=comparison_notes(tables["comparisons"].frame),
+            resamples=RESAMPLES,
+            plots=plots,
+            pairs=pairs,
+            script=script,
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            structures=structure_cells(metrics, tables["structures"].frame),
+            fusion=fusion_cells(metrics, context.fusion),
+            warnings=context.notes + _warnings(metrics),
+            resources=_resources(metrics),
+            jobs=job_cells(context.resources),
+            columns=[COLUMNS[name] for name in metrics if name in COLUMNS],
+        )
     )
     save_text(output, page + "\n")
 

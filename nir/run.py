@@ -27,7 +27,7 @@ from nir.pairs import TEMPLATE, Pair
 WARP_BYTES = 7  # a voxel of a warp, compressed and rounded; these four were measured on brains
 VOLUME_BYTES = 6.5  # a voxel of the warped image, its labels and the Jacobian
 SUBJECT_BYTES = 3.5  # a voxel of a prepared brain and its mask
-PICTURES_BYTES = 3.4e6  # figures, tables and page of a pair
+PICTURES_BYTES = 1.6e6  # figures, tables and page of a pair
 DEMO_EXTENT_MM = (210.0, 252.0, 212.0)  # of a simulated head, before it is built
 
 
