@@ -149,8 +149,10 @@ def main(words: Sequence[str] | None = None) -> int:
     given = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), given.subjects)
-    table = pd.DataFrame([found]).to_markdown(index=False, floatfmt=".3g")
-    save_text(given.output, table + "\n")
+    words = {
+        name: f"{value:.3g}" if value < 1000 else f"{value:.0f}" for name, value in found.items()
+    }
+    save_text(given.output, pd.DataFrame([words]).to_markdown(index=False) + "\n")
     print(given.output.read_text(encoding="utf-8"))
     return 0
 
