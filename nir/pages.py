@@ -50,6 +50,7 @@ def write_cohort_page(
         ratings: table of what readers think of the registrations, if some are rated.
     """
     metrics, labels = read_tables(page.parent)
+    failed: Any = read_table(page.parent / "failed.tsv").to_dict("records")
     records = {path.parent.name: load_json(path) for path in prepared}
     context = ReportContext(
         name=config["name"],
@@ -66,7 +67,7 @@ def write_cohort_page(
         checks=judge_all(metrics, VerdictConfig.model_validate(config["verdict"])),
         ratings=None if ratings is None else read_ratings(ratings, metrics),
         notes=[(name, text) for name, record in records.items() for text in record["warnings"]],
-        failed=read_table(page.parent / "failed.tsv").to_dict("records"),
+        failed=failed,
         resources=read_table(page.parent / "resources.tsv"),
         fusion=None if fusion is None else read_table(fusion),
     )

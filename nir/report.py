@@ -18,6 +18,7 @@ from nir.plots import cohort_plots
 from nir.ratings import without_excluded
 from nir.reportcells import (
     comparison_cells,
+    comparison_notes,
     fusion_cells,
     job_cells,
     measure_name,
@@ -31,6 +32,7 @@ from nir.reportcells import (
 )
 from nir.reporttables import (
     Key,
+    keys_of,
     main_score,
     reasons,
     report_tables,
@@ -44,9 +46,8 @@ from nir.verdict import Check, overall
 
 WORST, PLOTS = "worst", "figures"
 """Folders beside the page that hold the pictures of the worst registrations, and the plots."""
-STRIPS = {"figures/fixed.jpg": "fixed image", "figures/warped.jpg": "warped moving image"}
-SMALL = "fixed, warped, difference before and after"
-THUMBNAILS = {"figures/thumbnail.png": SMALL, "thumbnail.png": SMALL}
+STRIPS = {"figures/fixed.jpg": "Fixed image", "figures/warped.jpg": "Warped moving image"}
+THUMBNAIL = {"figures/thumbnail.png": "Fixed, warped, difference before and after"}
 """Pictures in the folder of a registration, and what they show."""
 
 
@@ -142,6 +143,7 @@ def cohort_report(
         outliers=outlier_cells(tables["outliers"].frame),
         method_table=method_cells(tables["methods"].frame),
         comparisons=comparison_cells(tables["comparisons"].frame),
+        notes=comparison_notes(tables["comparisons"].frame),
         resamples=RESAMPLES,
         plots=plots,
         pairs=pairs,
@@ -189,7 +191,7 @@ def summary(metrics: pd.DataFrame) -> list[str]:
 
 def _worst(metrics: pd.DataFrame, context: ReportContext, folder: Path) -> list[dict[str, Any]]:
     """Tell of the registrations to look at first, and copy their pictures to ``worst/``."""
-    rows = metrics.set_index(KEYS)
+    rows: Any = dict(zip(keys_of(metrics), metrics.to_dict("records"), strict=True))
     found = []
     for rank, key in enumerate(worst_registrations(metrics, context.checks), 1):
         name, method = pair_name(*key[:2]), key[2]
@@ -197,7 +199,7 @@ def _worst(metrics: pd.DataFrame, context: ReportContext, folder: Path) -> list[
         for path in pictures:
             copy = f"{rank}.{name}.{method}.{Path(path).name}"
             shutil.copyfile(folder / path, folder / WORST / copy)
-        row, checks = rows.loc[key], context.checks.get(key, [])
+        row, checks = rows[key], context.checks.get(key, [])
         found.append(
             dict(zip(KEYS, key, strict=True))
             | {
@@ -213,7 +215,7 @@ def _worst(metrics: pd.DataFrame, context: ReportContext, folder: Path) -> list[
 
 def _pictures(folder: Path, own: str) -> dict[str, str]:
     """Return the pictures that a registration has, the large ones if they are there."""
-    for known in (STRIPS, THUMBNAILS):
+    for known in (STRIPS, THUMBNAIL):
         found = {f"{own}/{n}": what for n, what in known.items() if (folder / own / n).exists()}
         if found:
             return found

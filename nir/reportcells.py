@@ -97,7 +97,7 @@ def method_cells(methods: pd.DataFrame) -> dict[str, Any]:
         c for c in METHOD_CELLS if f"{c.column}_{first.get(c.statistic, c.statistic)}" in methods
     ]
 
-    def word(row: dict[str, Any], cell: Cell) -> str:
+    def word(row: Mapping[Any, Any], cell: Cell) -> str:
         if cell.statistic == SPREAD:
             return spread(row[f"{cell.column}_mean"], row[f"{cell.column}_std"], cell.digits)
         value = row[f"{cell.column}_{cell.statistic}"]
@@ -132,10 +132,23 @@ def comparison_cells(comparisons: pd.DataFrame) -> list[dict[str, Any]]:
                 probability(row["p"]),
                 probability(row["p_holm"]),
             ]
-            rows.append({key: row[key] for key in ("first", "second", "pairs", "note")})
-            rows[-1]["cells"] = cells
+            rows.append({key: row[key] for key in ("first", "second", "pairs")} | {"cells": cells})
         groups.append({"measure": measure_name(name), "rows": rows})
     return groups
+
+
+def comparison_notes(comparisons: pd.DataFrame) -> list[str]:
+    """Say why there is no test, once for all comparisons with the same reason."""
+    sentences = []
+    for note, group in comparisons.dropna(subset=["note"]).groupby("note", sort=False):
+        where = "all comparisons"
+        if len(group) < len(comparisons):
+            where = "; ".join(
+                f"{measure_name(row['measure'])}: {row['first']} and {row['second']}"
+                for row in group.to_dict("records")
+            )
+        sentences.append(f"{note}. Without a test: {where}.")
+    return sentences
 
 
 def outlier_cells(outliers: pd.DataFrame) -> list[dict[str, Any]]:

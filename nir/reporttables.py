@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from nir.config import VerdictConfig
@@ -61,7 +62,7 @@ def keys_of(table: pd.DataFrame) -> list[Key]:
 
 def judge_all(metrics: pd.DataFrame, thresholds: VerdictConfig) -> dict[Key, list[Check]]:
     """Judge every registration of the table of metrics."""
-    rows = metrics.to_dict("records")
+    rows: Any = metrics.to_dict("records")
     return {key: judge(row, thresholds) for key, row in zip(keys_of(metrics), rows, strict=True)}
 
 
@@ -165,10 +166,12 @@ def verdict_table(checks: Mapping[Key, Sequence[Check]]) -> Table:
     """List the verdict of each registration, the grade of each check, and why."""
     titles = {check.name: check.title for found in checks.values() for check in found}
     rows = [
-        dict(zip(KEYS, key, strict=True))
-        | {"verdict": overall(found)}
-        | {check.name: check.grade for check in found}
-        | {"reasons": WARNINGS_JOIN.join(reasons(found)) or None}
+        {
+            **dict(zip(KEYS, key, strict=True)),
+            "verdict": overall(found),
+            **{check.name: check.grade for check in found},
+            "reasons": WARNINGS_JOIN.join(reasons(found)) or None,
+        }
         for key, found in checks.items()
     ]
     columns = {key: COLUMNS[key] for key in KEYS}
@@ -200,16 +203,15 @@ def worst_registrations(
     """
     deforming = metrics[metrics["engine"] != "affine"]
     table = metrics if deforming.empty else deforming
-    keys = keys_of(table)
-    grades = [[check.grade for check in checks.get(key, ())] for key in keys]
-    ranked = table.assign(
-        key=keys,
-        fail=[found.count("fail") for found in grades],
-        warn=[found.count("warn") for found in grades],
-    ).sort_values(
-        ["fail", "warn", main_score(metrics)], ascending=[False, False, True], kind="stable"
-    )
-    return list(ranked["key"].head(count))
+    scores = table[main_score(metrics)].fillna(np.inf)
+
+    def place(row: tuple[Key, float]) -> tuple[int, int, float]:
+        key, score = row
+        grades = [check.grade for check in checks.get(key, ())]
+        return -grades.count("fail"), -grades.count("warn"), score
+
+    ranked = sorted(zip(keys_of(table), scores, strict=True), key=place)
+    return [key for key, _ in ranked[:count]]
 
 
 def write_record(

@@ -162,7 +162,7 @@ def find_outliers(metrics: pd.DataFrame) -> pd.DataFrame:
     """
     tables = []
     for measure in WATCHED:
-        quartiles = metrics.groupby("method")[measure].quantile([0.25, 0.75]).unstack()
+        quartiles = metrics.groupby("method")[measure].quantile(np.array([0.25, 0.75])).unstack()
         reach = WHISKER * (quartiles[0.75] - quartiles[0.25])
         table = metrics[KEYS].assign(
             measure=measure,
@@ -170,7 +170,8 @@ def find_outliers(metrics: pd.DataFrame) -> pd.DataFrame:
             low=metrics["method"].map(quartiles[0.25] - reach),
             high=metrics["method"].map(quartiles[0.75] + reach),
         )
-        beyond = np.maximum(table["low"] - table["value"], table["value"] - table["high"])
+        sides = [table["low"] - table["value"], table["value"] - table["high"]]
+        beyond = pd.concat(sides, axis=1).max(axis=1)
         order = beyond[beyond > 0].sort_values(ascending=False, kind="stable").index
         tables.append(table.loc[order])
     return pd.concat(tables, ignore_index=True)

@@ -158,8 +158,9 @@ def gather(
         result = load_json(result_path)
         rows.append(_metric_row(result))
         table = read_table(Path(label_path))
-        keys = pd.DataFrame({key: [result[key]] * len(table) for key in KEYS})
-        tables.append(pd.concat([keys, table], axis=1))
+        for place, key in enumerate(KEYS):
+            table.insert(place, key, result[key])
+        tables.append(table)
     metrics = pd.DataFrame(rows)
     tables = [t for t in tables if len(t)]
     labels = (

@@ -409,7 +409,13 @@ def test_many_outliers_are_cut_on_the_page_and_kept_in_the_file(tmp_path: Path) 
 
 def test_comparisons_say_why_there_is_no_test(tmp_path: Path) -> None:
     text = page(tmp_path, *tables(tmp_path))
-    assert "Dice, affine and syn: 2 pairs have both methods; a test needs 6." in text
+    why = "2 pairs have both methods; a test needs 6"
+    assert text.count(f"{why}. Without a test: all comparisons.") == 1
+    metrics, labels = tables(tmp_path / "part")
+    many = pd.concat([metrics.assign(fixed=f"s{n}") for n in range(4)], ignore_index=True)
+    many["hd95_after_mm"] += (many["method"] == "syn") * many.index / 10
+    text = page(tmp_path, many, labels)
+    assert "0 of 8 pairs differ; a test needs 6. Without a test: HD95, mm: affine and nir; " in text
     metrics, labels = tables(tmp_path / "one")
     alone = metrics[metrics["method"] == "nir"]
     assert 'id="comparisons"' not in page(tmp_path, alone, labels)
