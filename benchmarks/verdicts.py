@@ -168,7 +168,15 @@ def register_scans(fixed: Brain, moving: Brain, method: Method, folder: Path) ->
     matrix, record = folder / "affine.mat", folder / "affine.json"
     align(fixed, moving, AffineConfig(), 1, matrix, record)
     register_pair(
-        fixed, moving, matrix, method, folder, seed=1, device="cpu", threads=2, log=lambda line: None
+        fixed,
+        moving,
+        matrix,
+        method,
+        folder,
+        seed=1,
+        device="cpu",
+        threads=2,
+        log=lambda line: None,
     )
     warp_pair(fixed, moving, folder)
     evaluate_pair(fixed, moving, matrix, record, folder)
@@ -202,7 +210,7 @@ def picture(fixed: Brain, moving: Brain, folder: Path, path: Path) -> None:
         box = [slice(a, b) for a, b in zip(low, high, strict=True)]
         box[axis] = slice(middle[axis], middle[axis] + 1)
         cuts = [np.rot90(v[tuple(box)].squeeze(axis)) for v in volumes]
-        height, width = cuts[0].shape
+        width = cuts[0].shape[1]
         gaps = (0, 0), ((side - width) // 2, side - width - (side - width) // 2)
         rows.append(np.hstack([np.pad(cut, gaps) for cut in cuts]))
     grey = (np.clip(np.vstack(rows), 0, 1) * (GREYS - 1)).astype(np.uint8) * (255 // (GREYS - 1))

@@ -281,9 +281,7 @@ def evaluate_pair(
     save_json(folder / "result.json", result)
 
 
-def _image_metrics(
-    fixed: Brain, moving: Brain, mapped: _Mapped, folder: Path
-) -> dict[str, float]:
+def _image_metrics(fixed: Brain, moving: Brain, mapped: _Mapped, folder: Path) -> dict[str, float]:
     """Measure what needs no labels."""
     mask, grid, u_lps = mapped.mask, mapped.grid, mapped.u_lps
     fixed_brain, _ = load_volume(fixed.brain)
@@ -301,6 +299,7 @@ def _image_metrics(
         "min_jacobian": float(det[mask].min()),
         "inverse_consistency_mean_mm": mean,
         "inverse_consistency_max_mm": largest,
+        "affine_correlation": plausibility.correlation(fixed_brain, affine, mask),
         "outlier_percent": plausibility.outlier_percent(fixed_brain, warped, mask),
         "outside_percent": float(100 * np.isnan(gaps[mask]).mean()),
         "cut_percent": max(
@@ -312,15 +311,11 @@ def _image_metrics(
         found
         | plausibility.affine_parts(mapped.matrix_lps)
         | plausibility.displacements(u_lps, grid, mask)
-        | plausibility.overlaps(
-            mask, grid, mapped.moving_mask, source, mapped.matrix_lps, u_lps
-        )
+        | plausibility.overlaps(mask, grid, mapped.moving_mask, source, mapped.matrix_lps, u_lps)
     )
 
 
-def _truth_metrics(
-    mapped: _Mapped, points: Callable[[np.ndarray], np.ndarray]
-) -> dict[str, float]:
+def _truth_metrics(mapped: _Mapped, points: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
     """Measure the distance to the true deformation; ``points`` tells where points truly go."""
     here = mapped.grid.points_lps()
     linear_u = mapped.linear(here, slice(None)) - here
