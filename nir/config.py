@@ -385,7 +385,7 @@ class VerdictConfig(Settings):
     displacement: Ceiling = Field(
         Ceiling(warn=15, fail=30),
         description="99th percentile of the displacement beyond the affine, mm. Sound pairs of"
-        " adults stay below 13, half brains reach 17; no structure lies 30 mm off",
+        " adults stay below 10, half brains reach 17; no structure lies 30 mm off",
     )
     inverse_consistency: Ceiling = Field(
         Ceiling(warn=0.5, fail=2),

@@ -100,7 +100,7 @@ RULES = (
         "Largest displacements",
         ("displacement_p99_mm", "displacement_max_mm", "min_jacobian"),
         "Beyond the affine, 99 % of the brain moves by up to {value}, the farthest point by"
-        " {displacement_max_mm:.1f} mm, and no part shrinks below {min_jacobian:.2f} of its volume",
+        " {displacement_max_mm:.1f} mm, and the smallest det J is {min_jacobian:.2f}",
         " mm",
         "Look at the deformation grid: shifts this large are seldom anatomy.",
     ),
@@ -170,7 +170,7 @@ RULES = (
         "cut",
         "Brain cut off",
         ("cut_percent",),
-        "A face of the image cuts the brain in an area of {value} of its size (volume to the 2/3)",
+        "A face of the image cuts the brain over an area of {value} of its size (volume^(2/3))",
         " %",
         "Look where the scan ends: what lies beyond is missing.",
     ),
