@@ -400,8 +400,8 @@ class VerdictConfig(Settings):
     affine_correlation: Floor = Field(
         Floor(warn=0.4, fail=0.25),
         description="correlation of the intensities after the affine, sign apart. Sound pairs of"
-        " one contrast have 0.5 to 0.7, half brains 0.2 to 0.4, noise 0.15 to 0.22; set it to 0 for unlike"
-        " contrasts",
+        " one contrast have 0.5 to 0.7, half brains 0.2 to 0.4, noise 0.15 to 0.22; set it to 0 for"
+        " unlike contrasts",
     )
     overlap: Floor = Field(
         Floor(warn=0.95, fail=0.85),
