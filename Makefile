@@ -38,8 +38,9 @@ install-test: $(VENV)/.installed-test
 demo: install
 	$(BIN)/snakemake --configfile $(DEMO_CONFIG)
 
+# A file stays on one worker, so that what it prepares is made once.
 test: install-test lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 
 test-slurm: install-test
 	NIR_TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm

@@ -125,7 +125,7 @@ def _nir(
     start = time.perf_counter()
     box = brain_box(pair.fixed_mask, pair.fixed_grid, config.margin_mm)
     grid = pair.fixed_grid.crop(tuple(s.start for s in box), tuple(s.stop for s in box))
-    memory.check(grid, config, device, log)
+    memory.check(grid, config, pair.fixed_grid, pair.moving_grid, device, log)
     fixed, mask = (_tensor(x[box], device) for x in (pair.fixed, pair.fixed_mask))
     moving = _moving_on(grid, pair, device)
     prepared = time.perf_counter()

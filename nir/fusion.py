@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.ndimage import find_objects
+from scipy.ndimage import find_objects, maximum_filter
 from scipy.stats import mode
 
 from nir import metrics
@@ -148,8 +148,7 @@ def _joint(
         values = image[near][inside]
         return to_ants((image[near] - values.mean()) / (values.std() or 1), part)
 
-    values = np.unique(np.stack([m[near] for m in maps]))
-    ranks = [np.searchsorted(values, m[near]) + 1 for m in maps]
+    coloured, owners = _coloured([m[near] for m in maps], inside)
     with tempfile.TemporaryDirectory() as folder:
         result = ants.joint_label_fusion(
             standard(brain),
@@ -157,11 +156,58 @@ def _joint(
             [standard(image) for image in images],
             rad=PATCH,
             r_search=SEARCH,
-            label_list=[to_ants(rank, part) for rank in ranks],
+            label_list=[to_ants(colours, part) for colours in coloured],
             output_prefix=f"{folder}/",
         )
-    rank = np.rint(result["segmentation"].numpy()).astype(int) - 1
+    colour = np.rint(result["segmentation"].numpy()).astype(int)
     voted = fused[near]
-    voted[inside] = values[rank[inside].clip(0, len(values) - 1)]
+    for number, owner in enumerate(owners, start=1):
+        won = inside & (colour == number)
+        voted[won] = owner[won]
     fused[near] = voted
     return fused
+
+
+def _coloured(
+    maps: Sequence[np.ndarray], inside: np.ndarray
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Give labels that no voxel hears votes for together one number, so that there are few.
+
+    ANTs writes and reads an image for every number. A voxel hears the votes of what lies within
+    ``SEARCH`` voxels of it in an atlas; labels of one colour are never heard at the same voxel.
+
+    Args:
+        maps: labels of each atlas, shape (X, Y, Z).
+        inside: the voxels to be voted on.
+
+    Returns:
+        The maps in colours, from 1, and for each colour the label that is heard at each voxel.
+    """
+    values, counts = np.unique(np.stack(maps), return_counts=True)
+    ranks = [np.searchsorted(values, m) + 1 for m in maps]
+    boxes = [find_objects(rank, max_label=len(values)) for rank in ranks]
+    colour_of = np.zeros(len(values) + 1, np.int32)
+    owners: list[np.ndarray] = []  # ranks; 0: nobody
+    for place in np.argsort(-counts, kind="stable").tolist():
+        box = _around([found[place] for found in boxes if found[place]], inside.shape)
+        present = np.any([rank[box] == place + 1 for rank in ranks], axis=0)
+        heard = maximum_filter(present, 2 * SEARCH + 1) & inside[box]
+        free = (n for n, owner in enumerate(owners) if not owner[box][heard].any())
+        colour = next(free, len(owners))
+        if colour == len(owners):
+            owners.append(np.zeros(inside.shape, np.int32))
+        owners[colour][box][heard] = place + 1
+        colour_of[place + 1] = colour + 1
+    label_of = np.concatenate([values[:1], values])
+    return [colour_of[rank] for rank in ranks], [label_of[owner] for owner in owners]
+
+
+def _around(boxes: Sequence[tuple[slice, ...]], shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Return the box around some boxes, wider by the search."""
+    sides = zip(*boxes, strict=True)
+    return tuple(
+        slice(
+            max(min(s.start for s in side) - SEARCH, 0), min(max(s.stop for s in side) + SEARCH, n)
+        )
+        for side, n in zip(sides, shape, strict=True)
+    )

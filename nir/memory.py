@@ -24,19 +24,26 @@ VOXEL_BYTES = 60  # a voxel of a level, all along: images, weight, points
 SAMPLE_BYTES = 140  # a sampled voxel: window sums, gradients, warped coordinates
 FLUID_BYTES = 160  # a voxel of a fluid phase's level: window sums, gradients, displacements
 SQUARING_BYTES = 90  # a node of the lattice and squaring, kept for the gradient
+FORWARD_BYTES = 45  # a voxel of the whole fixed grid while the transforms are sampled
+INVERSE_BYTES = 75  # a voxel of the moving grid meanwhile
 BASE_MB = 700  # the interpreter with torch and ANTs loaded
 RK4_EVALUATIONS = 16
 
 
-def estimate_mb(grid: Grid, config: FitConfig) -> float:
-    """Estimate the peak memory of a fit on a grid, MB.
+def estimate_mb(grid: Grid, config: FitConfig, fixed: Grid, moving: Grid) -> float:
+    """Estimate the peak memory of a fit on a grid, and of the transforms made from it, MB.
 
-    Linear in the voxels of the grid and of the level and in the points at which the field is
+    Linear in the voxels of the grids and of the level and in the points at which the field is
     evaluated; the constants were measured on a CPU.
+
+    Args:
+        grid: of the fit, the fixed brain's box.
+        fixed, moving: the images' own, on which the transforms are sampled.
     """
-    voxels = math.prod(grid.shape)
+    voxels, here, there = (math.prod(g.shape) for g in (grid, fixed, moving))
     fitting = GRID_BYTES * voxels + max(_phase_bytes(grid, p, config) for p in config.phases)
-    return BASE_MB + max(COMPOSE_BYTES * voxels, fitting) / 2**20
+    sampling = FORWARD_BYTES * here + INVERSE_BYTES * there
+    return BASE_MB + max(COMPOSE_BYTES * voxels, fitting, sampling) / 2**20
 
 
 def _phase_bytes(grid: Grid, phase: Phase, config: FitConfig) -> float:
@@ -73,14 +80,19 @@ def _activation_bytes(phase: Phase) -> tuple[int, int]:
 
 
 def check(
-    grid: Grid, config: FitConfig, device: torch.device, log: Callable[[str], None] = print
+    grid: Grid,
+    config: FitConfig,
+    fixed: Grid,
+    moving: Grid,
+    device: torch.device,
+    log: Callable[[str], None] = print,
 ) -> None:
-    """Print the estimate, and refuse a fit that has no room.
+    """Print the estimate, and refuse a fit that has no room; arguments as `estimate_mb`.
 
     Raises:
         NirError: the estimate exceeds the free memory; the message tells what to change.
     """
-    needed = estimate_mb(grid, config)
+    needed = estimate_mb(grid, config, fixed, moving)
     if device.type == "cuda":
         free, where = torch.cuda.mem_get_info(device)[0] / 2**20, "GPU memory"
     else:

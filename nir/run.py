@@ -254,9 +254,13 @@ class Run:
             note += " That may not be enough: set keep to transforms or metrics."
         return note
 
+    def largest_grid(self, names: Iterable[str]) -> Grid:
+        """Return the grid with the most voxels of some subjects."""
+        return max((self.grid(n) for n in names), key=lambda grid: math.prod(grid.shape))
+
     def megavoxels(self, names: Iterable[str]) -> float:
         """Return the voxels of the largest of some subjects, in millions."""
-        return max(float(np.prod(self.grid(n).shape)) for n in names) / 1e6
+        return math.prod(self.largest_grid(names).shape) / 1e6
 
 
 def plan_run(raw: dict[str, Any], progress: Progress | None = None) -> Run:

@@ -31,7 +31,11 @@ def listing(folder: Path) -> dict[str, tuple[int, int]]:
 
 @pytest.fixture(scope="module")
 def finished(workplace: Path) -> Path:
-    """A run that nothing disturbed, in the plainest of locales, on links to the scans."""
+    """A run that nothing disturbed, in the plainest of locales, on links to the scans.
+
+    The clock of the machine that wrote one scan was wrong.
+    """
+    os.utime(workplace / "data/s1_T1w.nii.gz", (2_100_000_000, 2_100_000_000))
     links = workplace / "links"
     links.mkdir()
     for path in (workplace / "data").iterdir():
@@ -49,6 +53,13 @@ def finished(workplace: Path) -> Path:
     assert done.returncode == 0, done.stderr.decode()
     assert listing(workplace / "data") == before
     return workplace / "whole"
+
+
+def test_a_scan_from_the_future_is_done_once(workplace: Path, finished: Path) -> None:
+    assert (workplace / "links/s1_T1w.nii.gz").stat().st_mtime > time.time()
+    done = run(workplace, "--configfile", workplace / "whole.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "Nothing to be done" in done.stderr
 
 
 def worker(config: Path, script: str) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from synthetic import ball, make_grid
 
+from nir import fusion
 from nir.errors import NirError
 from nir.fusion import fuse_labels, gather_fusion
 from nir.io import load_json, load_labels, save_volume
@@ -82,6 +84,36 @@ def test_joint_fusion_trusts_the_atlas_that_fits(tmp_path: Path) -> None:
         np.mean(list(found["votes"]["joint"].values()))
     )
     assert set(load_json(tmp_path / "fusion.json")) == set(table)
+
+
+def test_labels_far_apart_share_a_colour_and_win_as_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Blocks of 6 voxels with a label each, moved a little in each atlas.
+    blocks = np.indices(GRID.shape) // 6
+    layout = (100 + blocks[0] + 6 * blocks[1] + 36 * blocks[2]) * ball(GRID.shape, 12.0)
+    atlases = [np.roll(layout, n, axis).astype(np.int16) for n, axis in ((0, 0), (1, 1), (2, 2))]
+    grey = gaussian_filter(np.random.default_rng(3).normal(size=GRID.shape), 1.0)
+    maps = [write(tmp_path, f"l{n}", m) for n, m in enumerate(atlases)]
+    seen = [
+        write(tmp_path, f"i{n}", np.roll(grey, n, axis).astype(np.float32))
+        for n, axis in ((0, 0), (1, 1), (2, 2))
+    ]
+    brain = write(tmp_path, "brain", np.roll(grey, 1, 1).astype(np.float32))
+    _, owners = fusion._coloured(atlases, np.ones(GRID.shape, bool))
+    assert len(owners) < len(np.unique(layout)) / 3
+    fuse_labels(brain, seen, maps, ["joint"], tmp_path / "few")
+
+    def plain(maps: list[np.ndarray], inside: np.ndarray) -> Any:
+        values = np.unique(np.stack(maps))
+        every = [np.full(inside.shape, value, np.int16) for value in values]
+        return [(np.searchsorted(values, m) + 1).astype(np.int32) for m in maps], every
+
+    monkeypatch.setattr(fusion, "_coloured", plain)
+    fuse_labels(brain, seen, maps, ["joint"], tmp_path / "all")
+    few, every = (load_labels(tmp_path / f"{name}/joint.nii.gz")[0] for name in ("few", "all"))
+    np.testing.assert_array_equal(few, every)
+    assert np.any(few != atlases[0])
 
 
 def test_equal_atlases_need_no_vote(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ POINTWISE = {"lattice": None, "encoding": "fourier"}
 def estimate(grid: Grid = GRID, model: str = "displacement", **phase: Any) -> float:
     """The part of the estimate that depends on the fit, MB."""
     config = fit_config("default", {"model": model, "phases": [phase]})
-    return estimate_mb(grid, config) - BASE_MB
+    return estimate_mb(grid, config, grid, grid) - BASE_MB
 
 
 def free(monkeypatch: pytest.MonkeyPatch, mb: float) -> None:
@@ -63,15 +63,22 @@ def test_the_dearest_phase_counts() -> None:
     cheap, dear = {"resolution_mm": 4.0}, {"lattice": 1}
     both = fit_config("default", {"phases": [cheap, dear, cheap]})
     alone = fit_config("default", {"phases": [dear]})
-    assert estimate_mb(GRID, both) == estimate_mb(GRID, alone)
+    assert estimate_mb(GRID, both, GRID, GRID) == estimate_mb(GRID, alone, GRID, GRID)
+
+
+def test_large_images_around_a_small_brain_count() -> None:
+    config, large = fit_config("fast"), make_grid((400, 400, 400))
+    own = estimate_mb(GRID, config, GRID, GRID)
+    assert estimate_mb(GRID, config, GRID, large) > own + 12 * 400**3 / 2**20
+    assert estimate_mb(GRID, config, large, GRID) > own + 12 * 400**3 / 2**20
 
 
 def test_the_estimate_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     free(monkeypatch, 64_000)
     lines: list[str] = []
     config = fit_config("default")
-    check(GRID, config, CPU, lines.append)
-    needed = f"{estimate_mb(GRID, config):,.0f}"
+    check(GRID, config, GRID, GRID, CPU, lines.append)
+    needed = f"{estimate_mb(GRID, config, GRID, GRID):,.0f}"
     assert lines == [
         f"memory: this fit needs about {needed} MB, 64,000 MB of memory are free",
     ]
@@ -79,16 +86,16 @@ def test_the_estimate_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_too_little_memory_is_refused_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     config = fit_config("default")
-    needed = estimate_mb(GRID, config)
+    needed = estimate_mb(GRID, config, GRID, GRID)
     free(monkeypatch, needed + 1)
-    check(GRID, config, CPU, lambda line: None)
+    check(GRID, config, GRID, GRID, CPU, lambda line: None)
     free(monkeypatch, needed - 1)
     with pytest.raises(NirError, match=r"needs about .* MB, found .* MB .*coarser resolution_mm"):
-        check(GRID, config, CPU, lambda line: None)
+        check(GRID, config, GRID, GRID, CPU, lambda line: None)
 
 
 def test_a_gpu_is_asked_for_its_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     free(monkeypatch, 64_000)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100 * 2**20, 2**40))
     with pytest.raises(NirError, match="found 100 MB of free GPU memory"):
-        check(GRID, fit_config("default"), torch.device("cuda"), lambda line: None)
+        check(GRID, fit_config("default"), GRID, GRID, torch.device("cuda"), lambda line: None)

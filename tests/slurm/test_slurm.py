@@ -14,15 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import cluster
+import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
 from test_workflow import SNAKEMAKE, metrics_of
 from tiny import FAST_FIT, copy_workflow, settings, write_cohort, write_settings
 
-from nir.io import load_json
+from nir.config import Method
+from nir.engines import Pair, pick_device, register
+from nir.io import load_json, load_volume
+from nir.kernels import set_threads
 
-SLOW_FIT = FAST_FIT | {"steps": 200, "patience": 200, "lattice": 1}
+SECONDS = 9.0  # of a slow fit: a minute's job does some, and never all twelve
 pytestmark = pytest.mark.skipif(
     os.environ.get("NIR_TEST_SLURM") != "1", reason="needs a SLURM of its own: make test-slurm"
 )
@@ -37,6 +41,25 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     cluster.stop()
 
 
+@pytest.fixture(scope="module")
+def slow_fit(workplace: Path) -> dict[str, Any]:
+    """A phase that takes some seconds on this machine, whatever it is."""
+    (fixed, grid), (moving, there) = (
+        load_volume(workplace / f"data/{name}_T1w.nii.gz") for name in ("s0", "s1")
+    )
+    pair = Pair(fixed / 1000, grid, fixed > 0, moving / 1000, there, np.eye(4))
+    set_threads(1)
+
+    def seconds(steps: int) -> float:
+        phase = FAST_FIT | {"lattice": 1, "steps": steps, "patience": steps}
+        method = Method(name="nir", engine="nir", set={"phases": [phase]})
+        return register(pair, method, 1, pick_device("cpu")).seconds["phase_0"]
+
+    seconds(2)  # compiles
+    steps = round(40 * SECONDS / seconds(40))
+    return FAST_FIT | {"lattice": 1, "steps": steps, "patience": steps}
+
+
 def configure(workplace: Path, name: str, phase: dict[str, Any], **changes: object) -> Path:
     methods = [{"name": "nir", "engine": "nir", "set": {"phases": [phase]}}]
     content = settings(
@@ -47,7 +70,7 @@ def configure(workplace: Path, name: str, phase: dict[str, Any], **changes: obje
 
 def command(config: Path, *words: str) -> list[str]:
     profile = ["--workflow-profile", "workflow/profiles/slurm"]
-    quick = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "5"]
+    quick = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"]
     default = ["--default-resources", "slurm_partition=cpu", "mem_mb=1500", "runtime=10"]
     return [str(SNAKEMAKE), *profile, *quick, *default, "--configfile", str(config), *words]
 
@@ -102,8 +125,10 @@ def test_a_job_over_its_memory_is_tried_again_with_more(workplace: Path) -> None
     assert [a["mem_mb"] for a in asked(workplace / "memory")] == [1500]
 
 
-def test_a_job_over_its_time_loses_the_pair_in_hand_alone(workplace: Path) -> None:
-    config = configure(workplace, "time", dict(SLOW_FIT), batch=12, pairs={"mode": "all"})
+def test_a_job_over_its_time_loses_the_pair_in_hand_alone(
+    workplace: Path, slow_fit: dict[str, Any]
+) -> None:
+    config = configure(workplace, "time", slow_fit, batch=12, pairs={"mode": "all"})
     process = start(workplace, config, "--set-resources", "register_nir:runtime=1 * attempt")
     output = workplace / "time"
     wait_for(output / "pairs/s0__s1/nir/fit.json", process)
@@ -114,8 +139,8 @@ def test_a_job_over_its_time_loses_the_pair_in_hand_alone(workplace: Path) -> No
     assert len(metrics_of(output)) == 12
 
 
-def test_a_node_that_is_lost(workplace: Path) -> None:
-    config = configure(workplace, "node", dict(SLOW_FIT), batch=3)
+def test_a_node_that_is_lost(workplace: Path, slow_fit: dict[str, Any]) -> None:
+    config = configure(workplace, "node", slow_fit, batch=3)
     process = start(workplace, config)
     output = workplace / "node"
     wait_for(output / "pairs/s0__s1/nir/fit.json", process)
@@ -128,8 +153,8 @@ def test_a_node_that_is_lost(workplace: Path) -> None:
     assert len(metrics_of(output)) == 3
 
 
-def test_a_controller_that_is_restarted(workplace: Path) -> None:
-    config = configure(workplace, "controller", dict(SLOW_FIT), batch=3)
+def test_a_controller_that_is_restarted(workplace: Path, slow_fit: dict[str, Any]) -> None:
+    config = configure(workplace, "controller", slow_fit, batch=3)
     process = start(workplace, config)
     wait_for(workplace / "controller/pairs/s0__s1/nir/fit.json", process)
     cluster.end("slurmctld")

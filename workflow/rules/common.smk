@@ -1,6 +1,7 @@
 import math
 import os
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
@@ -82,12 +83,9 @@ def nir_megabytes(wildcards, attempt):
     from nir.memory import estimate_mb
 
     fit = RUN.methods[wildcards.method].fit
-    grids = [
-        RUN.grid(name)
-        for name in dict.fromkeys(f for f, _ in RUN.batches[wildcards.batch])
-    ]
-    largest = max(grids, key=lambda grid: math.prod(grid.shape))
-    return int(1.2 * estimate_mb(largest, fit) * attempt)
+    sides = zip(*RUN.batches[wildcards.batch])
+    fixed, moving = (RUN.largest_grid(set(names)) for names in sides)
+    return int(1.2 * estimate_mb(fixed, fit, fixed, moving) * attempt)
 
 
 def evaluate_megabytes(wildcards, attempt):
@@ -126,7 +124,9 @@ def template_megabytes(wildcards, attempt):
     from nir.memory import estimate_mb
 
     grid, method = RUN.grid("template"), RUN.methods[SETTINGS.template.build.method]
-    fit = 1.2 * estimate_mb(grid, method.fit) if method.engine == "nir" else 0
+    moving = RUN.largest_grid(subject.id for subject in RUN.cohort.subjects)
+    is_nir = method.engine == "nir"
+    fit = 1.2 * estimate_mb(grid, method.fit, grid, moving) if is_nir else 0
     return int(max(fit, 1200 + 400 * math.prod(grid.shape) / 1e6) * attempt)
 
 
@@ -139,10 +139,16 @@ def brains(wildcards):
     ]
 
 
+def dated(path):
+    """Return an original file; one dated in the future would start its jobs at every start."""
+    there = os.path.exists(path)
+    return ancient(path) if there and os.path.getmtime(path) > time.time() else path
+
+
 def scans(wildcards):
     """Return the original files of all subjects of a batch."""
     found = [RUN.brain_files(name, scan=True) for name in RUN.members(wildcards.batch)]
-    return list(dict.fromkeys(path for files in found for path in files if path))
+    return [dated(p) for p in dict.fromkeys(p for files in found for p in files if p)]
 
 
 def batch_settings(wildcards):
@@ -167,15 +173,16 @@ def analyze_files(wildcards):
     from nir.analyze import halves
 
     source = RUN.cohort.imports[RUN.raw / f"{wildcards.id}_{wildcards.part}.nii.gz"]
-    return [str(source), *(str(half) for half in halves(source) if half != source)]
+    files = [source, *(half for half in halves(source) if half != source)]
+    return [dated(str(path)) for path in files]
 
 
 def raw_files(wildcards):
     """Return the scan of a subject, and its mask where the skull strip needs it."""
     subject = RUN.subject(wildcards.id)
-    files = {"image": str(subject.image)}
+    files = {"image": dated(str(subject.image))}
     if SETTINGS.preprocess.skull_strip == "mask":
-        files["mask"] = str(subject.mask)
+        files["mask"] = dated(str(subject.mask))
     if SETTINGS.preprocess.skull_strip == "template":
         files["template"] = RUN.template_files
     return files
