@@ -206,7 +206,7 @@ def picture(fixed: Brain, moving: Brain, folder: Path, path: Path) -> None:
         cuts = [np.rot90(v[tuple(box)].squeeze(axis)) for v in volumes]
         width = cuts[0].shape[1]
         gaps = (0, 0), ((side - width) // 2, side - width - (side - width) // 2)
-        rows.append(np.hstack([np.pad(cut, gaps) for cut in cuts]))
+        rows.append(np.hstack([np.pad(cut, gaps, constant_values=cut[0, 0]) for cut in cuts]))
     grey = (np.clip(np.vstack(rows), 0, 1) * (GREYS - 1)).astype(np.uint8) * (255 // (GREYS - 1))
     with atomic(path) as temporary:
         Image.fromarray(np.kron(grey, np.ones((2, 2), np.uint8))).save(

@@ -178,7 +178,7 @@ RAISED: dict[str, set[str]] = {
     "field of view ends in the brain": {"affine_overlap", "cut", "outside"},
     "half of the brain erased": {"affine_overlap", "affine_correlation", "scale"},
     "head tilted by 40 degrees": {"rotation"},
-    "noise only": {"dice_gain", "affine_correlation"},
+    "noise only": {"affine_correlation"},
 }
 
 
