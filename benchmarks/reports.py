@@ -95,7 +95,7 @@ def write_results(output: Path, subjects: int) -> list[tuple[str, str]]:
 def rebuild(output: Path, pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
     """Gather the results and write the pages, as the pipeline's jobs do; return the seconds."""
     folders = [output / "pairs" / pair_name(f, m) / method for f, m in pairs for method in METHODS]
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     metrics, labels = gather(
         [folder / "result.json" for folder in folders],
         [folder / "labels.tsv" for folder in folders],
@@ -116,7 +116,12 @@ def rebuild(output: Path, pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
         templates=ROOT / "reports",
     )
     done = time.perf_counter()
-    return {"gather, s": gathered - start, "pages, s": done - gathered, "rebuild, s": done - start}
+    return {
+        "gather, s": gathered - start,
+        "pages, s": done - gathered,
+        "rebuild, s": done - start,
+        "rebuild, CPU s": time.process_time() - busy,
+    }
 
 
 def opening(page: Path) -> float:
@@ -149,8 +154,10 @@ def main(words: Sequence[str] | None = None) -> int:
     given = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), given.subjects)
-    table = pd.DataFrame([found]).to_markdown(index=False, floatfmt=".3g")
-    save_text(given.output, table + "\n")
+    words = {
+        name: f"{value:.3g}" if value < 1000 else f"{value:.0f}" for name, value in found.items()
+    }
+    save_text(given.output, pd.DataFrame([words]).to_markdown(index=False) + "\n")
     print(given.output.read_text(encoding="utf-8"))
     return 0
 

@@ -1,6 +1,6 @@
 """Verdicts on simulated heads, sound ones and ones that were spoilt in a known way.
 
-``python -m benchmarks.verdicts`` prints the table of docs/verdicts.md and draws its pictures.
+``python -m benchmarks.verdicts --pictures docs`` draws the pictures of docs/verdicts.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from nir.config import AffineConfig, DemoCohort, Method, PreprocessConfig, VerdictConfig
-from nir.demo import build_demo
+from nir.demo import build_demo, demo_subjects
 from nir.grid import Grid, apply_matrix
 from nir.io import (
     FORWARD,
@@ -36,6 +36,7 @@ from nir.steps import Brain, align, evaluate_pair, register_pair, warp_pair
 from nir.verdict import judge, overall
 from nir.warp import affine_map, displacement_map, resample
 
+AFFINE = AffineConfig()
 TILT_DEGREES = 40.0
 Box = tuple[slice, slice, slice]
 
@@ -163,21 +164,14 @@ def write(scan: Scan, folder: Path) -> Brain:
     return Brain(folder.name, files["image"], brain, mask, files["labels"])
 
 
-def register_scans(fixed: Brain, moving: Brain, method: Method, folder: Path) -> dict[str, Any]:
+def register_scans(
+    fixed: Brain, moving: Brain, method: Method, folder: Path, affine: AffineConfig = AFFINE
+) -> dict[str, Any]:
     """Run the pipeline's steps on one pair; return ``result.json``."""
     matrix, record = folder / "affine.mat", folder / "affine.json"
-    align(fixed, moving, AffineConfig(), 1, matrix, record)
-    register_pair(
-        fixed,
-        moving,
-        matrix,
-        method,
-        folder,
-        seed=1,
-        device="cpu",
-        threads=2,
-        log=lambda line: None,
-    )
+    align(fixed, moving, affine, 1, matrix, record)
+    options: Any = {"seed": 1, "device": "cpu", "threads": 1, "log": lambda line: None}
+    register_pair(fixed, moving, matrix, method, folder, **options)
     warp_pair(fixed, moving, folder)
     evaluate_pair(fixed, moving, matrix, record, folder)
     result: dict[str, Any] = load_json(folder / "result.json")
@@ -210,9 +204,9 @@ def picture(fixed: Brain, moving: Brain, folder: Path, path: Path) -> None:
         box = [slice(a, b) for a, b in zip(low, high, strict=True)]
         box[axis] = slice(middle[axis], middle[axis] + 1)
         cuts = [np.rot90(v[tuple(box)].squeeze(axis)) for v in volumes]
-        height, width = cuts[0].shape
+        width = cuts[0].shape[1]
         gaps = (0, 0), ((side - width) // 2, side - width - (side - width) // 2)
-        rows.append(np.hstack([np.pad(cut, gaps) for cut in cuts]))
+        rows.append(np.hstack([np.pad(cut, gaps, constant_values=cut[0, 0]) for cut in cuts]))
     grey = (np.clip(np.vstack(rows), 0, 1) * (GREYS - 1)).astype(np.uint8) * (255 // (GREYS - 1))
     with atomic(path) as temporary:
         Image.fromarray(np.kron(grey, np.ones((2, 2), np.uint8))).save(
@@ -223,23 +217,33 @@ def picture(fixed: Brain, moving: Brain, folder: Path, path: Path) -> None:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description="Verdicts on sound and on spoilt registrations.")
-    parser.add_argument("--output", type=Path, default=Path("docs"), help="default: %(default)s")
+    parser.add_argument("--scans", type=Path, help="folder of ID_T1w, ID_dseg, ID_mask.nii.gz")
+    parser.add_argument(
+        "--subjects", nargs=3, help="ids: fixed, moving, and the one mistaken for it"
+    )
+    parser.add_argument("--pictures", type=Path, help="folder; of simulated heads only")
     given = parser.parse_args(words)
+    if (given.scans is None) != (given.subjects is None):
+        parser.error("--scans and --subjects belong together")
+    if given.scans and given.pictures:
+        parser.error("--pictures shows simulated heads: leave out --scans")
     method = Method(name="nir", engine="nir", preset="fast")
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        build_demo(DemoCohort(subjects=3), work / "demo")
-        fixed, scan, other = (Scan.load(work / "demo", f"sub-0{n}") for n in (1, 2, 3))
+        if given.scans is None:
+            build_demo(DemoCohort(subjects=3), work / "demo")
+        folder, ids = given.scans or work / "demo", given.subjects or demo_subjects(DemoCohort())
+        fixed, scan, other = (Scan.load(folder, subject) for subject in ids[:3])
         brain = write(fixed, work / "fixed")
         for title, spoil in PLANTED.items():
             folder = work / title.replace(" ", "-")
             moving = write(spoil(scan, other.on(scan.grid)), folder / "moving")
             found = judge(register_scans(brain, moving, method, folder)["metrics"], VerdictConfig())
-            print(f"{title}: {overall(found)}")
+            print(f"{title}: {overall(found)}", flush=True)
             for check in found:
                 print(f"  {check.grade}: {check.title}: {check.sentence}")
-            if title in PICTURES:
-                picture(brain, moving, folder, given.output / PICTURES[title])
+            if given.pictures and title in PICTURES:
+                picture(brain, moving, folder, given.pictures / PICTURES[title])
     return 0
 
 

@@ -18,8 +18,8 @@ from nir.metrics import mask_points
 from nir.warp import PointMap, affine_map, displacement_map, resample
 
 OVERLAP_VOXELS = 500_000  # about so many voxels tell the overlap of two brains to a thousandth
-OUTLIER_SPREADS = 6.0
-LEAST_SPREAD = 0.01  # of intensities in [0, 1]: below is the rounding of equal images
+OUTLIER_SPREADS = 1.5
+LEAST_CONTRAST = 0.01  # of intensities in [0, 1]: a flat brain has none
 
 
 def overlaps(
@@ -106,23 +106,36 @@ def cut_percent(mask: np.ndarray, grid: Grid) -> float:
     return float(100 * max(on_face) / volume ** (2 / 3))
 
 
+def correlation(fixed: np.ndarray, warped: np.ndarray, mask: np.ndarray) -> float:
+    """Return the absolute correlation of two images inside a mask; NaN where one is constant."""
+    inside = mask.astype(bool)
+    a, b = (image[inside].astype(np.float64) for image in (fixed, warped))
+    if a.size == 0 or not (a.std() and b.std()):
+        return math.nan
+    return abs(float(np.corrcoef(a, b)[0, 1]))
+
+
 def outlier_percent(fixed: np.ndarray, warped: np.ndarray, mask: np.ndarray) -> float:
-    """Count the mask voxels whose intensities differ far more than is usual in this pair.
+    """Count the mask voxels where two images differ by more than the brain's own contrast.
 
     Args:
         fixed, warped: intensities in [0, 1] on one grid.
 
     Returns:
-        Percent of the mask where fixed - warped lies more than six robust standard deviations
-        (1.4826 times the median absolute deviation) from its median. NaN for an empty mask.
+        Percent of the mask where fixed - warped lies farther from its median than 1.5 robust
+        standard deviations (1.4826 times the median absolute deviation) of the fixed image. NaN for
+        an empty mask.
     """
     inside = mask.astype(bool)
     if not inside.any():
         return math.nan
-    gap = fixed[inside] - warped[inside]
-    gap = np.abs(gap - np.median(gap))
-    spread = max(1.4826 * float(np.median(gap)), LEAST_SPREAD)
-    return float(100 * np.mean(gap > OUTLIER_SPREADS * spread))
+    contrast = 1.4826 * float(np.median(_off_median(fixed[inside])))
+    gap = _off_median(fixed[inside] - warped[inside])
+    return float(100 * np.mean(gap > OUTLIER_SPREADS * max(contrast, LEAST_CONTRAST)))
+
+
+def _off_median(values: np.ndarray) -> np.ndarray:
+    return np.abs(values - np.median(values))
 
 
 def labels_outside_percent(labels: np.ndarray, mask: np.ndarray, scored: Sequence[int]) -> float:

@@ -303,6 +303,7 @@ def _image_metrics(fixed: Brain, moving: Brain, mapped: _Mapped, folder: Path) -
         "min_jacobian": float(det[mask].min()),
         "inverse_consistency_mean_mm": mean,
         "inverse_consistency_max_mm": largest,
+        "affine_correlation": plausibility.correlation(fixed_brain, affine, mask),
         "outlier_percent": plausibility.outlier_percent(fixed_brain, warped, mask),
         "outside_percent": float(100 * np.isnan(gaps[mask]).mean()),
         "cut_percent": max(

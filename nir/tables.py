@@ -73,6 +73,12 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
         "Dice of the fixed brain mask and the moving brain mask after the whole mapping",
         "1",
     ),
+    "affine_correlation": (
+        "Correlation, affine",
+        "Absolute correlation of fixed and moving intensities in the fixed brain mask after the"
+        " affine only",
+        "1",
+    ),
     "affine_rotation_deg": ("Affine, rotation", "Angle of the affine's rotation", "degrees"),
     "affine_scale_min": ("Affine, smallest scale", "Smallest singular value of the affine", "1"),
     "affine_scale_max": ("Affine, largest scale", "Largest singular value of the affine", "1"),
@@ -89,8 +95,8 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
     ),
     "outlier_percent": (
         "Intensity outliers",
-        "Share of the fixed brain mask where fixed minus warped intensity lies more than six robust"
-        " standard deviations from its median",
+        "Share of the fixed brain mask where fixed minus warped intensity lies farther from its"
+        " median than 1.5 robust standard deviations of the fixed image",
         "percent",
     ),
     "labels_outside_percent": (

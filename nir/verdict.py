@@ -100,7 +100,7 @@ RULES = (
         "Largest displacements",
         ("displacement_p99_mm", "displacement_max_mm", "min_jacobian"),
         "Beyond the affine, 99 % of the brain moves by up to {value}, the farthest point by"
-        " {displacement_max_mm:.1f} mm, and no part shrinks below {min_jacobian:.2f} of its volume",
+        " {displacement_max_mm:.1f} mm, and the smallest det J is {min_jacobian:.2f}",
         " mm",
         "Look at the deformation grid: shifts this large are seldom anatomy.",
     ),
@@ -122,12 +122,21 @@ RULES = (
         "Look at the image after the affine and at both masks: one of the three went wrong.",
     ),
     _Rule(
+        "affine_correlation",
+        "Likeness after the affine",
+        ("affine_correlation",),
+        "After the affine the intensities of the two brains correlate by {value}",
+        "",
+        "Look at the moving image: noise, another contrast, or a brain that was not found.",
+    ),
+    _Rule(
         "overlap",
         "Brain overlap",
         ("brain_overlap_after",),
         "After the whole mapping the two brain masks overlap with a Dice of {value}",
         "",
         "Look at both masks: one of them is cut, or holds more than the brain.",
+        bends=True,
     ),
     _Rule(
         "rotation",
@@ -151,16 +160,17 @@ RULES = (
         "outliers",
         "Intensity outliers",
         ("outlier_percent",),
-        "In {value} of the brain the intensities of the fixed and the warped image differ far more"
-        " than elsewhere",
+        "In {value} of the brain the fixed and the warped image differ by more than the brain's own"
+        " contrast",
         " %",
-        "Look at the picture of differences for lesions, artefacts and missing tissue.",
+        "Look at the picture of differences for lesions, artefacts, noise and missing tissue.",
+        bends=True,
     ),
     _Rule(
         "cut",
         "Brain cut off",
         ("cut_percent",),
-        "A face of the image cuts the brain in an area of {value} of its size (volume to the 2/3)",
+        "A face of the image cuts the brain over an area of {value} of its size (volume^(2/3))",
         " %",
         "Look where the scan ends: what lies beyond is missing.",
     ),
@@ -191,8 +201,8 @@ def judge(metrics: Mapping[str, Any], thresholds: VerdictConfig) -> list[Check]:
         thresholds: of the run's settings.
 
     Returns:
-        The checks whose metrics are known. A gain is not asked of a map that is just an affine,
-        nor where there is next to nothing to gain.
+        The checks whose metrics are known. Of a map that is just an affine no gain over the affine
+        is asked, nor what only a deformation brings; nor a gain where there is none to be had.
     """
     known = {
         name: float(value)

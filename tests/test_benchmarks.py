@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 from synthetic import OBLIQUE, make_grid, texture
 from tiny import FAST_FIT, settings, write_cohort
 
-from benchmarks import gpu, growth
+from benchmarks import gpu, growth, reports
 from benchmarks.cells import source_digest
 from benchmarks.compare import compare, exit_code
 from benchmarks.heads import Head, simulated_pair
@@ -350,3 +350,15 @@ def test_gpu_command_without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert found["startup_s"] > 0
     assert all(0 < r["dice"] <= 1 for r in found["rows"])
     assert "| default |" in (tmp_path / "gpu.md").read_text()
+
+
+def test_the_report_of_a_made_up_cohort_is_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "CHROMIUM", None)  # tests/test_browser.py opens pages
+    found = reports.measure(tmp_path, 3)
+    assert found["pairs"] == 6
+    assert 0 < found["gather, s"] < found["rebuild, s"]
+    assert len(list(tmp_path.glob("pairs/*/*/report.html"))) == 12
+    text = (tmp_path / "report.html").read_text()
+    assert text.count("<tr data-verdict") == 12

@@ -94,10 +94,20 @@ def test_outliers_are_counted() -> None:
     warped = fixed - 0.1 + RNG.normal(scale=0.05, size=fixed.shape)
     mask = np.ones(fixed.shape)
     assert plausibility.outlier_percent(fixed, warped, mask) == 0
-    warped[:2] += 0.5  # ten standard deviations
+    warped[:2] += 0.8  # 1.5 robust standard deviations of the fixed image are 0.56
     assert plausibility.outlier_percent(fixed, warped, mask) == pytest.approx(10, abs=0.1)
     assert math.isnan(plausibility.outlier_percent(fixed, warped, 0 * mask))
     assert plausibility.outlier_percent(fixed, fixed + 1e-6 * (fixed > 0.9), mask) == 0
+
+
+def test_correlation_ignores_sign_and_scale() -> None:
+    fixed = RNG.random((20, 20, 20)).astype(np.float32)
+    mask = np.ones(fixed.shape)
+    assert plausibility.correlation(fixed, 5 - 3 * fixed, mask) == pytest.approx(1)
+    noise = RNG.random(fixed.shape)
+    assert plausibility.correlation(fixed, noise, mask) < 0.05
+    assert plausibility.correlation(fixed, fixed + noise, mask) == pytest.approx(0.71, abs=0.02)
+    assert math.isnan(plausibility.correlation(fixed, mask, mask))
 
 
 def test_labels_outside_the_mask() -> None:
