@@ -229,6 +229,11 @@ def overall(checks: Iterable[Check]) -> str:
     return max((check.grade for check in checks), key=GRADES.index, default="pass")
 
 
+def worst_first(checks: Iterable[Check]) -> list[Check]:
+    """Sort checks by their grades, failed ones first."""
+    return sorted(checks, key=lambda check: -GRADES.index(check.grade))
+
+
 def _sentence(
     rule: _Rule, value: float, limits: Ceiling | Floor, known: Mapping[str, float]
 ) -> str:
