@@ -20,13 +20,12 @@ from nir.figures import FIGURES, THUMBNAIL
 from nir.io import load_json, save_text
 from nir.methods import citations, methods_text
 from nir.tables import COLUMNS, METRICS, MISSING, read_table
-from nir.verdict import Check, overall
+from nir.verdict import Check, overall, worst_first
 
 REPORTS = Path(__file__).resolve().parents[1] / "reports"
 """Folder of the templates of all pages."""
 TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".svg": "image/svg+xml"}
 SUMS = ("registration", "total")
-GRADES = ("fail", "warn", "pass")
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def pair_page(
             context=context,
             result=result,
             grade=overall(checks) if checks else None,
-            checks=sorted(checks, key=lambda check: GRADES.index(check.grade)),
+            checks=worst_first(checks),
             pictures=_pictures(folder / "figures"),
             structures=_structures(read_table(folder / "labels.tsv")),
             metrics=_metrics(result["metrics"]),

@@ -42,7 +42,7 @@ def fold_ratings(files: Sequence[Path], results: Path) -> pd.DataFrame:
     path = results / RATINGS_FILE
     metrics = _metrics(results)
     known = set(metrics[KEYS].itertuples(index=False, name=None))
-    rows = _read(path) if path.exists() else []
+    rows = _read_folded(path) if path.exists() else []
     for file in files:
         new = _read(file)
         _refuse_unknown(file, new, known)
@@ -60,7 +60,7 @@ def read_ratings(path: Path, metrics: pd.DataFrame) -> pd.DataFrame:
     Raises:
         NirError: the file is damaged, or leaves nothing to report.
     """
-    table = pd.DataFrame(_read(path), columns=list(COLUMNS))
+    table = pd.DataFrame(_read_folded(path), columns=list(COLUMNS))
     table = table[_keys(table).isin(_keys(metrics))].reset_index(drop=True)
     _refuse_nothing_left(metrics, table)
     return table
@@ -101,8 +101,18 @@ def _keys(table: pd.DataFrame) -> pd.MultiIndex:
 
 
 def _read(path: Path) -> list[dict[str, str]]:
-    """Read one file and refuse ratings that are none."""
-    rows = _json_rows(path) if path.suffix.lower() == ".json" else read_rows(path, tuple(COLUMNS))
+    """Read one file of a rater."""
+    is_json = path.suffix.lower() == ".json"
+    return _checked(path, _json_rows(path) if is_json else read_rows(path, tuple(COLUMNS)))
+
+
+def _read_folded(path: Path) -> list[dict[str, str]]:
+    """Read the table of all ratings, from which a reader may have taken every row back."""
+    return _checked(path, read_rows(path, tuple(COLUMNS), least=0))
+
+
+def _checked(path: Path, rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Clear the cells of a file and refuse ratings that are none."""
     rows = [{c: _words(row[c]) for c in COLUMNS} for row in rows]
     for row in rows:
         if row["rating"] not in RATINGS:

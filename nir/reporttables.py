@@ -15,7 +15,7 @@ from nir.io import save_json
 from nir.plots import structure_names
 from nir.stats import COMPARISON_COLUMNS, OUTLIER_COLUMNS, compare_methods, find_outliers
 from nir.tables import COLUMNS, KEYS, PER_LABEL, WARNINGS_JOIN, method_order, write_table
-from nir.verdict import GRADES, Check, judge, overall
+from nir.verdict import GRADES, Check, judge, overall, worst_first
 
 Key = tuple[str, str, str]
 """Fixed, moving and method: one registration."""
@@ -184,8 +184,8 @@ def verdict_table(checks: Mapping[Key, Sequence[Check]]) -> Table:
 
 def reasons(checks: Sequence[Check]) -> list[str]:
     """Return the sentences of the checks that are not passed, failed ones first."""
-    order = sorted(checks, key=lambda check: -GRADES.index(check.grade))
-    return [" ".join(check.sentence.split()) for check in order if check.grade != "pass"]
+    listed = worst_first(checks)
+    return [" ".join(check.sentence.split()) for check in listed if check.grade != "pass"]
 
 
 def main_score(metrics: pd.DataFrame) -> str:

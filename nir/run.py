@@ -28,6 +28,8 @@ WARP_BYTES = 7  # a voxel of a warp, compressed and rounded; these four were mea
 VOLUME_BYTES = 6.5  # a voxel of the warped image, its labels and the Jacobian
 SUBJECT_BYTES = 3.5  # a voxel of a prepared brain and its mask
 PICTURES_BYTES = 1.6e6  # figures, tables and page of a pair
+EVALUATED = ("result.json", "figures/thumbnail.png")
+"""What tells that a pair is evaluated; the pages show the pictures."""
 DEMO_EXTENT_MM = (210.0, 252.0, 212.0)  # of a simulated head, before it is built
 
 
@@ -165,16 +167,14 @@ class Run:
     def markers_to_redo(self) -> list[Path]:
         """Return the markers of batches in which pairs failed, or whose results are gone."""
         found = []
-        stages = [("affine", "", "affine.mat")]
+        stages: list[tuple[str, str, tuple[str, ...]]] = [("affine", "", ("affine.mat",))]
         for method in self.methods:
-            stages += [("register", method, "fit.json"), ("evaluate", method, "result.json")]
+            stages += [("register", method, ("fit.json",)), ("evaluate", method, EVALUATED)]
         for batch, pairs in self.batches.items():
-            for stage, method, part in stages:
+            for stage, method, parts in stages:
                 marker = Path(self.marker(stage, batch, method))
-                if marker.exists() and (
-                    failures(marker)
-                    or not all(Path(self.result(part, *pair, method)).exists() for pair in pairs)
-                ):
+                files = (self.result(part, *pair, method) for pair in pairs for part in parts)
+                if marker.exists() and (failures(marker) or not all(map(os.path.exists, files))):
                     found.append(marker)
         return found
 

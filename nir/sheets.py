@@ -13,15 +13,17 @@ from nir.errors import NirError, fault
 LOOKUP_LINE = re.compile(r"\s*(\d+)[\s,:]+(\S.*?)(?:\s+\d+){0,4}\s*$")
 
 
-def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+def read_rows(path: Path, needed: Sequence[str], least: int = 1) -> list[dict[str, str]]:
     """Read a delimited text file with a header, by column; cells lose spaces around them.
 
     Args:
         path: UTF-8, with or without byte order mark; tabs, commas or semicolons between cells.
         needed: columns that must be there once. Others are read too.
+        least: rows that must be there, 0 or 1.
 
     Raises:
-        NirError: the file cannot be read, has no row, lacks a column or has rows that are too long.
+        NirError: the file cannot be read, has too few rows, lacks a column or has rows that are too
+            long.
     """
     cells = _read_cells(path)
     header, rows = (cells[0], cells[1:]) if cells else ([], [])
@@ -30,7 +32,7 @@ def read_rows(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
         expected = f"one column each of {', '.join(needed)}"
         found = f"columns {', '.join(header)}" if header else "an empty file"
         raise NirError(fault(path, expected, found, f"add or rename: {', '.join(absent)}"))
-    if not rows:
+    if len(rows) < least:
         raise NirError(fault(path, "at least one row", "a header alone", "fill in the table"))
     long = [row[0] for row in rows if any(row[len(header) :])]
     if long:

@@ -12,7 +12,6 @@ import numpy as np
 from nir.config import Ceiling, Floor, VerdictConfig
 
 GRADES = ("pass", "warn", "fail")
-STIFF_MM = 0.05  # a map that bends the brain less is an affine and gains nothing over it
 AMPLE = 0.95  # from here on there is next to nothing left to gain
 
 
@@ -46,7 +45,7 @@ class _Rule:
         unit: of the value.
         advice: what to do if it does not pass.
         measure: the value, from the metrics in the order of ``needs``; NaN: there is no check.
-        bends: only for maps that are more than an affine.
+        bends: not asked of an affine alone.
     """
 
     name: str
@@ -197,19 +196,20 @@ def judge(metrics: Mapping[str, Any], thresholds: VerdictConfig) -> list[Check]:
     """Hold the metrics of a registration against thresholds.
 
     Args:
-        metrics: those of ``result.json``, or a row of ``metrics.tsv``; None and NaN are missing.
+        metrics: a row of ``metrics.tsv``, or those of ``result.json``, which tell no engine and are
+            taken to be of one that bends; None and NaN are missing.
         thresholds: of the run's settings.
 
     Returns:
-        The checks whose metrics are known. Of a map that is just an affine no gain over the affine
-        is asked, nor what only a deformation brings; nor a gain where there is none to be had.
+        The checks whose metrics are known. Of the engine ``affine`` no gain over the affine is
+        asked, nor what only a deformation brings; nor a gain where there is none to be had.
     """
     known = {
         name: float(value)
         for name, value in metrics.items()
         if isinstance(value, int | float) and math.isfinite(value)
     }
-    stiff = known.get("displacement_max_mm", math.inf) < STIFF_MM
+    stiff = metrics.get("engine") == "affine"
     checks = []
     for rule in RULES:
         if (rule.bends and stiff) or not all(name in known for name in rule.needs):
@@ -227,6 +227,11 @@ def judge(metrics: Mapping[str, Any], thresholds: VerdictConfig) -> list[Check]:
 def overall(checks: Iterable[Check]) -> str:
     """Return the worst grade; ``pass`` if there is no check."""
     return max((check.grade for check in checks), key=GRADES.index, default="pass")
+
+
+def worst_first(checks: Iterable[Check]) -> list[Check]:
+    """Sort checks by their grades, failed ones first."""
+    return sorted(checks, key=lambda check: -GRADES.index(check.grade))
 
 
 def _sentence(

@@ -107,6 +107,16 @@ def test_something_must_be_left(results: Path) -> None:
         fold_ratings([path], results)
 
 
+def test_every_rating_may_be_taken_back(results: Path) -> None:
+    path = results / "ratings.tsv"
+    fold_ratings([write(results / "a.json", rating("exclude"))], results)
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+    metrics, labels = read_tables(results)
+    text = page(results, metrics, labels, ratings=read_ratings(path, metrics))
+    assert "1 exclude" not in text
+    assert len(fold_ratings([write(results / "b.json", rating("poor"))], results)) == 1
+
+
 def test_excluded_registrations_are_listed_and_enter_nothing(results: Path) -> None:
     metrics, labels = read_tables(results)
     worst = (metrics[list(KEY)] == pd.Series(KEY)).all(axis=1)

@@ -20,8 +20,9 @@ from tiny import settings, write_cohort
 
 from nir.config import FitConfig, PipelineConfig
 from nir.errors import NirError
+from nir.io import save_json
 from nir.progress import StepLines
-from nir.run import FolderLock, plan_run
+from nir.run import EVALUATED, FolderLock, plan_run
 
 
 def requirements() -> list[str]:
@@ -179,3 +180,19 @@ def test_a_job_plans_the_batches_of_the_run_that_started_it(tmp_path: Path) -> N
     assert list(run.batches) == ["00001", "00002", "00003"]
     (run.plan.parent / "00003").mkdir()  # the last one begins first, on another machine
     assert plan_run(content).batches == run.batches
+
+
+def test_pairs_without_pictures_are_evaluated_again(tmp_path: Path) -> None:
+    run = plan_run(settings(write_cohort(tmp_path / "data", 2), tmp_path / "out", batch=2))
+    run.start()
+    for method in run.methods:
+        marker = Path(run.marker("evaluate", "00001", method))
+        save_json(marker, {"failed": {}})
+        for fixed, moving in run.batches["00001"]:
+            for part in EVALUATED:
+                path = Path(run.result(part, fixed, moving, method))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+    assert run.markers_to_redo() == []
+    path.unlink()  # as in the results of a version that drew none
+    assert run.markers_to_redo() == [marker]
