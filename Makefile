@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_CONFIG := config/demo.yaml
 BENCHMARK ?= benchmarks/miccai2012.yaml
+WORKERS ?= logical
 
 .PHONY: help install install-test demo test test-slurm lint format schema benchmark clean
 
@@ -40,7 +41,7 @@ demo: install
 
 # A file stays on one worker, so that what it prepares is made once.
 test: install-test lint
-	$(BIN)/python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-slurm: install-test
 	NIR_TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm

@@ -27,9 +27,12 @@ from nir.io import load_json, load_volume
 from nir.kernels import set_threads
 
 SECONDS = 9.0  # of a slow fit: a minute's job does some, and never all twelve
-pytestmark = pytest.mark.skipif(
-    os.environ.get("NIR_TEST_SLURM") != "1", reason="needs a SLURM of its own: make test-slurm"
+WHY_NOT = (
+    cluster.why_not()
+    if os.environ.get("NIR_TEST_SLURM") == "1"
+    else "needs a SLURM of its own: make test-slurm"
 )
+pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 
 
 @pytest.fixture(scope="module")

@@ -116,7 +116,7 @@ def minutes(base, per_megavoxel):
 def fusion_megabytes(wildcards, attempt):
     """Return the memory of a fusion, MB: every atlas takes its share."""
     count = len(RUN.atlases[wildcards.fixed])
-    return megabytes(600, 200 * count)(wildcards, attempt)
+    return megabytes(600, 60 * count)(wildcards, attempt)
 
 
 def template_megabytes(wildcards, attempt):
