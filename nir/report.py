@@ -119,7 +119,7 @@ def cohort_report(
     script = (Path(templates) / "page.js").read_text(encoding="utf-8")
     tables = report_tables(metrics, labels, context.failed, context.checks)
     write_report_tables(folder, tables)
-    write_record(folder / "report.json", context.name, context.failed, context.checks)
+    write_record(folder / "report.json", context.name, metrics, context.failed, context.checks)
     plots = cohort_plots(metrics, labels)
     for name in (PLOTS, WORST):
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -217,6 +217,7 @@ def worst_registrations(
 def write_record(
     path: Path,
     name: str,
+    metrics: pd.DataFrame,
     failed: Sequence[Mapping[str, str]],
     checks: Mapping[Key, Sequence[Check]],
 ) -> None:
@@ -224,13 +225,20 @@ def write_record(
 
     Args:
         name: of the cohort.
+        metrics: of the registrations that count; the others are listed as excluded.
     """
+    counting = set(keys_of(metrics))
     listed: list[dict[str, Any]] = [
         dict(zip(KEYS, key, strict=True))
-        | {"verdict": overall(found), "checks": [vars(check) for check in found]}
+        | {
+            "verdict": overall(found),
+            "excluded": key not in counting,
+            "checks": [vars(check) for check in found],
+        }
         for key, found in checks.items()
     ]
-    verdicts = [row["verdict"] for row in listed]
-    counts = {grade: verdicts.count(grade) for grade in GRADES} | {"failed": len(failed)}
+    verdicts = [row["verdict"] for row in listed if not row["excluded"]]
+    counts = {grade: verdicts.count(grade) for grade in GRADES}
+    counts |= {"excluded": len(listed) - len(verdicts), "failed": len(failed)}
     content = {"name": name, "counts": counts, "registrations": listed}
     save_json(path, content | {"failed": list(failed)})

@@ -82,7 +82,8 @@ RULES = (
         "The mean Dice of the labels went from {dice_before:.3f} after the affine to"
         " {dice_after:.3f}, {value} of the way to 1",
         " %",
-        "Look for a flip of left and right, and whether the labels belong to these subjects.",
+        "Look for a flip of left and right, and whether the labels belong to these subjects; of two"
+        " scans of one person an affine may be all that is needed.",
         _gain,
         bends=True,
     ),

@@ -11,8 +11,10 @@ from test_report import page, tables
 from typer.testing import CliRunner
 
 from nir import cli
+from nir.config import VerdictConfig
 from nir.errors import NirError
 from nir.ratings import COLUMNS, fold_ratings, read_ratings
+from nir.reporttables import judge_all
 from nir.tables import read_tables, write_tables
 
 KEY = {"fixed": "001", "moving": "NA", "method": "nir"}
@@ -126,7 +128,13 @@ def test_excluded_registrations_are_listed_and_enter_nothing(results: Path) -> N
     without = page(results, metrics, labels)
     assert "nir 0.400" in without
     assert "rated exclude</h3>" not in without
-    text = page(results, metrics, labels, ratings=read_ratings(results / "ratings.tsv", metrics))
+    checks = judge_all(metrics, VerdictConfig())
+    rated = read_ratings(results / "ratings.tsv", metrics)
+    text = page(results, metrics, labels, ratings=rated, checks=checks)
+    record = json.loads((results / "report.json").read_text())
+    assert sum(record["counts"].values()) == len(metrics)
+    assert [{k: r[k] for k in KEY} for r in record["registrations"] if r["excluded"]] == [KEY]
+    assert record["counts"]["excluded"] == 1
     assert "nir 0.800" in text
     assert "<li><strong>001 ← NA, nir</strong>: turned (bo)</li>" in text
     assert "<p>exclude (bo): turned</p><p>excellent (ann)</p>" in "".join(text.splitlines())

@@ -314,7 +314,7 @@ def test_verdicts_are_files_too(tmp_path: Path) -> None:
     assert list(table.loc[("001", "NA", "nir"), ["folds", "gain"]]) == ["pass", "pass"]
     assert pd.isna(table.loc[("NA", "001", "nir"), "folds"])
     record = json.loads((tmp_path / "report.json").read_text())
-    assert record["counts"] == {"pass": 3, "warn": 1, "fail": 2, "failed": 1}
+    assert record["counts"] == {"pass": 3, "warn": 1, "fail": 2, "excluded": 0, "failed": 1}
     assert record["failed"] == FAILED
     syn = next(r for r in record["registrations"] if r["verdict"] == "warn")
     assert (syn["fixed"], syn["moving"], syn["method"]) == ("001", "NA", "syn")
