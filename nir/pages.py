@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,10 @@ def write_cohort_page(
         ratings: table of what readers think of the registrations, if some are rated.
     """
     metrics, labels = read_tables(page.parent)
+    short = _shortener(page.parent, config["cohort"])
+    left_out = {name: [short(fault) for fault in faults] for name, faults in left_out.items()}
     failed: Any = read_table(page.parent / "failed.tsv").to_dict("records")
+    failed = [row | {"reason": short(row["reason"])} for row in failed]
     records = {path.parent.name: load_json(path) for path in prepared}
     context = ReportContext(
         name=config["name"],
@@ -66,7 +69,7 @@ def write_cohort_page(
         figures={(f, m, k): _pictures(f, m, k) for f, m in pairs for k in methods},
         checks=judge_all(metrics, VerdictConfig.model_validate(config["verdict"])),
         ratings=None if ratings is None else read_ratings(ratings, metrics),
-        notes=[(name, text) for name, record in records.items() for text in record["warnings"]],
+        notes=[(name, short(t)) for name, record in records.items() for t in record["warnings"]],
         failed=failed,
         resources=read_table(page.parent / "resources.tsv"),
         fusion=None if fusion is None else read_table(fusion),
@@ -104,6 +107,24 @@ def _pictures(fixed: str, moving: str, method: str) -> tuple[str, str]:
     """Return thumbnail and page of a registration, relative to the page of the cohort."""
     folder = f"pairs/{pair_name(fixed, moving)}/{method}"
     return f"{folder}/figures/{THUMBNAIL}", f"{folder}/report.html"
+
+
+def _shortener(results: Path, cohort: dict[str, Any]) -> Callable[[str], str]:
+    """Return what names files from the cohort's or the results' folder on.
+
+    Where these lie is told under provenance and nowhere else.
+    """
+    table = cohort["table"]
+    given = (results, cohort["data"], cohort["root"], table and Path(table).parent)
+    folders = [Path(folder) for folder in given if folder]
+    forms = dict.fromkeys(f"{form}/" for f in folders for form in (f.resolve(), f) if form.name)
+
+    def short(text: str) -> str:
+        for form in forms:
+            text = text.replace(form, "")
+        return text
+
+    return short
 
 
 def _reason(fixed: str, moving: str, left_out: dict[str, list[str]]) -> str:

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -163,6 +164,23 @@ class Run:
             redo += [self.output / "failed.tsv", self.output / "complete.txt"]
         for path in redo:
             path.unlink(missing_ok=True)
+
+    def check_dates(self) -> None:
+        """Refuse scans dated in the future: Snakemake takes what is made of them for out of date.
+
+        Raises:
+            NirError: lists them.
+        """
+        now = time.time()
+        parts = [(s.image, s.labels, s.mask) for s in self.cohort.subjects]
+        files = [self.cohort.imports.get(path, path) for part in parts for path in part if path]
+        ahead = [f for f in files if f.exists() and f.lstat().st_mtime > now]
+        if ahead:
+            listing = "\n".join(f"  - {path}" for path in ahead)
+            raise NirError(
+                f"{len(ahead)} file(s) changed in the future, by their dates and this machine's"
+                f" clock; correct the clock, touch the files, or list links to them:\n{listing}"
+            )
 
     def markers_to_redo(self) -> list[Path]:
         """Return the markers of batches in which pairs failed, or whose results are gone."""

@@ -31,11 +31,7 @@ def listing(folder: Path) -> dict[str, tuple[int, int]]:
 
 @pytest.fixture(scope="module")
 def finished(workplace: Path) -> Path:
-    """A run that nothing disturbed, in the plainest of locales, on links to the scans.
-
-    The clock of the machine that wrote one scan was wrong.
-    """
-    os.utime(workplace / "data/s1_T1w.nii.gz", (2_100_000_000, 2_100_000_000))
+    """A run that nothing disturbed, in the plainest of locales, on links to the scans."""
     links = workplace / "links"
     links.mkdir()
     for path in (workplace / "data").iterdir():
@@ -55,11 +51,24 @@ def finished(workplace: Path) -> Path:
     return workplace / "whole"
 
 
-def test_a_scan_from_the_future_is_done_once(workplace: Path, finished: Path) -> None:
-    assert (workplace / "links/s1_T1w.nii.gz").stat().st_mtime > time.time()
-    done = run(workplace, "--configfile", workplace / "whole.yaml")
-    assert done.returncode == 0, done.stderr
-    assert "Nothing to be done" in done.stderr
+def test_scans_from_the_future_are_refused_and_links_to_them_are_not(
+    workplace: Path, finished: Path
+) -> None:
+    scan = workplace / "data/s1_T1w.nii.gz"
+    state = scan.stat()
+    content = settings(workplace / "data/subjects.tsv", workplace / "future")
+    os.utime(scan, (2_100_000_000, 2_100_000_000))
+    try:
+        done = run(workplace, "--configfile", write_settings(workplace / "future.yaml", content))
+        links = run(workplace, "--configfile", workplace / "whole.yaml")
+    finally:
+        os.utime(scan, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert done.returncode != 0
+    assert "1 file(s) changed in the future" in done.stderr
+    assert str(scan) in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (workplace / "future/subjects").exists()
+    assert links.returncode == 0, links.stderr
 
 
 def worker(config: Path, script: str) -> int | None:

@@ -127,6 +127,7 @@ def test_skip_leaves_the_faulty_out_and_says_so(workplace: Path, tmp_path: Path)
     page = (tmp_path / "out/report.html").read_text()
     assert "s2_T1w.nii.gz" in page
     assert "1 left out" in " ".join(page.split())
+    assert str(tmp_path) not in page.partition('id="provenance"')[0]
 
 
 def metrics_of(output: Path) -> dict[tuple[str, ...], dict[str, float]]:

@@ -1,7 +1,6 @@
 import math
 import os
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
@@ -26,6 +25,8 @@ def show_check(number, total, name):
 
 try:
     RUN = plan_run(config, show_check if workflow.is_main_process else None)
+    if workflow.is_main_process:
+        RUN.check_dates()
     if workflow.is_main_process and starts_jobs(sys.argv[1:]):
         LOCK = FolderLock(RUN.output, Path(".snakemake"))
         note_command(RUN, sys.argv[1:])
@@ -113,6 +114,16 @@ def minutes(base, per_megavoxel):
     return runtime
 
 
+def report_megabytes(wildcards, attempt):
+    """Return the memory of the report, MB: all registrations' scores and sentences at once."""
+    return int((1500 + len(RUN.cohort.pairs) * len(RUN.methods) / 4) * attempt)
+
+
+def report_minutes(wildcards, attempt):
+    """Return the time of the report, minutes: a page for every registration."""
+    return math.ceil((10 + len(RUN.cohort.pairs) * len(RUN.methods) / 300) * attempt)
+
+
 def fusion_megabytes(wildcards, attempt):
     """Return the memory of a fusion, MB: every atlas takes its share."""
     count = len(RUN.atlases[wildcards.fixed])
@@ -139,16 +150,10 @@ def brains(wildcards):
     ]
 
 
-def dated(path):
-    """Return an original file; one dated in the future would start its jobs at every start."""
-    there = os.path.exists(path)
-    return ancient(path) if there and os.path.getmtime(path) > time.time() else path
-
-
 def scans(wildcards):
     """Return the original files of all subjects of a batch."""
     found = [RUN.brain_files(name, scan=True) for name in RUN.members(wildcards.batch)]
-    return [dated(p) for p in dict.fromkeys(p for files in found for p in files if p)]
+    return list(dict.fromkeys(path for files in found for path in files if path))
 
 
 def batch_settings(wildcards):
@@ -173,16 +178,15 @@ def analyze_files(wildcards):
     from nir.analyze import halves
 
     source = RUN.cohort.imports[RUN.raw / f"{wildcards.id}_{wildcards.part}.nii.gz"]
-    files = [source, *(half for half in halves(source) if half != source)]
-    return [dated(str(path)) for path in files]
+    return [str(source), *(str(half) for half in halves(source) if half != source)]
 
 
 def raw_files(wildcards):
     """Return the scan of a subject, and its mask where the skull strip needs it."""
     subject = RUN.subject(wildcards.id)
-    files = {"image": dated(str(subject.image))}
+    files = {"image": str(subject.image)}
     if SETTINGS.preprocess.skull_strip == "mask":
-        files["mask"] = dated(str(subject.mask))
+        files["mask"] = str(subject.mask)
     if SETTINGS.preprocess.skull_strip == "template":
         files["template"] = RUN.template_files
     return files

@@ -96,7 +96,8 @@ rule report:
         "../../envs/nir.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
+        mem_mb=report_megabytes,
+        runtime=report_minutes,
     params:
         config=SETTINGS.model_dump(mode="json"),
         pairs=RUN.cohort.pairs,
