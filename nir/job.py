@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ from nir.errors import NirError
 def job(snakemake: Any) -> Iterator[None]:
     """Send all output, that of C++ libraries too, to the rule's log and bound the threads.
 
-    A ``NirError`` ends the script with its sentence in the log and exit code 1.
+    A ``NirError`` ends the script with its sentence in the log and exit code 1. That a disk is full
+    or faulty is told where the script was started, too: the log may lie on that disk.
     """
     for name in ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ[name] = str(snakemake.threads)
@@ -24,14 +26,20 @@ def job(snakemake: Any) -> Iterator[None]:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
+    terminal = os.dup(2)
     with path.open("w") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
     try:
         yield
+        sys.stdout.flush()
     except NirError as error:
         print(f"nir: {error}", file=sys.stderr, flush=True)
         sys.exit(1)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            os.write(terminal, f"{snakemake.rule}: {error}\n".encode())
+        raise
 
 
 def asked(snakemake: Any) -> dict[str, Any]:
