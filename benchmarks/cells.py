@@ -158,7 +158,7 @@ def run_alone(words: Sequence[str], threads: int, log: Path) -> str | None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as stream:
         code = subprocess.call(
-            [sys.executable, "-m", *words],
+            [sys.executable, "-u", "-m", *words],  # a fault is the last line, whoever wrote it
             env=environment(threads),
             stdout=stream,
             stderr=subprocess.STDOUT,

@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST = ["test_slurm", "test_workflow", "test_faults", "test_group_workflow", "test_cohort_runs"]
+LONGEST += ["test_verdict", "test_cloud_profiles", "test_profiles", "test_benchmarks"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
