@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from test_figures import GRIDS, ball
+from test_report import Page
 
 from nir.config import AffineConfig, Method, PreprocessConfig
 from nir.figures import LOSSES, draw_images, draw_losses
@@ -103,22 +103,6 @@ def full(figures: Path) -> str:
     """Return the page of a pair with labels."""
     write(figures, result(NIR, [1, 2, 3], warnings=["look"]), LABELS)
     return page(figures)
-
-
-class Page(HTMLParser):
-    """Collects what a test asks a page for."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def every(self, name: str) -> list[dict[str, str | None]]:
-        """Return the attributes of all tags of a name."""
-        return [attributes for tag, attributes in self.tags if tag == name]
 
 
 def test_the_page_stands_alone(full: str) -> None:

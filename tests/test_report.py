@@ -113,6 +113,10 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
 
+    def every(self, name: str) -> list[dict[str, str | None]]:
+        """Return the attributes of all tags of a name."""
+        return [attributes for tag, attributes in self.tags if tag == name]
+
 
 def test_tables_survive_the_way_through_files(tmp_path: Path) -> None:
     metrics, labels = tables(tmp_path)
