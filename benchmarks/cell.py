@@ -19,9 +19,10 @@ from benchmarks.timing import Timing, timed
 from nir.config import Method
 from nir.engines import Pair, Registration, pick_device, register
 from nir.errors import NirError
+from nir.evaluate import evaluate_pair
 from nir.io import FORWARD, INVERSE, load_json, save_displacement, save_json
 from nir.kernels import set_threads
-from nir.steps import Brain, evaluate_pair, load_pair, warp_pair
+from nir.steps import Brain, load_pair, warp_pair
 
 NOT_FIT = ("transforms", "inverse")  # parts of Registration.seconds that are no forward fit
 COMPILING = ("nir", "fireants")  # engines that do something once, at their first registration

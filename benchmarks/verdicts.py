@@ -20,6 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from nir.config import AffineConfig, DemoCohort, Method, PreprocessConfig, VerdictConfig
 from nir.demo import build_demo, demo_subjects
+from nir.evaluate import evaluate_pair
 from nir.grid import Grid, apply_matrix
 from nir.io import (
     FORWARD,
@@ -32,7 +33,7 @@ from nir.io import (
     save_volume,
 )
 from nir.preprocess import prepare_subject
-from nir.steps import Brain, align, evaluate_pair, register_pair, warp_pair
+from nir.steps import Brain, align, register_pair, warp_pair
 from nir.verdict import judge, overall
 from nir.warp import affine_map, displacement_map, resample
 

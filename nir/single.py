@@ -17,6 +17,7 @@ from nir.cohort import Subject, check_subjects
 from nir.config import AffineConfig, Method, PreprocessConfig, VerdictConfig, fit_config
 from nir.engines import pick_device
 from nir.errors import NirError
+from nir.evaluate import evaluate_pair
 from nir.figures import FIGURES
 from nir.io import FIELD, FORWARD, INVERSE, load_affine, load_json, save_affine, save_json
 from nir.pairpage import PairContext, pair_page
@@ -25,7 +26,6 @@ from nir.steps import (
     Brain,
     align,
     draw_pair,
-    evaluate_pair,
     register_pair,
     warp_pair,
 )

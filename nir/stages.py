@@ -10,6 +10,7 @@ from typing import Any
 
 from nir.batch import Item, failures, key_of, known_key, pair_name
 from nir.config import AffineConfig, Method
+from nir.evaluate import evaluate_pair
 from nir.figures import pictures
 from nir.io import FIELD, FORWARD, INVERSE
 from nir.steps import (
@@ -17,7 +18,6 @@ from nir.steps import (
     align,
     align_through_template,
     draw_pair,
-    evaluate_pair,
     register_pair,
     warp_pair,
 )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,16 +13,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nir import __version__, metrics, plausibility
+from nir import __version__, metrics
 from nir.apply import ants_labels
 from nir.batch import failure
 from nir.config import AffineConfig, Method
-from nir.demo import true_pair_points
 from nir.engines import Pair, pick_device, register
 from nir.errors import NirError
 from nir.figures import LOSSES, draw_images, draw_losses
 from nir.fit import Progress
-from nir.grid import Array, Grid
+from nir.grid import Grid
 from nir.io import (
     FIELD,
     FORWARD,
@@ -49,8 +46,6 @@ from nir.warp import PointMap, affine_map, displacement_map, resample
 
 LabelMap = tuple[np.ndarray, Grid]
 
-LABEL_COLUMNS = ["index", "name", "dice_before", "dice_after", "hd95_before_mm", "hd95_after_mm"]
-LABEL_COLUMNS += ["voxels_fixed", "voxels_moving"]
 LIBRARIES = ("torch", "numba", "antspyx", "numpy", "scipy", "nibabel", "snakemake")
 
 
@@ -191,14 +186,14 @@ def warp_pair(fixed: Brain, moving: Brain, folder: Path, interpolation: str = "n
     save_volume(folder / "warped.nii.gz", resample(voxels, source, grid, mapping), grid)
     if moving.labels:
         known = load_labels(moving.labels)
-        labels = _warp_labels(known, folder / FORWARD, mapping, grid, interpolation)
+        labels = warp_labels(known, folder / FORWARD, mapping, grid, interpolation)
         save_volume(folder / "warped_labels.nii.gz", labels, grid)
     else:  # of an earlier run, whose moving subject had labels
         (folder / "warped_labels.nii.gz").unlink(missing_ok=True)
     save_volume(folder / "jacobian.nii.gz", metrics.jacobian_determinant(u_lps, grid), grid)
 
 
-def _warp_labels(
+def warp_labels(
     labels: LabelMap, transform: Path, mapping: PointMap, grid: Grid, interpolation: str
 ) -> np.ndarray:
     """Warp a label map by nearest neighbour, or by ANTs' generic label interpolation.
@@ -208,161 +203,6 @@ def _warp_labels(
     if interpolation == "nearest":
         return resample(*labels, grid, mapping, "nearest")
     return ants_labels(*labels, grid, transform, interpolation)
-
-
-@dataclass(frozen=True)
-class _Mapped:
-    """What the metrics of a pair are measured on.
-
-    Args:
-        matrix_lps: the affine, 4 x 4, fixed to moving points.
-        u_lps: the whole mapping, on the fixed ``grid``.
-        mask, moving_mask: brain masks, boolean, each on its own grid.
-    """
-
-    matrix_lps: Array
-    u_lps: np.ndarray
-    grid: Grid
-    mask: np.ndarray
-    moving_mask: np.ndarray
-
-    @classmethod
-    def load(cls, fixed: Brain, moving: Brain, matrix: Path, folder: Path) -> _Mapped:
-        """Read the files of a registered pair."""
-        u_lps, grid = load_displacement(folder / FORWARD)
-        mask, moving_mask = (load_volume(brain.mask)[0] > 0 for brain in (fixed, moving))
-        return cls(load_affine(matrix), u_lps, grid, mask, moving_mask)
-
-    @property
-    def linear(self) -> PointMap:
-        """The affine alone."""
-        return affine_map(self.matrix_lps)
-
-
-def evaluate_pair(
-    fixed: Brain,
-    moving: Brain,
-    matrix: Path,
-    affine_record: Path,
-    folder: Path,
-    *,
-    include: tuple[int, ...] | None = None,
-    exclude: tuple[int, ...] = (),
-    names: dict[int, str] | None = None,
-    interpolation: str = "nearest",
-    truth: Path | None = None,
-) -> None:
-    """Measure one registered pair; write ``labels.tsv`` and ``result.json`` (last)."""
-    fit, affine = load_json(folder / "fit.json"), load_json(affine_record)
-    mapped = _Mapped.load(fixed, moving, matrix, folder)
-    found = _image_metrics(fixed, moving, mapped, folder)
-    if truth:
-        found |= _truth_metrics(mapped, partial(true_pair_points, truth, fixed.id, moving.id))
-    table = pd.DataFrame(columns=LABEL_COLUMNS)
-    if fixed.labels and moving.labels:
-        target, source = load_labels(fixed.labels), load_labels(moving.labels)
-        before = _warp_labels(source, matrix, mapped.linear, mapped.grid, interpolation)
-        scored = metrics.label_list(target[0], source[0], include, exclude)
-        table = _label_table(target, source[0], before, folder, scored, names or {})
-        found["labels_outside_percent"] = max(
-            plausibility.labels_outside_percent(target[0], mapped.mask, scored),
-            plausibility.labels_outside_percent(source[0], mapped.moving_mask, scored),
-        )
-    with atomic(folder / "labels.tsv") as temporary:
-        table.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
-    for column in ("dice_before", "dice_after", "hd95_before_mm", "hd95_after_mm"):
-        found[column] = float(table[column].mean()) if len(table) else math.nan
-    seconds = fit["seconds"] | {"affine": affine["seconds"]}
-    seconds["total"] = seconds["affine"] + seconds["registration"]
-    result = fit | {
-        "fixed": fixed.id,
-        "moving": moving.id,
-        "metrics": {name: _known(value) for name, value in found.items()},
-        "labels_scored": [int(n) for n in table["index"]],
-        "warnings": affine["warnings"],
-        "seconds": seconds,
-    }
-    save_json(folder / "result.json", result)
-
-
-def _image_metrics(fixed: Brain, moving: Brain, mapped: _Mapped, folder: Path) -> dict[str, float]:
-    """Measure what needs no labels."""
-    mask, grid, u_lps = mapped.mask, mapped.grid, mapped.u_lps
-    fixed_brain, _ = load_volume(fixed.brain)
-    moving_brain, source = load_volume(moving.brain)
-    affine = resample(moving_brain, source, grid, mapped.linear)
-    warped = resample(moving_brain, source, grid, displacement_map(u_lps))
-    det, _ = load_volume(folder / "jacobian.nii.gz")
-    inverse, _ = load_displacement(folder / INVERSE)
-    mean, largest, gaps = metrics.inverse_consistency(u_lps, grid, inverse, source, mask)
-    found = {
-        "similarity_before": metrics.lncc_score(fixed_brain, affine, mask),
-        "similarity_after": metrics.lncc_score(fixed_brain, warped, mask),
-        "folds_percent": metrics.folds_percent(det, mask),
-        "sdlogj": metrics.sd_log_jacobian(det, mask),
-        "min_jacobian": float(det[mask].min()),
-        "inverse_consistency_mean_mm": mean,
-        "inverse_consistency_max_mm": largest,
-        "affine_correlation": plausibility.correlation(fixed_brain, affine, mask),
-        "outlier_percent": plausibility.outlier_percent(fixed_brain, warped, mask),
-        "outside_percent": float(100 * np.isnan(gaps[mask]).mean()),
-        "cut_percent": max(
-            plausibility.cut_percent(mask, grid),
-            plausibility.cut_percent(mapped.moving_mask, source),
-        ),
-    }
-    return (
-        found
-        | plausibility.affine_parts(mapped.matrix_lps)
-        | plausibility.displacements(u_lps, grid, mask)
-        | plausibility.overlaps(mask, grid, mapped.moving_mask, source, mapped.matrix_lps, u_lps)
-    )
-
-
-def _truth_metrics(mapped: _Mapped, points: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
-    """Measure the distance to the true deformation; ``points`` tells where points truly go."""
-    here = mapped.grid.points_lps()
-    linear_u = mapped.linear(here, slice(None)) - here
-    return {
-        f"truth_error_{when}_mm": metrics.truth_error(u, mapped.grid, mapped.mask, points)["mean"]
-        for when, u in (("before", linear_u), ("after", mapped.u_lps))
-    }
-
-
-def _label_table(
-    target: LabelMap,
-    source: np.ndarray,
-    before: np.ndarray,
-    folder: Path,
-    labels: list[int],
-    names: dict[int, str],
-) -> pd.DataFrame:
-    """Score each label before (affine) and after.
-
-    Args:
-        target, source: the labels of the fixed and of the moving image, each on its own grid.
-        before: the moving labels on the fixed grid, after the affine.
-    """
-    fixed, grid = target
-    after, _ = load_labels(folder / "warped_labels.nii.gz")
-    scores: dict[str, dict[int, Any]] = {
-        "dice_before": metrics.dice_per_label(fixed, before, labels),
-        "dice_after": metrics.dice_per_label(fixed, after, labels),
-        "hd95_before_mm": metrics.hd95_per_label(fixed, before, labels, grid.spacing),
-        "hd95_after_mm": metrics.hd95_per_label(fixed, after, labels, grid.spacing),
-        "voxels_fixed": metrics.voxels_per_label(fixed, labels),
-        "voxels_moving": metrics.voxels_per_label(source, labels),
-    }
-    rows = [
-        {"index": n, "name": names.get(n, str(n))} | {key: scores[key][n] for key in scores}
-        for n in labels
-    ]
-    return pd.DataFrame(rows, columns=LABEL_COLUMNS)
-
-
-def _known(value: float) -> float | None:
-    """JSON knows no NaN: a missing value is null."""
-    return value if math.isfinite(value) else None
 
 
 def draw_pair(fixed: Brain, moving: Brain, matrix: Path, folder: Path) -> None:

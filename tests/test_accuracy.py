@@ -9,12 +9,13 @@ import pytest
 
 from nir.config import AffineConfig, DemoCohort, Method, PreprocessConfig, TemplateConfig
 from nir.demo import build_demo
+from nir.evaluate import evaluate_pair
 from nir.io import load_json, load_labels, load_volume
 from nir.metrics import dice_per_label, label_list
 from nir.preprocess import load_template, prepare_subject
 from nir.single import Inputs, register_single
 from nir.skullstrip import skull_strip
-from nir.steps import Brain, align, evaluate_pair, register_pair, warp_pair
+from nir.steps import Brain, align, register_pair, warp_pair
 
 TOO_SMALL = (15, 42, 43, 63, 64, 74)  # labels that some subjects lack
 
