@@ -39,6 +39,7 @@ from nir.warp import affine_map, displacement_map, resample
 
 AFFINE = AffineConfig()
 TILT_DEGREES = 40.0
+ROOM = 12  # voxels around a head that was moved
 Box = tuple[slice, slice, slice]
 
 
@@ -131,6 +132,31 @@ def noise(scan: Scan, other: Scan) -> Scan:
     """Replace the image by noise."""
     rng = np.random.default_rng(0)
     return replace(scan, image=rng.rayleigh(100, scan.grid.shape).astype(np.float32))
+
+
+def rescanned(scan: Scan) -> Scan:
+    """Scan a person again: the head lies elsewhere, the noise is new, and so are the labels.
+
+    The labels are drawn again by an unsure hand: shifted by up to a third of a voxel.
+    """
+    rng = np.random.default_rng(0)
+    around = scan.grid.crop((-ROOM, -ROOM, -ROOM), tuple(n + ROOM for n in scan.grid.shape))
+    points = around.points_lps().reshape(-1, 3)
+    moved = np.eye(4)
+    moved[:3, :3] = Rotation.from_euler("xyz", (6, -3, 4), degrees=True).as_matrix()
+    moved[:3, 3] = points.mean(0) - moved[:3, :3] @ points.mean(0) + (3, -5, 2)
+    shaken = moved.copy()
+    shaken[:3, 3] += rng.uniform(-1, 1, 3) * scan.grid.spacing / 3
+    image, labels, mask = (
+        resample(volume, scan.grid, around, affine_map(matrix), mode)
+        for volume, matrix, mode in (
+            (scan.image, moved, "linear"),
+            (scan.labels, shaken, "nearest"),
+            (scan.mask, moved, "nearest"),
+        )
+    )
+    image = image + rng.normal(0, 0.03 * np.percentile(scan.image, 99), image.shape)
+    return Scan(image.astype(np.float32), labels, mask, around)
 
 
 PLANTED: dict[str, Callable[[Scan, Scan], Scan]] = {
@@ -236,9 +262,10 @@ def main(words: Sequence[str] | None = None) -> int:
         folder, ids = given.scans or work / "demo", given.subjects or demo_subjects(DemoCohort())
         fixed, scan, other = (Scan.load(folder, subject) for subject in ids[:3])
         brain = write(fixed, work / "fixed")
-        for title, spoil in PLANTED.items():
+        cases = {title: spoil(scan, other.on(scan.grid)) for title, spoil in PLANTED.items()}
+        for title, case in {"sound, scanned again": rescanned(fixed), **cases}.items():
             folder = work / title.replace(" ", "-")
-            moving = write(spoil(scan, other.on(scan.grid)), folder / "moving")
+            moving = write(case, folder / "moving")
             found = judge(register_scans(brain, moving, method, folder)["metrics"], VerdictConfig())
             print(f"{title}: {overall(found)}", flush=True)
             for check in found:

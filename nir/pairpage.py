@@ -77,7 +77,7 @@ def pair_page(
         .render(
             context=context,
             result=result,
-            grade=overall(checks) if checks else None,
+            grade=overall(checks),
             checks=worst_first(checks),
             pictures=_pictures(folder / "figures"),
             structures=_structures(read_table(folder / "labels.tsv")),

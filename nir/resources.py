@@ -13,8 +13,8 @@ from nir.tables import write_table
 COLUMNS = {
     "rule": ("Rule", "Rule of the pipeline", ""),
     "jobs": ("Jobs", "Jobs of the rule that are measured", "1"),
-    "asked_mb": ("Memory asked", "Largest memory that a job asked for", "MB"),
-    "used_mb": ("Memory used", "Largest resident memory of a job", "MB"),
+    "asked_mb": ("Memory asked", "Largest memory asked for by a job, with Snakemake's own", "MB"),
+    "used_mb": ("Memory used", "Largest resident memory of a job, without Snakemake's own", "MB"),
     "seconds": ("Time", "Mean wall time of a job", "s"),
     "seconds_max": ("Time, longest", "Wall time of the longest job", "s"),
 }

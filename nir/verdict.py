@@ -12,7 +12,7 @@ import numpy as np
 from nir.config import Ceiling, Floor, VerdictConfig
 
 GRADES = ("pass", "warn", "fail")
-AMPLE = 0.95  # from here on there is next to nothing left to gain
+AMPLE = 0.8  # LNCC and Dice with little left to gain, as between two scans of one person
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,10 @@ class _Rule:
 
 
 def _gain(before: float, after: float) -> float:
-    """Return how much of what was missing to 1 was gained, percent."""
-    return math.nan if before >= AMPLE else 100 * (after - before) / (1 - before)
+    """Return how much of what was missing to 1 was gained, percent; NaN: AMPLE throughout."""
+    if min(before, after) >= AMPLE:
+        return math.nan
+    return 100 * (after - before) / (1 - min(before, 0.999))
 
 
 RULES = (
@@ -82,8 +84,7 @@ RULES = (
         "The mean Dice of the labels went from {dice_before:.3f} after the affine to"
         " {dice_after:.3f}, {value} of the way to 1",
         " %",
-        "Look for a flip of left and right, and whether the labels belong to these subjects; of two"
-        " scans of one person an affine may be all that is needed.",
+        "Look for a flip of left and right, and whether the labels belong to these subjects.",
         _gain,
         bends=True,
     ),
@@ -226,8 +227,8 @@ def judge(metrics: Mapping[str, Any], thresholds: VerdictConfig) -> list[Check]:
 
 
 def overall(checks: Iterable[Check]) -> str:
-    """Return the worst grade; ``pass`` if there is no check."""
-    return max((check.grade for check in checks), key=GRADES.index, default="pass")
+    """Return the worst grade; ``warn`` if there is no check: nothing speaks for the result."""
+    return max((check.grade for check in checks), key=GRADES.index, default="warn")
 
 
 def worst_first(checks: Iterable[Check]) -> list[Check]:

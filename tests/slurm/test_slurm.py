@@ -110,6 +110,7 @@ def whole(workplace: Path) -> Path:
     gpu = ("register_nir:gpu=1", "register_nir:slurm_partition=gpu")
     done = run(workplace, config, "--set-resources", *gpu)
     assert done.returncode == 0, done.stderr
+    assert "Exceeded job memory" not in done.stderr  # the rules ask for enough at first
     return workplace / "whole"
 
 
@@ -180,7 +181,7 @@ def test_a_main_process_that_is_killed(workplace: Path, whole: Path) -> None:
 
 def test_the_demo(workplace: Path) -> None:
     content = yaml.safe_load((ROOT / "config/demo.yaml").read_text())
-    content["output"] = str(workplace / "demo")
+    content |= {"output": str(workplace / "demo"), "batch": 2}
     config = write_settings(workplace / "demo.yaml", content)
     gpu = ("register_nir:gpu=1", "register_nir:slurm_partition=gpu")
     done = run(workplace, config, "--set-resources", *gpu)

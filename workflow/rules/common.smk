@@ -63,18 +63,24 @@ def names_of(wildcards):
     return RUN.members(batch) if batch else [wildcards.get("id") or wildcards.fixed]
 
 
+SNAKEMAKE_MB = (
+    350  # a cluster counts the Snakemakes in a job, two of 125 MB, with the rule's own
+)
+
+
 def megabytes(base, per_megavoxel, also=()):
     """Return a resource function: MB linear in the voxels of the job's largest image.
 
     ``also`` names images beside those of the job's own subjects.
 
     The rules' numbers are a quarter above what resources.tsv of the real brains in
-    benchmarks/ showed.
+    benchmarks/ and of the smallest images in the tests showed.
     """
 
     def mem_mb(wildcards, attempt):
         largest = RUN.megavoxels([*names_of(wildcards), *also])
-        return int((base + per_megavoxel * largest) * attempt)
+        own = base + per_megavoxel * largest
+        return int((SNAKEMAKE_MB + own) * attempt)
 
     return mem_mb
 
@@ -86,7 +92,8 @@ def nir_megabytes(wildcards, attempt):
     fit = RUN.methods[wildcards.method].fit
     sides = zip(*RUN.batches[wildcards.batch])
     fixed, moving = (RUN.largest_grid(set(names)) for names in sides)
-    return int(1.2 * estimate_mb(fixed, fit, fixed, moving) * attempt)
+    own = 1.2 * estimate_mb(fixed, fit, fixed, moving)
+    return int((2 * SNAKEMAKE_MB + own) * attempt)  # these load torch for the estimate
 
 
 def evaluate_megabytes(wildcards, attempt):
@@ -138,7 +145,8 @@ def template_megabytes(wildcards, attempt):
     moving = RUN.largest_grid(subject.id for subject in RUN.cohort.subjects)
     is_nir = method.engine == "nir"
     fit = 1.2 * estimate_mb(grid, method.fit, grid, moving) if is_nir else 0
-    return int(max(fit, 1200 + 400 * math.prod(grid.shape) / 1e6) * attempt)
+    own = max(fit, 1200 + 400 * math.prod(grid.shape) / 1e6)
+    return int((SNAKEMAKE_MB + own) * attempt)
 
 
 def brains(wildcards):
