@@ -1,6 +1,6 @@
 """A real SLURM on this machine alone, for tests: one controller, two nodes with false GPUs.
 
-``python tests/slurm/cluster.py start|stop``. It needs root on Debian or Ubuntu, whose packages it
+``python tests/slurm/cluster.py install|start|stop``. It needs root on Debian or Ubuntu, whose packages it
 installs, and takes over /etc/slurm: it refuses where a cluster is configured already. Everything
 listens on the loopback address.
 """
@@ -39,9 +39,29 @@ def why_not() -> str | None:
     return None
 
 
+def install() -> None:
+    """Install the packages that are missing; their daemons are not started."""
+    lacking = [package for program, package in PACKAGES.items() if not shutil.which(program)]
+    if not lacking:
+        return
+    policy = Path("/usr/sbin/policy-rc.d")  # keeps a package from starting its daemon
+    made = not policy.exists()
+    if made:
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+    try:
+        subprocess.run(["apt-get", "update", "-qq"], check=True)
+        command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *lacking]
+        quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        subprocess.run(command, check=True, env=quiet, stdout=subprocess.DEVNULL)
+    finally:
+        if made:
+            policy.unlink()
+
+
 def start() -> None:
     """Install what is missing and start all daemons that do not run."""
-    _install()
+    install()
     for name in ("run", "log", "state", "spool"):
         (ROOT / name).mkdir(parents=True, exist_ok=True)
     _write_configuration()
@@ -108,25 +128,6 @@ def kill_steps() -> None:
         if args.startswith("slurmstepd:"):
             _call("pkill", "-KILL", "-P", pid)
             os.kill(int(pid), signal.SIGKILL)
-
-
-def _install() -> None:
-    lacking = [package for program, package in PACKAGES.items() if not shutil.which(program)]
-    if not lacking:
-        return
-    policy = Path("/usr/sbin/policy-rc.d")  # keeps a package from starting its daemon
-    made = not policy.exists()
-    if made:
-        policy.write_text("#!/bin/sh\nexit 101\n")
-        policy.chmod(0o755)
-    try:
-        subprocess.run(["apt-get", "update", "-qq"], check=True)
-        command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *lacking]
-        quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(command, check=True, env=quiet, stdout=subprocess.DEVNULL)
-    finally:
-        if made:
-            policy.unlink()
 
 
 def _start_munge() -> None:
@@ -244,4 +245,4 @@ if __name__ == "__main__":
     reason = why_not()
     if reason:
         sys.exit(reason)
-    {"start": start, "stop": stop}[sys.argv[1]]()
+    {"install": install, "start": start, "stop": stop}[sys.argv[1]]()
