@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from nir.batch import pair_name
+from nir.figures import THUMBNAIL
 from nir.io import save_text
 from nir.pairpage import environment
 from nir.plots import cohort_plots
@@ -46,9 +47,9 @@ from nir.verdict import Check, overall
 
 WORST, PLOTS = "worst", "figures"
 """Folders beside the page that hold the pictures of the worst registrations, and the plots."""
-STRIPS = {"figures/fixed.jpg": "Fixed image", "figures/warped.jpg": "Warped moving image"}
-THUMBNAIL = {"figures/thumbnail.png": "Fixed, warped, difference before and after"}
-"""Pictures in the folder of a registration, and what they show."""
+LARGE = {"fixed.jpg": "Fixed image", "warped.jpg": "Warped moving image"}
+SMALL = {THUMBNAIL: "Fixed, warped, difference before and after"}
+"""Pictures of a registration, by `nir.figures`, and what they show."""
 
 
 @dataclass(frozen=True)
@@ -212,9 +213,9 @@ def _worst(metrics: pd.DataFrame, context: ReportContext, folder: Path) -> list[
 
 def _pictures(folder: Path, own: str) -> dict[str, str]:
     """Return the pictures that a registration has, the large ones if they are there."""
-    for known in (STRIPS, THUMBNAIL):
-        found = {f"{own}/{n}": what for n, what in known.items() if (folder / own / n).exists()}
-        if found:
+    for known in (LARGE, SMALL):
+        paths = {f"{own}/figures/{name}": what for name, what in known.items()}
+        if found := {path: what for path, what in paths.items() if (folder / path).exists()}:
             return found
     return {}
 

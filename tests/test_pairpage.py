@@ -147,7 +147,7 @@ def test_the_verdict_is_told_in_words_the_worst_first(full: str) -> None:
     assert "<strong>Folds</strong>: 0 % folded, at most 0.01 %." in full
 
 
-def test_without_a_check_there_is_no_verdict(figures: Path) -> None:
+def test_without_a_check_the_verdict_is_doubtful(figures: Path) -> None:
     write(figures, result(NIR, []), [])
     assert "nothing speaks for this registration" in page(figures, [])
     assert "The check was passed." in page(figures, CHECKS[:1])
