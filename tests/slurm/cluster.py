@@ -1,8 +1,8 @@
 """A real SLURM on this machine alone, for tests: one controller, two nodes with false GPUs.
 
-``python tests/slurm/cluster.py install|start|stop``. It needs root on Debian or Ubuntu, whose packages it
-installs, and takes over /etc/slurm: it refuses where a cluster is configured already. Everything
-listens on the loopback address.
+``python tests/slurm/cluster.py install|start|stop``. It needs root on Debian or Ubuntu, whose
+packages it installs, and takes over /etc/slurm: it refuses where a cluster is configured already.
+Everything listens on the loopback address.
 """
 
 from __future__ import annotations
