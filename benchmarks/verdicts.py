@@ -21,7 +21,7 @@ from scipy.spatial.transform import Rotation
 from nir.config import AffineConfig, DemoCohort, Method, PreprocessConfig, VerdictConfig
 from nir.demo import build_demo, demo_subjects
 from nir.evaluate import evaluate_pair
-from nir.grid import Grid, apply_matrix
+from nir.grid import Array, Grid, apply_matrix
 from nir.io import (
     FORWARD,
     atomic,
@@ -38,6 +38,7 @@ from nir.verdict import judge, overall
 from nir.warp import affine_map, displacement_map, resample
 
 AFFINE = AffineConfig()
+SAME = np.eye(4)
 TILT_DEGREES = 40.0
 ROOM = 12  # voxels around a head that was moved
 Box = tuple[slice, slice, slice]
@@ -59,10 +60,10 @@ class Scan:
         labels, _ = load_labels(folder / f"{name}_dseg.nii.gz")
         return cls(image, labels, load_volume(folder / f"{name}_mask.nii.gz")[0], grid)
 
-    def on(self, grid: Grid) -> Scan:
-        """Resample everything onto another grid, as the headers say."""
+    def on(self, grid: Grid, matrix_lps: Array = SAME) -> Scan:
+        """Resample everything onto another grid, as the headers and an affine say."""
         image, labels, mask = (
-            resample(volume, self.grid, grid, affine_map(np.eye(4)), mode)
+            resample(volume, self.grid, grid, affine_map(matrix_lps), mode)
             for volume, mode in (
                 (self.image, "linear"),
                 (self.labels, "nearest"),
@@ -141,22 +142,15 @@ def rescanned(scan: Scan) -> Scan:
     """
     rng = np.random.default_rng(0)
     around = scan.grid.crop((-ROOM, -ROOM, -ROOM), tuple(n + ROOM for n in scan.grid.shape))
-    points = around.points_lps().reshape(-1, 3)
+    centre = apply_matrix(around.vox_to_lps, (np.array(around.shape) - 1) / 2)
     moved = np.eye(4)
     moved[:3, :3] = Rotation.from_euler("xyz", (6, -3, 4), degrees=True).as_matrix()
-    moved[:3, 3] = points.mean(0) - moved[:3, :3] @ points.mean(0) + (3, -5, 2)
+    moved[:3, 3] = centre - moved[:3, :3] @ centre + (3, -5, 2)
     shaken = moved.copy()
     shaken[:3, 3] += rng.uniform(-1, 1, 3) * scan.grid.spacing / 3
-    image, labels, mask = (
-        resample(volume, scan.grid, around, affine_map(matrix), mode)
-        for volume, matrix, mode in (
-            (scan.image, moved, "linear"),
-            (scan.labels, shaken, "nearest"),
-            (scan.mask, moved, "nearest"),
-        )
-    )
-    image = image + rng.normal(0, 0.03 * np.percentile(scan.image, 99), image.shape)
-    return Scan(image.astype(np.float32), labels, mask, around)
+    again = scan.on(around, moved)
+    image = again.image + rng.normal(0, 0.03 * np.percentile(scan.image, 99), around.shape)
+    return replace(again, image=image.astype(np.float32), labels=scan.on(around, shaken).labels)
 
 
 PLANTED: dict[str, Callable[[Scan, Scan], Scan]] = {

@@ -62,7 +62,7 @@ def _gain(before: float, after: float) -> float:
     """Return how much of what was missing to 1 was gained, percent; NaN: AMPLE throughout."""
     if min(before, after) >= AMPLE:
         return math.nan
-    return 100 * (after - before) / (1 - min(before, 0.999))
+    return 100 * (after - before) / (1 - min(before, 0.999))  # a perfect score can be lost too
 
 
 RULES = (

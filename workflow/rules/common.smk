@@ -63,9 +63,8 @@ def names_of(wildcards):
     return RUN.members(batch) if batch else [wildcards.get("id") or wildcards.fixed]
 
 
-SNAKEMAKE_MB = (
-    350  # a cluster counts the Snakemakes in a job, two of 125 MB, with the rule's own
-)
+# A cluster counts the Snakemakes in a job, two of 125 MB, with the rule's own memory.
+SNAKEMAKE_MB = 350
 
 
 def megabytes(base, per_megavoxel, also=()):
