@@ -35,6 +35,10 @@ class Pair:
         fixed, moving: shape (X, Y, Z) each.
         fixed_mask: 1 inside the fixed brain.
         affine_lps: 4 x 4, LPS mm, fixed points to moving points.
+        fixed_channels, moving_channels: further contrasts, in one order, on the same grids.
+        fixed_exclude, moving_exclude: 1 where the similarity does not count, as in a lesion.
+        fixed_points_lps, moving_points_lps: keypoints that guide the fit, mm, shape (N, 3) each.
+        fixed_structures, moving_structures: label maps of the structures that guide the fit.
     """
 
     fixed: np.ndarray
@@ -43,6 +47,14 @@ class Pair:
     moving: np.ndarray
     moving_grid: Grid
     affine_lps: Array
+    fixed_channels: tuple[np.ndarray, ...] = ()
+    moving_channels: tuple[np.ndarray, ...] = ()
+    fixed_exclude: np.ndarray | None = None
+    moving_exclude: np.ndarray | None = None
+    fixed_points_lps: Array | None = None
+    moving_points_lps: Array | None = None
+    fixed_structures: np.ndarray | None = None
+    moving_structures: np.ndarray | None = None
 
 
 @dataclass

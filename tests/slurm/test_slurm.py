@@ -9,9 +9,9 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cluster
 import numpy as np
@@ -27,6 +27,7 @@ from nir.io import load_json, load_volume
 from nir.kernels import set_threads
 
 SECONDS = 9.0  # of a slow fit: a minute's job does some, and never all twelve
+AT_FIRST_MB = 100  # too little for any fit
 WHY_NOT = (
     cluster.why_not()
     if os.environ.get("NIR_TEST_SLURM") == "1"
@@ -63,14 +64,6 @@ def slow_fit(workplace: Path) -> dict[str, Any]:
     return FAST_FIT | {"lattice": 1, "steps": steps, "patience": steps}
 
 
-def configure(workplace: Path, name: str, phase: dict[str, Any], **changes: object) -> Path:
-    methods = [{"name": "nir", "engine": "nir", "set": {"phases": [phase]}}]
-    content = settings(
-        workplace / "data/subjects.tsv", workplace / name, methods=methods, device="auto", **changes
-    )
-    return write_settings(workplace / f"{name}.yaml", content)
-
-
 def command(config: Path, *words: str) -> list[str]:
     profile = ["--workflow-profile", "workflow/profiles/slurm"]
     quick = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"]
@@ -78,119 +71,150 @@ def command(config: Path, *words: str) -> list[str]:
     return [str(SNAKEMAKE), *profile, *quick, *default, "--configfile", str(config), *words]
 
 
-def run(workplace: Path, config: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(config, *words), cwd=workplace, capture_output=True, text=True, check=False
-    )
-
-
 def start(workplace: Path, config: Path, *words: str) -> subprocess.Popen[bytes]:
-    with (workplace / f"{config.stem}.log").open("wb") as log:
+    with config.with_suffix(".log").open("ab") as log:
         return subprocess.Popen(
-            command(config, *words), cwd=workplace, stdout=log, stderr=log, start_new_session=True
-        )
+            command(config, *words), cwd=workplace, env=cluster.environment(),
+            stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
 
 
-def wait_for(what: Path, process: subprocess.Popen[bytes], seconds: float = 900) -> None:
-    limit = time.monotonic() + seconds
-    while not what.exists():
-        assert process.poll() is None, f"the run ended before {what} was there"
-        assert time.monotonic() < limit, f"{what} did not come"
+def end(process: subprocess.Popen[bytes], config: Path) -> None:
+    """Wait for the end of a run, which must be a good one."""
+    assert process.wait(900) == 0, config.with_suffix(".log").read_text()
+
+
+def wait_for(what: str, found: Callable[[], Any], process: subprocess.Popen[bytes]) -> Any:
+    limit = time.monotonic() + 900
+    while not (result := found()):
+        assert process.poll() is None, f"the run ended before {what}"
+        assert time.monotonic() < limit, f"{what}: it did not come"
         time.sleep(0.2)
+    return result
 
 
 def asked(output: Path, stage: str = "register") -> list[dict[str, Any]]:
     return [load_json(p)["resources"] for p in sorted(output.glob(f"batches/*/nir/{stage}.json"))]
 
 
+def times(output: Path, name: str) -> dict[Path, int]:
+    """Return when each file of a name was written, ns."""
+    return {path: path.stat().st_mtime_ns for path in output.glob(f"**/{name}")}
+
+
+class Demo(NamedTuple):
+    """The demo, through SLURM: where it is, and the affines when its main process was killed."""
+
+    output: Path
+    affines: dict[Path, int]
+
+
 @pytest.fixture(scope="module")
-def whole(workplace: Path) -> Path:
-    """A run in batches on the GPU partition; its fits ask for too little memory at first."""
-    config = configure(workplace, "whole", dict(FAST_FIT), batch=2)
+def demo(workplace: Path) -> Demo:
+    """In batches, on the GPU partition, its fits with too little memory at first; killed midway."""
+    output = workplace / "demo"
+    content = yaml.safe_load((ROOT / "config/demo.yaml").read_text())
+    config = write_settings(workplace / "demo.yaml", content | {"output": str(output), "batch": 2})
     gpu = ("register_nir:gpu=1", "register_nir:slurm_partition=gpu")
-    grow = "register_nir:mem_mb=100 + 1400 * (attempt - 1)"
-    done = run(workplace, config, "--set-resources", *gpu, grow)
-    assert done.returncode == 0, done.stderr
-    return workplace / "whole"
+    grow = f"register_nir:mem_mb={AT_FIRST_MB} + 4000 * (attempt - 1)"
+    words = ("--set-resources", *gpu, grow)
+    process = start(workplace, config, *words)
+    wait_for("a batch of affines", lambda: times(output, "batches/*/affine.json"), process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    affines = times(output, "batches/*/affine.json")
+    end(start(workplace, config, *words), config)
+    return Demo(output, affines)
 
 
-def test_a_cohort_in_batches_with_a_gpu_gres(whole: Path) -> None:
-    assert len(metrics_of(whole)) == 3
-    assert (whole / "report.html").exists()
-    assert [a["gpu"] for a in asked(whole)] == [1, 1]
-    assert all("gpu" not in a or a["gpu"] == 0 for a in asked(whole, "evaluate"))
+def test_the_demo_in_batches_with_a_gpu_gres(demo: Demo) -> None:
+    config = yaml.safe_load((ROOT / "config/demo.yaml").read_text())
+    page = (demo.output / "report.html").read_text()
+    assert all(method["name"] in page for method in config["methods"])
+    assert len(metrics_of(demo.output)) == 4 * len(config["methods"])
+    assert [a["gpu"] for a in asked(demo.output)] == [1, 1]
+    assert all("gpu" not in a or a["gpu"] == 0 for a in asked(demo.output, "evaluate"))
 
 
-def test_jobs_over_their_memory_are_tried_again_with_more(workplace: Path, whole: Path) -> None:
-    assert [a["mem_mb"] for a in asked(whole)] == [1500, 1500]
+def test_jobs_over_their_memory_are_tried_again_with_more(workplace: Path, demo: Demo) -> None:
+    assert [a["mem_mb"] for a in asked(demo.output)] == [AT_FIRST_MB + 4000] * 2
     logs = (workplace / ".snakemake/slurm_logs").glob("*/*/*.log")
     over = {log.parts[-3] for log in logs if "Exceeded job memory" in log.read_text()}
     assert over == {"rule_register_nir"}  # the rules' own figures suffice
 
 
-def test_a_job_over_its_time_loses_the_pair_in_hand_alone(
-    workplace: Path, slow_fit: dict[str, Any]
-) -> None:
-    config = configure(workplace, "time", slow_fit, batch=12, pairs={"mode": "all"})
+def test_a_main_process_that_is_killed_loses_nothing_done(demo: Demo) -> None:
+    now = times(demo.output, "batches/*/affine.json")
+    assert demo.affines
+    assert {path: now[path] for path in demo.affines} == demo.affines
+
+
+class Losses(NamedTuple):
+    """A batch of twelve fits, and when those done were written as each loss began."""
+
+    output: Path
+    over_time: dict[Path, int]
+    node_lost: dict[Path, int]
+    on_the_lost_node: dict[Path, int]  # some time after it was lost
+    controller_away: dict[Path, int]
+
+
+@pytest.fixture(scope="module")
+def losses(workplace: Path, slow_fit: dict[str, Any], demo: Demo) -> Losses:
+    """A job over its time, then its node lost, then the controller restarted."""
+    output = workplace / "losses"
+    content = settings(
+        workplace / "data/subjects.tsv", output, pairs={"mode": "all"}, batch=12,
+        methods=[{"name": "nir", "engine": "nir", "set": {"phases": [slow_fit]}}],
+    )  # fmt: skip
+    config = write_settings(workplace / "losses.yaml", content)
     process = start(workplace, config, "--set-resources", "register_nir:runtime=1 * attempt")
-    output = workplace / "time"
-    wait_for(output / "pairs/s0__s1/nir/fit.json", process)
-    first = (output / "pairs/s0__s1/nir/fit.json").stat().st_mtime_ns
-    assert process.wait(1500) == 0, (workplace / "time.log").read_text()
-    assert asked(output)[0]["runtime"] > 1
-    assert (output / "pairs/s0__s1/nir/fit.json").stat().st_mtime_ns == first
-    assert len(metrics_of(output)) == 12
 
+    def fits() -> dict[Path, int]:
+        return times(output, "fit.json")
 
-def test_a_node_that_is_lost(workplace: Path, slow_fit: dict[str, Any]) -> None:
-    config = configure(workplace, "node", slow_fit, batch=3)
-    process = start(workplace, config)
-    output = workplace / "node"
-    wait_for(output / "pairs/s0__s1/nir/fit.json", process)
-    node = cluster.node_of(cluster.jobs("RUNNING")[0])
+    wait_for("a fit", fits, process)
+    first = cluster.jobs("RUNNING")
+    again = wait_for(
+        "a second attempt", lambda: [j for j in cluster.jobs("RUNNING") if j not in first], process
+    )
+    over_time = fits()
+    wait_for("a fit of the second attempt", lambda: len(fits()) > len(over_time), process)
+    node = cluster.node_of(again[0])
     cluster.end(f"slurmd-{node}", signal.SIGKILL)
     cluster.kill_steps()
-    time.sleep(20)
-    assert not (output / "pairs/s2__s3/nir/fit.json").exists()  # it did not go on
+    node_lost = fits()
+    time.sleep(2 * SECONDS)
+    on_the_lost_node = fits()
     cluster.start_node(node)
-    limit = time.monotonic() + 900
-    while process.poll() is None and time.monotonic() < limit:
+
+    def another_fit() -> bool:
         for job in cluster.jobs("PENDING"):
             cluster.hurry(job)
-        time.sleep(2)
-    assert process.wait(1) == 0, (workplace / "node.log").read_text()
-    assert len(metrics_of(output)) == 3
+        return len(fits()) > len(on_the_lost_node)
 
-
-def test_a_controller_that_is_restarted(workplace: Path, slow_fit: dict[str, Any]) -> None:
-    config = configure(workplace, "controller", slow_fit, batch=3)
-    process = start(workplace, config)
-    wait_for(workplace / "controller/pairs/s0__s1/nir/fit.json", process)
+    wait_for("a fit on the node that came back", another_fit, process)
     cluster.end("slurmctld")
-    time.sleep(10)
+    controller_away = fits()
+    time.sleep(15)  # long enough to be noticed
     cluster.start_controller()
-    assert process.wait(900) == 0, (workplace / "controller.log").read_text()
-    assert len(metrics_of(workplace / "controller")) == 3
+    end(process, config)
+    return Losses(output, over_time, node_lost, on_the_lost_node, controller_away)
 
 
-def test_a_main_process_that_is_killed(workplace: Path, whole: Path) -> None:
-    config = configure(workplace, "main", dict(FAST_FIT), batch=2)
-    process = start(workplace, config)
-    wait_for(workplace / "main/batches/00001/affine.json", process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    done = run(workplace, config)
-    assert done.returncode == 0, done.stderr
-    assert metrics_of(workplace / "main") == metrics_of(whole)
+def test_a_job_over_its_time_loses_the_pair_in_hand_alone(losses: Losses) -> None:
+    assert 0 < len(losses.over_time) < 12
+    assert losses.over_time.items() <= losses.node_lost.items()
+    assert asked(losses.output)[0]["runtime"] == 2
 
 
-def test_the_demo(workplace: Path) -> None:
-    content = yaml.safe_load((ROOT / "config/demo.yaml").read_text())
-    content |= {"output": str(workplace / "demo"), "batch": 2}
-    config = write_settings(workplace / "demo.yaml", content)
-    gpu = ("register_nir:gpu=1", "register_nir:slurm_partition=gpu")
-    done = run(workplace, config, "--set-resources", *gpu)
-    assert done.returncode == 0, done.stderr
-    assert {a["gpu"] for a in asked(workplace / "demo")} == {1}
-    page = (workplace / "demo/report.html").read_text()
-    assert all(method["name"] in page for method in content["methods"])
+def test_a_node_that_is_lost(losses: Losses) -> None:
+    assert losses.on_the_lost_node == losses.node_lost  # it did not go on
+    assert len(losses.node_lost) < 12
+    assert losses.node_lost.items() <= losses.controller_away.items()
+
+
+def test_a_controller_that_is_restarted(losses: Losses) -> None:
+    done = times(losses.output, "fit.json")
+    assert losses.controller_away.items() <= done.items()
+    assert len(metrics_of(losses.output)) == len(done) == 12
