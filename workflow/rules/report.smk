@@ -122,7 +122,7 @@ rule complete:
         "../../envs/nir.yaml"
     threads: 1
     resources:
-        mem_mb=600,
+        mem_mb=1000,
     script:
         "../scripts/complete.py"
 
