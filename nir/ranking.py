@@ -14,7 +14,7 @@ from scipy.stats import gmean, rankdata, wilcoxon
 from nir.errors import NirError, fault
 from nir.grid import Array
 from nir.stats import LEAST_PAIRS, rank_biserial
-from nir.tables import COLUMNS, KEYS, method_order, read_table
+from nir.tables import COLUMNS, KEYS, method_order, read_table, write_table
 
 SIGNIFICANT = 0.05
 LOWEST = 0.1  # rank score of the last method, and of one that a measure is not known of
@@ -121,6 +121,24 @@ def rank_scores(wins: Array) -> Array:
     places = rankdata(np.nan_to_num(wins, nan=-1))
     scores = LOWEST + (1 - LOWEST) * (places - 1) / max(len(wins) - 1, 1)
     return np.where(np.isnan(wins), LOWEST, scores)
+
+
+def write_ranking(paths: Sequence[Path], output: Path) -> str:
+    """Rank the methods of some tables; write a TSV with its sidecar, and return it in short.
+
+    Raises:
+        NirError: a table is faulty, there is nothing to rank, or the name is not that of a TSV.
+    """
+    if output.suffix != ".tsv":
+        raise NirError(f"{output}: expected a name that ends in .tsv; correct the name")
+    table = rank_methods(read_metrics(paths))
+    if table.empty:
+        expected = f"two methods or more with a measure on {LEAST_PAIRS} pairs in common"
+        where, cure = " and ".join(map(str, paths)), "add methods or pairs"
+        raise NirError(fault(where, expected, "fewer", cure))
+    write_table(output, table, ranking_columns(table))
+    shown = ["method", "score", "score_with_time", *(f"rank_{m}" for m in ranked_measures(table))]
+    return table[shown].to_csv(sep="\t", index=False, float_format="%.3f", lineterminator="\n")
 
 
 def read_metrics(paths: Sequence[Path]) -> pd.DataFrame:
