@@ -186,10 +186,10 @@ def _measures(metrics: pd.DataFrame, methods: Sequence[str]) -> dict[str, Array]
     """Lay out each known measure as (pairs, methods), larger values better."""
     metrics = metrics.copy()
     if "dice_before" in metrics and "dice_after" in metrics:
-        before = metrics.groupby(["fixed", "moving"])["dice_before"].transform("mean")
-        pairs = before[~metrics.duplicated(["fixed", "moving"])].sort_values()
-        hard = pairs.iloc[: round(HARD_SHARE * len(pairs))]
-        metrics[HARD] = metrics["dice_after"].where(before <= hard.max()) if len(hard) else np.nan
+        pair = metrics.groupby(["fixed", "moving"]).ngroup()
+        before = metrics["dice_before"].groupby(pair).mean().sort_values(kind="stable")
+        hard = before.index[: round(HARD_SHARE * len(before))]
+        metrics[HARD] = metrics["dice_after"].where(pair.isin(hard))
     if "engine" in metrics:
         affine = metrics["engine"] == "affine"
         metrics.loc[affine, metrics.columns.intersection(NOT_OF_AFFINES)] = np.nan
