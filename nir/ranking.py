@@ -68,7 +68,8 @@ def rank_methods(metrics: pd.DataFrame) -> pd.DataFrame:
     table["score_with_time"] = _score(ranks, list(ranks))
     for measure in won:
         table[f"rank_{measure}"], table[f"wins_{measure}"] = ranks[measure], won[measure]
-    return table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
+    order = (-table["score"].astype(float).round(9)).argsort(kind="stable")  # ties keep their order
+    return table.iloc[order].reset_index(drop=True)
 
 
 def ranking_columns(table: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
