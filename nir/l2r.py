@@ -45,7 +45,7 @@ class Scan:
         if re.fullmatch(r"\d{1,4}", stem):
             return cls(f"{int(stem):04}", FIRST)
         cure = "name scans as the challenge does"
-        raise NirError(fault(f"'{name}'", "a name that ends as OASIS_0001_0000 does", stem, cure))
+        raise NirError(fault("a scan's name", "an end as in OASIS_0001_0000", f"'{stem}'", cure))
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,7 @@ class TestPack:
         within = Case(Scan.of("NLST_0101_0000"), exhaled)
         long = "disp_0101_0000_0101_0001.nii.gz"
         assert within.names("current") == ["disp_0101_0101.nii.gz", long]
-        with pytest.raises(NirError, match="ends as OASIS_0001_0000 does"):
+        with pytest.raises(NirError, match="an end as in OASIS_0001_0000, found 'sub-01'"):
             Scan.of("sub-01")
 
     def test_the_scripts_warp_is_ours(self, run: Path, submission: Path) -> None:
