@@ -68,7 +68,8 @@ def rank_methods(metrics: pd.DataFrame) -> pd.DataFrame:
     table["score_with_time"] = _score(ranks, list(ranks))
     for measure in won:
         table[f"rank_{measure}"], table[f"wins_{measure}"] = ranks[measure], won[measure]
-    order = (-table["score"].astype(float).round(9)).argsort(kind="stable")  # ties keep their order
+    scores = table["score"].to_numpy(float).round(9)  # so that ties keep the methods' order
+    order = np.argsort(-scores, kind="stable")
     return table.iloc[order].reset_index(drop=True)
 
 

@@ -71,6 +71,13 @@ def test_the_order_of_the_score_is_that_of_the_table() -> None:
     pd.testing.assert_frame_equal(rank_methods(turned), rank_methods(metrics))
 
 
+def test_the_time_alone_ranks_with_time() -> None:
+    table = rank_methods(three()[["fixed", "moving", "method", "seconds_total"]])
+    assert list(table["method"]) == ["a", "b", "c"]
+    assert table["score"].isna().all()
+    assert list(table["score_with_time"]) == pytest.approx([0.55, 1, 0.1])
+
+
 def test_the_hardest_pairs_count_once_more() -> None:
     pairs = np.arange(20)
     before = dict.fromkeys(("a", "b"), 0.4 + 0.01 * pairs)  # the first six are the hard ones
