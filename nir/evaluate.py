@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nir import metrics, plausibility
+from nir import jacobians, metrics, plausibility
 from nir.demo import true_pair_points
 from nir.grid import Array, Grid
 from nir.io import (
@@ -29,8 +29,8 @@ from nir.io import (
 from nir.steps import Brain, LabelMap, warp_labels
 from nir.warp import PointMap, affine_map, displacement_map, resample
 
-LABEL_COLUMNS = ["index", "name", "dice_before", "dice_after", "hd95_before_mm", "hd95_after_mm"]
-LABEL_COLUMNS += ["voxels_fixed", "voxels_moving"]
+SCORES = ["dice_before", "dice_after", "hd95_before_mm", "hd95_after_mm"]
+LABEL_COLUMNS = ["index", "name", *SCORES, "voxels_fixed", "voxels_moving"]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def evaluate_pair(
         )
     with atomic(folder / "labels.tsv") as temporary:
         table.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
-    for column in ("dice_before", "dice_after", "hd95_before_mm", "hd95_after_mm"):
+    for column in SCORES:
         found[column] = float(table[column].mean()) if len(table) else math.nan
     seconds = fit["seconds"] | {"affine": affine["seconds"]}
     seconds["total"] = seconds["affine"] + seconds["registration"]
@@ -101,7 +101,7 @@ def evaluate_pair(
         "fixed": fixed.id,
         "moving": moving.id,
         "metrics": {name: _known(value) for name, value in found.items()},
-        "labels_scored": [int(n) for n in table["index"]],
+        "labels_scored": [int(n) for n in table.dropna(subset=["dice_after"])["index"]],
         "warnings": affine["warnings"],
         "seconds": seconds,
     }
@@ -117,12 +117,16 @@ def _image_metrics(fixed: Brain, moving: Brain, mapped: _Mapped, folder: Path) -
     warped = resample(moving_brain, source, grid, displacement_map(u_lps))
     det, _ = load_volume(folder / "jacobian.nii.gz")
     inverse, _ = load_displacement(folder / INVERSE)
+    central = jacobians.central_determinant(u_lps, grid)
     mean, largest, gaps = metrics.inverse_consistency(u_lps, grid, inverse, source, mask)
     found = {
         "similarity_before": metrics.lncc_score(fixed_brain, affine, mask),
         "similarity_after": metrics.lncc_score(fixed_brain, warped, mask),
         "folds_percent": metrics.folds_percent(det, mask),
         "sdlogj": metrics.sd_log_jacobian(det, mask),
+        "sdlogj_l2r": jacobians.sd_log_jacobian_l2r(central),
+        "sdlogj_l2r_masked": jacobians.sd_log_jacobian_l2r(central, mask),
+        "ndv_percent": jacobians.ndv_percent(u_lps, grid, mask),
         "min_jacobian": float(det[mask].min()),
         "inverse_consistency_mean_mm": mean,
         "inverse_consistency_max_mm": largest,
@@ -160,7 +164,7 @@ def _label_table(
     labels: list[int],
     names: dict[int, str],
 ) -> pd.DataFrame:
-    """Score each label before (affine) and after.
+    """Score each label before (affine) and after; one that an image lacks has no score.
 
     Args:
         target, source: the labels of the fixed and of the moving image, each on its own grid.
@@ -180,7 +184,9 @@ def _label_table(
         {"index": n, "name": names.get(n, str(n))} | {key: scores[key][n] for key in scores}
         for n in labels
     ]
-    return pd.DataFrame(rows, columns=LABEL_COLUMNS)
+    table = pd.DataFrame(rows, columns=LABEL_COLUMNS)
+    table.loc[(table[["voxels_fixed", "voxels_moving"]] == 0).any(axis=1), SCORES] = math.nan
+    return table
 
 
 def _known(value: float) -> float | None:
