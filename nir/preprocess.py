@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,16 +62,19 @@ def prepare_subject(
     config: PreprocessConfig,
     *,
     mask_path: Path | str | None = None,
+    channels: Sequence[Path | str] = (),
     template: TemplateConfig | None = None,
     seed: int = 1,
 ) -> dict[str, Any]:
-    """Skull-strip, correct and normalise one scan.
+    """Skull-strip, correct and normalise one scan, and the other contrasts of the same head.
 
     Args:
         image_path: the scan, a head or a brain.
         folder: receives ``brain.nii.gz`` (float32, [0, 1], zero outside the mask),
             ``mask.nii.gz`` (uint8) and ``preprocess.json``, on the scan's own grid.
         mask_path: the given brain mask, for ``skull_strip: mask``.
+        channels: further contrasts on the scan's grid; the scan's mask holds for them as well. They
+            become ``channel_2.nii.gz``, ``channel_3.nii.gz``, ...
         template: the brain that ``skull_strip: template`` registers; None: the shipped one.
         seed: of the registration.
 
@@ -91,9 +95,10 @@ def prepare_subject(
         template=reference,
         seed=seed,
     )
-    if config.bias_correction:
-        voxels = correct_bias(voxels, mask, grid, seed)
-    brain, bounds = normalise(voxels, mask, config.percentiles)
+    brain, bounds = _corrected(voxels, mask, grid, config, seed)
+    for path, name in zip(channels, channel_names(len(channels)), strict=True):
+        contrast, _ = _corrected(load_volume(path)[0], mask, grid, config, seed)
+        save_volume(Path(folder) / name, contrast, grid)
     record = {
         "image": str(image_path),
         "skull_strip": config.skull_strip,
@@ -106,6 +111,20 @@ def prepare_subject(
     }
     _write(folder, brain, mask, grid, record)
     return record
+
+
+def channel_names(count: int) -> list[str]:
+    """Name the prepared files of a subject's further contrasts."""
+    return [f"channel_{number}.nii.gz" for number in range(2, count + 2)]
+
+
+def _corrected(
+    voxels: np.ndarray, mask: np.ndarray, grid: Grid, config: PreprocessConfig, seed: int
+) -> tuple[np.ndarray, tuple[float, float]]:
+    """Correct and normalise one contrast; see `normalise`."""
+    if config.bias_correction:
+        voxels = correct_bias(voxels, mask, grid, seed)
+    return normalise(voxels, mask, config.percentiles)
 
 
 def normalise(
