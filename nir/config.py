@@ -307,12 +307,22 @@ class PreprocessConfig(Settings):
     percentiles: tuple[float, float] = Field(
         (0.5, 99.5), description="of the brain's intensities, mapped to 0 and 1"
     )
+    window: tuple[float, float] | None = Field(
+        None, description="intensities mapped to 0 and 1 in their place, as [-160, 240] HU of CT"
+    )
+    plausible_ml: tuple[NonNegative, NonNegative] | None = Field(
+        (500, 2500), description="volumes of the mask that call for no warning; null: any"
+    )
 
     @model_validator(mode="after")
-    def _percentiles_in_order(self) -> PreprocessConfig:
+    def _bounds_in_order(self) -> PreprocessConfig:
         low, high = self.percentiles
         if not 0 <= low < high <= 100:
             raise ValueError(f"percentiles: expected 0 <= low < high <= 100, found {low}, {high}")
+        for name in ("window", "plausible_ml"):
+            bounds = getattr(self, name)
+            if bounds and not bounds[0] < bounds[1]:
+                raise ValueError(f"{name}: expected low < high, found {bounds[0]}, {bounds[1]}")
         return self
 
 

@@ -16,7 +16,6 @@ from nir.io import grid_of, load_volume, save_json, save_volume
 from nir.linear import Volume, ants_seed, coarse, resample, to_ants
 from nir.skullstrip import read_mask, skull_strip
 
-PLAUSIBLE_ML = (500.0, 2500.0)  # brain volumes of adults lie well within
 BIAS_MM = 8.0  # voxels N4 works on: the field is smooth, and at 4 mm it takes six times as long
 
 
@@ -50,7 +49,7 @@ def prepare_template(config: TemplateConfig, folder: Path | str) -> None:
     record = {
         "image": "ICBM152 of nilearn" if config.image is None else str(config.image),
         "skull_strip": "template",
-        **_measures(template.mask, template.grid),
+        **_measures(template.mask, template.grid, None),
         "seconds": time.perf_counter() - start,
     }
     _write(folder, template.brain, template.mask, template.grid, record)
@@ -105,7 +104,7 @@ def prepare_subject(
         "bias_correction": config.bias_correction,
         "percentiles": list(config.percentiles),
         "intensities_at_percentiles": list(bounds),
-        **_measures(mask, grid),
+        **_measures(mask, grid, config.plausible_ml),
         "seed": seed,
         "seconds": time.perf_counter() - start,
     }
@@ -124,25 +123,29 @@ def _corrected(
     """Correct and normalise one contrast; see `normalise`."""
     if config.bias_correction:
         voxels = correct_bias(voxels, mask, grid, seed)
-    return normalise(voxels, mask, config.percentiles)
+    return normalise(voxels, mask, config.percentiles, config.window)
 
 
 def normalise(
-    voxels: np.ndarray, mask: np.ndarray, percentiles: tuple[float, float] = (0.5, 99.5)
+    voxels: np.ndarray,
+    mask: np.ndarray,
+    percentiles: tuple[float, float] = (0.5, 99.5),
+    window: tuple[float, float] | None = None,
 ) -> tuple[np.ndarray, tuple[float, float]]:
     """Map two percentiles of the brain's intensities to 0 and 1, clip, and clear the outside.
 
     Args:
         voxels, mask: shape (X, Y, Z).
         percentiles: in [0, 100], ascending.
+        window: two intensities to take in place of those at the percentiles.
 
     Returns:
-        The float32 brain in [0, 1] and the intensities at the two percentiles.
+        The float32 brain in [0, 1] and the intensities that became 0 and 1.
 
     Raises:
         NirError: the two percentiles have the same intensity.
     """
-    low, high = (float(v) for v in np.percentile(voxels[mask > 0], percentiles))
+    low, high = window or (float(v) for v in np.percentile(voxels[mask > 0], percentiles))
     if not high > low:
         cure = "check the mask, or set preprocess.percentiles further apart"
         found = f"intensity {low:g} at both percentiles {percentiles}"
@@ -179,12 +182,14 @@ def _shipped_template(spacing_mm: float) -> tuple[np.ndarray, np.ndarray, Grid]:
     return low.voxels, cover.astype(np.uint8), low.grid
 
 
-def _measures(mask: np.ndarray, grid: Grid) -> dict[str, Any]:
-    """Brain volume in ml, and a warning if no adult brain has it."""
+def _measures(
+    mask: np.ndarray, grid: Grid, plausible_ml: tuple[float, float] | None
+) -> dict[str, Any]:
+    """Brain volume in ml, and a warning if it is not plausible."""
     volume_ml = float((mask > 0).sum() * abs(np.linalg.det(grid.affine[:3, :3])) / 1000)
     warnings = []
-    low, high = PLAUSIBLE_ML
-    if not low <= volume_ml <= high:
+    if plausible_ml and not plausible_ml[0] <= volume_ml <= plausible_ml[1]:
+        low, high = plausible_ml
         warnings.append(
             f"The brain mask holds {volume_ml:.0f} ml; an adult brain has {low:.0f} to {high:.0f}"
             " ml: look at the mask, or choose another skull_strip method."
