@@ -58,7 +58,7 @@ def test_what_costs_more() -> None:
 def test_descriptors_and_contrasts_cost_more() -> None:
     fluid = {"solver": "fluid", "resolution_mm": 1.0}
     assert estimate(**fluid, similarity="mind") > estimate(**fluid) + 300
-    config = fit_config("fast")
+    config = fit_config("default", {"phases": [fluid]})
     one, two = (estimate_mb(GRID, config, GRID, GRID, n) for n in (1, 2))
     assert two > one
 
