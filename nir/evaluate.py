@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nir import jacobians, metrics, plausibility
+from nir import jacobians, metrics, objective, plausibility
 from nir.config import NO_GUIDANCE, GuidanceConfig
 from nir.demo import true_pair_points
 from nir.grid import Array, Grid
@@ -85,7 +85,7 @@ def evaluate_pair(
     """
     fit, affine = load_json(folder / "fit.json"), load_json(affine_record)
     mapped = _Mapped.load(fixed, moving, matrix, folder)
-    found = _image_metrics(fixed, moving, mapped, folder)
+    found = _image_metrics(fixed, moving, mapped, folder, _compared(fit["settings"]))
     _, held_out = keypoints_of(fixed, moving, guidance)
     if held_out.size:
         found |= _keypoint_metrics(mapped, *held_out)
@@ -118,8 +118,16 @@ def evaluate_pair(
     save_json(folder / "result.json", result)
 
 
-def _image_metrics(fixed: Brain, moving: Brain, mapped: _Mapped, folder: Path) -> dict[str, float]:
-    """Measure what needs no labels."""
+def _compared(settings: dict[str, Any]) -> list[str]:
+    """Name the similarities that a fit compared beside the LNCC, which is always reported."""
+    phases = settings["fit"]["phases"] if settings["engine"] == "nir" else []
+    return sorted({name for phase in phases for name in phase["similarity"]} - {"lncc"})
+
+
+def _image_metrics(
+    fixed: Brain, moving: Brain, mapped: _Mapped, folder: Path, compared: list[str]
+) -> dict[str, float]:
+    """Measure what needs no labels; ``compared`` names further similarities."""
     mask, grid, u_lps = mapped.mask, mapped.grid, mapped.u_lps
     fixed_brain, _ = load_volume(fixed.brain)
     moving_brain, source = load_volume(moving.brain)
@@ -148,6 +156,9 @@ def _image_metrics(fixed: Brain, moving: Brain, mapped: _Mapped, folder: Path) -
             plausibility.cut_percent(mapped.moving_mask, source),
         ),
     }
+    for when, image in (("before", affine), ("after", warped)):
+        scores = objective.compare(compared, fixed_brain, image, mask, grid)
+        found |= {f"{name}_{when}": score for name, score in scores.items()}
     return (
         found
         | plausibility.affine_parts(mapped.matrix_lps)

@@ -30,7 +30,8 @@ WARP_BYTES = 7  # a voxel of a warp, compressed and rounded; these four were mea
 VOLUME_BYTES = 6.5  # a voxel of the warped image, its labels and the Jacobian
 SUBJECT_BYTES = 3.5  # a voxel of a prepared brain and its mask
 PICTURES_BYTES = 1.6e6  # figures, tables and page of a pair
-Stage = Literal["affine", "register", "evaluate"]
+Reader = Literal["affine", "syn", "nir", "evaluate"]
+"""What reads the files of a subject: the affines, an engine of fits, or the evaluation."""
 EVALUATED = ("result.json", "figures/thumbnail.png")
 """What tells that a pair is evaluated; the pages show the pictures."""
 DEMO_EXTENT_MM = (210.0, 252.0, 212.0)  # of a simulated head, before it is built
@@ -147,30 +148,29 @@ class Run:
         """Return the ids of all subjects in a batch."""
         return list(dict.fromkeys(name for pair in self.batches[batch] for name in pair))
 
-    def channels(self, name: str) -> list[str]:
-        """Paths of the prepared further contrasts of a subject, or of any: all have as many."""
+    def channels(self, name: str = "{id}") -> list[str]:
+        """Paths of the prepared further contrasts of a subject; all subjects have as many."""
         count = 0 if name == TEMPLATE else len(self.cohort.subjects[0].channels)
         return [self.prepared(name, part) for part in channel_names(count)]
 
-    def brain_files(self, name: str, stage: Stage) -> list[str | None]:
-        """Return the files of a subject that a stage needs, in the order of `nir.steps.Brain`.
+    def brain_files(self, name: str, reader: Reader) -> list[str | None]:
+        """Return the files of a subject that someone reads, in the order of `nir.steps.Brain`.
 
         These are scan, brain, mask, labels, keypoints and mask of what is excluded, and behind them
-        further contrasts. The registration is given labels and keypoints only where they guide it.
+        further contrasts. A fit is given labels and keypoints only where they guide it.
         """
         subject, guidance = self.subject(name), self.config.guidance
         brain, mask = self.prepared(name, "brain"), self.prepared(name, "mask")
-        if stage == "affine":
-            return [brain, brain, mask, None, None, None]
-        scored = stage == "evaluate"
+        scored, guided = reader == "evaluate", reader == "nir"
         files = (
-            subject.labels if scored or guidance.structures else None,
-            subject.keypoints if scored or guidance.keypoints else None,
-            subject.exclude,
+            subject.labels if scored or (guided and guidance.structures) else None,
+            subject.keypoints if scored or (guided and guidance.keypoints) else None,
+            subject.exclude if reader != "affine" else None,
         )
         others = [str(path) if path else None for path in files]
         scan = str(subject.image) if scored else brain
-        return [scan, brain, mask, *others, *self.channels(name)]
+        contrasts = self.channels(name) if scored or guided else []
+        return [scan, brain, mask, *others, *contrasts]
 
     def start(self) -> None:
         """Note the plan of a run that begins, and let pairs that failed before be tried again."""

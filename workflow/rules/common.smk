@@ -92,7 +92,8 @@ def nir_megabytes(wildcards, attempt):
     fit = RUN.methods[wildcards.method].fit
     sides = zip(*RUN.batches[wildcards.batch])
     fixed, moving = (RUN.largest_grid(set(names)) for names in sides)
-    own = 1.2 * estimate_mb(fixed, fit, fixed, moving)
+    contrasts = 1 + len(RUN.channels())
+    own = 1.2 * estimate_mb(fixed, fit, fixed, moving, contrasts)
     return int((2 * SNAKEMAKE_MB + own) * attempt)  # these load torch for the estimate
 
 
@@ -149,25 +150,25 @@ def template_megabytes(wildcards, attempt):
     return int((SNAKEMAKE_MB + own) * attempt)
 
 
-def files_for(stage):
-    """Return an input function: the files of all subjects of a batch that a stage needs."""
+def files_for(reader):
+    """Return an input function: the files of all subjects of a batch that someone reads."""
 
     def files(wildcards):
-        found = [RUN.brain_files(name, stage) for name in RUN.members(wildcards.batch)]
+        found = [RUN.brain_files(name, reader) for name in RUN.members(wildcards.batch)]
         return list(dict.fromkeys(path for some in found for path in some if path))
 
     return files
 
 
-def batch_for(stage):
-    """Return a parameter function: which pairs a job takes through a stage, and their files."""
+def batch_for(reader):
+    """Return a parameter function: which pairs a job works on, and the files that it reads."""
 
     def batch(wildcards):
         return {
             "pairs": RUN.batches[wildcards.batch],
             "root": str(RUN.output / "pairs"),
             "brains": {
-                n: RUN.brain_files(n, stage) for n in RUN.members(wildcards.batch)
+                n: RUN.brain_files(n, reader) for n in RUN.members(wildcards.batch)
             },
         }
 

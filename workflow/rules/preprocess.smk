@@ -4,7 +4,7 @@ rule preprocess:
     output:
         brain=RUN.prepared("{id}", "brain"),
         mask=RUN.prepared("{id}", "mask"),
-        channels=RUN.channels("{id}"),
+        channels=RUN.channels(),
         record=RUN.prepared("{id}", "preprocess.json"),
     log:
         RUN.log("preprocess", "{id}"),

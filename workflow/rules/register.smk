@@ -62,7 +62,7 @@ for engine, names in BY_ENGINE.items():
         name:
             f"register_{engine}"
         input:
-            files_for("register" if engine == "nir" else "affine"),
+            files_for(engine),
             affine=RUN.marker("affine"),
         output:
             marker=RUN.marker("register", method="{method}"),
@@ -82,7 +82,7 @@ for engine, names in BY_ENGINE.items():
             gpu=1 if engine == "nir" and SETTINGS.device == "cuda" else 0,
             runtime=minutes(1, 1) if engine == "nir" else minutes(2, 5),
         params:
-            batch=batch_for("register" if engine == "nir" else "affine"),
+            batch=batch_for(engine),
             guidance=GUIDANCE if engine == "nir" else {},
             method=method_settings,
             seed=SETTINGS.seed,
