@@ -29,6 +29,7 @@ from nir.io import FORWARD, load_displacement, load_json, load_volume, save_affi
 from nir.landmarks import load_keypoints, split_keypoints
 from nir.maps import Warp
 from nir.preprocess import prepare_subject
+from nir.run import Reader, plan_run
 from nir.stages import Batch, register_items
 from nir.steps import Brain, align, load_pair, register_pair, warp_pair
 
@@ -232,3 +233,30 @@ def test_a_changed_file_of_guides_changes_the_key(brains: tuple[Brain, Brain, Pa
         os.utime(table, ns=(0, len(keys) * 10**9))
         keys.append(key(replace(fixed, **{part: table})))
     assert len(set(keys)) == len(keys)
+
+
+def test_each_reader_depends_on_what_it_reads(tmp_path: Path) -> None:
+    image = trees.write(tmp_path / "a.nii.gz", trees.brain())
+    lesion = trees.write(tmp_path / "lesion.nii.gz", trees.sides())
+    voxels = points(tmp_path / "k.csv", "9,9,9\n9,8,9\n")
+    row = ",".join(map(str, (image, lesion, voxels, lesion, image)))
+    table = points(
+        tmp_path / "t.csv", f"id,image,labels,keypoints,exclude,channel_2\na,{row}\nb,{row}\n"
+    )
+    content = {
+        "output": str(tmp_path / "out"),
+        "cohort": {"table": str(table)},
+        "methods": [{"name": "affine", "engine": "affine"}],
+    }
+    prepared = [f"{tmp_path}/out/subjects/a/{part}.nii.gz" for part in ("brain", "mask")]
+    channel = f"{tmp_path}/out/subjects/a/channel_2.nii.gz"
+
+    def read(reader: Reader, **guidance: Any) -> list[str | None]:
+        return plan_run(content | {"guidance": guidance}).brain_files("a", reader)[1:]
+
+    assert read("affine", keypoints=1, structures=[21]) == [*prepared, None, None, None]
+    assert read("syn", keypoints=1, structures=[21]) == [*prepared, None, None, str(lesion)]
+    assert read("nir") == [*prepared, None, None, str(lesion), channel]
+    every = [*prepared, str(lesion), str(voxels), str(lesion), channel]
+    assert read("nir", keypoints=1, structures=[21]) == every
+    assert read("evaluate") == every
