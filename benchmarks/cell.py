@@ -16,13 +16,14 @@ import torch
 from benchmarks import rivals
 from benchmarks.heads import tiny_pair
 from benchmarks.timing import Timing, timed
+from nir.brains import Brain, load_pair
 from nir.config import Method
 from nir.engines import Pair, Registration, pick_device, register
 from nir.errors import NirError
 from nir.evaluate import evaluate_pair
 from nir.io import FORWARD, INVERSE, load_json, save_displacement, save_json
 from nir.kernels import set_threads
-from nir.steps import Brain, load_pair, warp_pair
+from nir.steps import warp_pair
 
 NOT_FIT = ("transforms", "inverse")  # parts of Registration.seconds that are no forward fit
 COMPILING = ("nir", "fireants")  # engines that do something once, at their first registration

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nir.brains import Brain
 from nir.cohort import TEMPLATE, Pair, Subject, load_cohort
 from nir.config import PipelineConfig
 from nir.io import load_json, load_labels, save_json, save_volume
 from nir.preprocess import prepare_subject, prepare_template
-from nir.steps import Brain, align, align_through_template
+from nir.steps import align, align_through_template
 
 Log = Callable[[str], None]
 

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from nir.brains import Brain
 from nir.config import AffineConfig, DemoCohort, Method, PreprocessConfig, VerdictConfig
 from nir.demo import build_demo, demo_subjects
 from nir.evaluate import evaluate_pair
@@ -33,7 +34,7 @@ from nir.io import (
     save_volume,
 )
 from nir.preprocess import prepare_subject
-from nir.steps import Brain, align, register_pair, warp_pair
+from nir.steps import align, register_pair, warp_pair
 from nir.verdict import judge, overall
 from nir.warp import affine_map, displacement_map, resample
 

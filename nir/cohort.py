@@ -11,11 +11,11 @@ from pathlib import Path
 from nir.analyze import is_analyze
 from nir.checks import CheckCache, Demands, Kind, grid_fault
 from nir.cohorts import Found, Subject, read_subjects
-from nir.config import GuidanceConfig, PipelineConfig
+from nir.config import PipelineConfig
 from nir.errors import NirError, fault
 from nir.io import open_image
-from nir.landmarks import keypoints_fault, load_points, unequal
-from nir.pairs import TEMPLATE, Pair, plan_pairs
+from nir.landmarks import keypoints_fault
+from nir.pairs import TEMPLATE, Pair, check_pairs, plan_pairs
 from nir.sheets import label_names
 
 __all__ = [
@@ -23,13 +23,11 @@ __all__ = [
     "Cohort",
     "Pair",
     "Subject",
-    "check_pairs",
     "check_subjects",
     "label_names",
     "load_cohort",
 ]
 
-FAULTY_PAIRS = 5  # of those with one fault, how many are named
 ID_PATTERN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9-])?")
 
 Progress = Callable[[int, int, str], None]
@@ -81,8 +79,8 @@ def load_cohort(
     )
     pairs = tuple(p for p in planned if not faults.keys() & set(p))
     template = Subject(TEMPLATE, config.output, config.template.labels)
-    pair_faults += _settings_faults(config) + check_pairs([*subjects, template], pairs)
-    pair_faults += _guidance_faults([*subjects, template], pairs, config.guidance)
+    pair_faults += _settings_faults(config)
+    pair_faults += check_pairs([*subjects, template], pairs, config.guidance)
     if pair_faults or (faults and config.cohort.on_invalid == "stop"):
         raise NirError(_listing(faults, pair_faults))
     if not pairs:
@@ -116,8 +114,17 @@ def _imported(subject: Subject, folder: Path, imports: dict[Path, Path]) -> Subj
         return target
 
     image = made(subject.image, "T1w") or subject.image
-    labels, mask = made(subject.labels, "dseg"), made(subject.mask, "mask")
-    return replace(subject, image=image, labels=labels, mask=mask)
+    return replace(
+        subject,
+        image=image,
+        labels=made(subject.labels, "dseg"),
+        mask=made(subject.mask, "mask"),
+        exclude=made(subject.exclude, "exclude"),
+        channels=tuple(
+            made(path, f"channel{number}") or path
+            for number, path in enumerate(subject.channels, start=2)
+        ),
+    )
 
 
 def _settings_faults(config: PipelineConfig) -> list[str]:
@@ -197,41 +204,6 @@ def check_subjects(
     return faults
 
 
-def check_pairs(subjects: Sequence[Subject], pairs: Sequence[Pair]) -> list[str]:
-    """Find pairs whose keypoints are not the same points, or whose contrasts are not the same."""
-    known = {subject.id: subject for subject in subjects}
-    pairs = [pair for pair in pairs if known.keys() >= set(pair)]
-    points = {name: known[name].keypoints for pair in pairs for name in pair}
-    counts = {name: len(load_points(path)) for name, path in points.items() if path}
-    faults = []
-    for fixed, moving in pairs:
-        here, there = known[fixed], known[moving]
-        if len(here.channels) != len(there.channels):
-            expected = f"{len(here.channels)} further contrasts, as {fixed}"
-            cure = (
-                "give every subject the same columns channel_2, ..., or none (a template has none)"
-            )
-            faults.append(fault(f"subject {moving}", expected, str(len(there.channels)), cure))
-        if here.keypoints and there.keypoints and counts[fixed] != counts[moving]:
-            faults.append(unequal(here.keypoints, there.keypoints, counts[fixed], counts[moving]))
-    others = len(faults) - FAULTY_PAIRS
-    return faults[:FAULTY_PAIRS] + ([f"and {others} more pairs like these"] if others > 0 else [])
-
-
-def _guidance_faults(
-    subjects: Sequence[Subject], pairs: Sequence[Pair], guidance: GuidanceConfig
-) -> list[str]:
-    """Refuse guidance by what no pair has."""
-    faults = []
-    for key, column in (("keypoints", "keypoints"), ("structures", "labels")):
-        having = {subject.id for subject in subjects if getattr(subject, column)}
-        if getattr(guidance, key) and not any(having.issuperset(pair) for pair in pairs):
-            cure = f"fill in the column {column}, or remove guidance.{key}"
-            expected = f"a pair with {column} of both subjects"
-            faults.append(fault(f"guidance.{key}", expected, "none", cure))
-    return faults
-
-
 def _id_faults(name: str, times: int) -> list[str]:
     """Find an id that is there twice or that cannot be part of a file name."""
     faults = []
@@ -260,12 +232,9 @@ def _file_faults(subject: Subject, needs_mask: bool, cache: CheckCache) -> list[
         faults += [fault(path, *item) for item in report.faults]
         if image.grid and report.grid and (apart := grid_fault(image.grid, report.grid)):
             faults.append(fault(path, *apart))
-    if (
-        subject.keypoints
-        and image.grid
-        and (wrong := keypoints_fault(subject.keypoints, image.grid))
-    ):
-        faults.append(wrong)
+    if subject.keypoints and image.grid:
+        wrong = keypoints_fault(subject.keypoints, image.grid)
+        faults += [wrong] if wrong else []
     if needs_mask and subject.mask is None:
         expected, cure = "a brain mask", "fill in the column mask, or change preprocess.skull_strip"
         faults.append(fault(f"subject {subject.id}", expected, "none", cure))

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from nir import jacobians, metrics, objective, plausibility
+from nir.brains import Brain, keypoints_of
 from nir.config import NO_GUIDANCE, GuidanceConfig
 from nir.demo import true_pair_points
 from nir.grid import Array, Grid
@@ -28,7 +29,7 @@ from nir.io import (
     save_json,
 )
 from nir.maps import Affine, Map, Warp
-from nir.steps import Brain, LabelMap, keypoints_of, warp_labels
+from nir.steps import LabelMap, warp_labels
 from nir.warp import PointMap, affine_map, displacement_map, resample
 
 SCORES = ["dice_before", "dice_after", "hd95_before_mm", "hd95_after_mm"]

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from nir.config import PairsConfig
+from nir.cohorts.found import Subject
+from nir.config import NO_GUIDANCE, GuidanceConfig, PairsConfig
 from nir.errors import NirError, fault
+from nir.landmarks import load_points, unequal
 from nir.sheets import read_rows
 
+FAULTY_PAIRS = 5  # of those with one fault, how many are named
 TEMPLATE = "template"
 """Id that the template has wherever a subject's id may stand."""
 
@@ -62,6 +65,49 @@ def plan_pairs(
         return [(target, i) for i in ids if i != target], unknown
     assert config.table is not None  # the settings make sure
     return _table_pairs(config.table, ids)
+
+
+def check_pairs(
+    subjects: Sequence[Subject], pairs: Sequence[Pair], guidance: GuidanceConfig = NO_GUIDANCE
+) -> list[str]:
+    """Find pairs whose keypoints or contrasts are not the same, and guidance that no pair can get.
+
+    Args:
+        subjects: all that the pairs name, their files checked; the template, too.
+
+    Returns:
+        All faults in words; of those of pairs the first few.
+    """
+    known = {subject.id: subject for subject in subjects}
+    pairs = [pair for pair in pairs if known.keys() >= set(pair)]
+    points = {name: known[name].keypoints for pair in pairs for name in pair}
+    counts = {name: len(load_points(path)) for name, path in points.items() if path}
+    faults = []
+    for fixed, moving in pairs:
+        here, there = known[fixed], known[moving]
+        if len(here.channels) != len(there.channels):
+            expected = f"{len(here.channels)} further contrasts, as {fixed}"
+            cure = "give all the same columns channel_2, ..., or none (a template has none)"
+            faults.append(fault(f"subject {moving}", expected, str(len(there.channels)), cure))
+        if here.keypoints and there.keypoints and counts[fixed] != counts[moving]:
+            faults.append(unequal(here.keypoints, there.keypoints, counts[fixed], counts[moving]))
+    others = len(faults) - FAULTY_PAIRS
+    told = faults[:FAULTY_PAIRS] + ([f"and {others} more pairs like these"] if others > 0 else [])
+    return told + (_guidance_faults(subjects, pairs, guidance) if pairs else [])
+
+
+def _guidance_faults(
+    subjects: Sequence[Subject], pairs: Sequence[Pair], guidance: GuidanceConfig
+) -> list[str]:
+    """Refuse guidance by what no pair has."""
+    faults = []
+    for key, column in (("keypoints", "keypoints"), ("structures", "labels")):
+        having = {subject.id for subject in subjects if getattr(subject, column)}
+        if getattr(guidance, key) and not any(having.issuperset(pair) for pair in pairs):
+            cure = f"fill in the column {column}, or remove guidance.{key}"
+            expected = f"a pair with {column} of both subjects"
+            faults.append(fault(f"guidance.{key}", expected, "none", cure))
+    return faults
 
 
 def _table_pairs(path: Path, ids: list[str]) -> tuple[list[Pair], list[str]]:

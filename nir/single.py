@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from nir.cohort import Subject, check_pairs, check_subjects
+from nir.brains import Brain
+from nir.cohort import Subject, check_subjects
 from nir.config import (
     AffineConfig,
     GuidanceConfig,
@@ -28,14 +29,9 @@ from nir.evaluate import evaluate_pair
 from nir.figures import FIGURES
 from nir.io import FIELD, FORWARD, INVERSE, load_affine, load_json, save_affine, save_json
 from nir.pairpage import PairContext, pair_page
+from nir.pairs import check_pairs
 from nir.preprocess import prepare_subject
-from nir.steps import (
-    Brain,
-    align,
-    draw_pair,
-    register_pair,
-    warp_pair,
-)
+from nir.steps import align, draw_pair, register_pair, warp_pair
 from nir.verdict import judge
 
 PROMISED = (

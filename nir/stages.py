@@ -9,18 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from nir.batch import Item, failures, key_of, known_key, pair_name
+from nir.brains import Brain
 from nir.config import AffineConfig, GuidanceConfig, Method
 from nir.evaluate import evaluate_pair
 from nir.figures import pictures
 from nir.io import FIELD, FORWARD, INVERSE
-from nir.steps import (
-    Brain,
-    align,
-    align_through_template,
-    draw_pair,
-    register_pair,
-    warp_pair,
-)
+from nir.steps import align, align_through_template, draw_pair, register_pair, warp_pair
 
 VOLUMES = ("warped.nii.gz", "warped_labels.nii.gz", "jacobian.nii.gz")
 TRANSFORMS = (FORWARD, INVERSE, FIELD)

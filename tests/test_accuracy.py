@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nir.brains import Brain
 from nir.config import AffineConfig, DemoCohort, Method, PreprocessConfig, TemplateConfig
 from nir.demo import build_demo
 from nir.evaluate import evaluate_pair
@@ -15,7 +16,7 @@ from nir.metrics import dice_per_label, label_list
 from nir.preprocess import load_template, prepare_subject
 from nir.single import Inputs, register_single
 from nir.skullstrip import skull_strip
-from nir.steps import Brain, align, register_pair, warp_pair
+from nir.steps import align, register_pair, warp_pair
 
 TOO_SMALL = (15, 42, 43, 63, 64, 74)  # labels that some subjects lack
 

@@ -153,14 +153,16 @@ def test_compressed_analyze_in_a_table(tmp_path: Path) -> None:
             stream.write((tmp_path / name).read_bytes())
         (tmp_path / name).unlink()
     table = tmp_path / "t.csv"
-    table.write_text("id,image\na,a.hdr\nb,b.img.gz\n")
+    table.write_text("id,image,exclude,channel_2\na,a.hdr,,a.hdr\nb,b.img.gz,b.hdr.gz,b.img.gz\n")
     config = {
         "output": tmp_path / "out",
         "cohort": {"table": table, "orientation": "RAS"},
         "methods": [{"name": "affine", "engine": "affine"}],
     }
     cohort = load_cohort(PipelineConfig.model_validate(config))
-    assert len(cohort.imports) == 2
+    assert len(cohort.imports) == 5
+    assert cohort.subjects[1].exclude == tmp_path / "out/cohort/raw/b_exclude.nii.gz"
+    assert cohort.subjects[0].channels == (tmp_path / "out/cohort/raw/a_channel2.nii.gz",)
 
 
 class TestLpba40:

@@ -12,7 +12,8 @@ import pytest
 import trees
 from tiny import FAST_FIT
 
-from nir.cohort import Subject, check_pairs, check_subjects, load_cohort
+from nir.brains import Brain, load_pair
+from nir.cohort import Subject, check_subjects, load_cohort
 from nir.cohorts.table import read_table
 from nir.config import (
     AffineConfig,
@@ -29,10 +30,11 @@ from nir.io import FORWARD, load_displacement, load_json, load_volume, save_affi
 from nir.landmarks import load_keypoints, split_keypoints
 from nir.maps import Warp
 from nir.methods import methods_text
+from nir.pairs import check_pairs
 from nir.preprocess import prepare_subject
 from nir.run import Reader, plan_run
 from nir.stages import Batch, register_items
-from nir.steps import Brain, align, load_pair, register_pair, warp_pair
+from nir.steps import align, register_pair, warp_pair
 
 GRID = Grid((5, 6, 7), np.array([[-2.0, 0, 0, 8], [0, 3, 0, -9], [0, 0, 2, -4], [0, 0, 0, 1]]))
 NIR = Method(name="nir", engine="nir", set={"phases": [dict(FAST_FIT)]})

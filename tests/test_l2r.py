@@ -19,6 +19,7 @@ from synthetic import ball, make_grid, texture
 from test_jacobians import script_sdlogj
 from typer.testing import CliRunner
 
+from nir.brains import Brain
 from nir.cli import app
 from nir.errors import NirError
 from nir.evaluate import evaluate_pair
@@ -35,7 +36,7 @@ from nir.io import (
 from nir.l2r import Case, Scan, pack
 from nir.l2r_check import check
 from nir.scores import Side, evaluate_files
-from nir.steps import Brain, warp_pair
+from nir.steps import warp_pair
 from nir.warp import displacement_map, resample
 
 pytestmark = pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning:surface_distance")

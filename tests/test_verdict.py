@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.verdicts import PLANTED, Scan, register_scans, rescanned, write
+from nir.brains import Brain
 from nir.config import (
     AffineConfig,
     Ceiling,
@@ -20,7 +21,6 @@ from nir.config import (
 )
 from nir.demo import build_demo
 from nir.errors import NirError
-from nir.steps import Brain
 from nir.tables import METRICS
 from nir.verdict import RULES, Check, judge, overall
 

@@ -8,8 +8,9 @@ with job(snakemake):
     from functools import partial
 
     from nir.batch import spare_others
+    from nir.brains import Brain
     from nir.config import AffineConfig
-    from nir.steps import Brain, align
+    from nir.steps import align
 
     fixed, moving = (Brain.of(snakemake.input, role) for role in ("fixed", "moving"))
     matrix, record = Path(snakemake.output.matrix), Path(snakemake.output.record)

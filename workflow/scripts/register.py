@@ -5,8 +5,9 @@ from pathlib import Path
 from nir.job import job
 
 with job(snakemake):
+    from nir.brains import Brain
     from nir.config import Method
-    from nir.steps import Brain, register_pair
+    from nir.steps import register_pair
 
     settings = {k: v for k, v in snakemake.params.method.items() if k != "fit"}
     fixed, moving = (Brain.of(snakemake.input, role) for role in ("fixed", "moving"))
