@@ -202,7 +202,7 @@ def register_pair(
         "method": method.name,
         "engine": method.engine,
         "settings": method.own_settings,
-        **({"guidance": guidance.model_dump(mode="json")} if method.engine == "nir" else {}),
+        "guides": {k: v for k, v in _guides(pair).items() if v and k in GUIDES[method.engine]},
         "seed": seed,
         "device": str(chosen) if method.engine == "nir" else "cpu",
         "threads": threads,
@@ -215,6 +215,25 @@ def register_pair(
     if save_field and result.fitted:
         replace(result.fitted, provenance=record).save(folder / FIELD)
     save_json(folder / "fit.json", record)
+
+
+GUIDES = {
+    "affine": (),
+    "syn": ("excluded",),
+    "nir": ("keypoints", "structures", "excluded", "contrasts"),
+}
+
+
+def _guides(pair: Pair) -> dict[str, Any]:
+    """Tell what a pair holds beside two brains: how many, or which."""
+    structures = () if pair.fixed_structures is None else np.unique(pair.fixed_structures)
+    excluded = {"fixed": pair.fixed_exclude, "moving": pair.moving_exclude}
+    return {
+        "keypoints": 0 if pair.fixed_points_lps is None else len(pair.fixed_points_lps),
+        "structures": [int(n) for n in structures if n],
+        "excluded": [role for role, mask in excluded.items() if mask is not None],
+        "contrasts": len(pair.fixed_channels),
+    }
 
 
 def warp_pair(fixed: Brain, moving: Brain, folder: Path, interpolation: str = "nearest") -> None:

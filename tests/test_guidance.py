@@ -28,6 +28,7 @@ from nir.grid import Grid, apply_matrix
 from nir.io import FORWARD, load_displacement, load_json, load_volume, save_affine
 from nir.landmarks import load_keypoints, split_keypoints
 from nir.maps import Warp
+from nir.methods import methods_text
 from nir.preprocess import prepare_subject
 from nir.run import Reader, plan_run
 from nir.stages import Batch, register_items
@@ -202,7 +203,10 @@ def test_a_pair_of_nlst_from_scan_to_scores(brains: tuple[Brain, Brain, Path]) -
     warp_pair(fixed, moving, own)
     evaluate_pair(fixed, moving, matrix, record, own, guidance=guidance)
     result = load_json(own / "result.json")
-    assert result["guidance"] == {"keypoints": 0.5, "structures": []}
+    assert result["guides"] == {"keypoints": 6}
+    told = " ".join(methods_text(result, PreprocessConfig(), AffineConfig(), "nearest"))
+    assert "The fit was guided by 6 keypoints." in told
+    assert "(TRE)" in told
     warp = Warp(*load_displacement(own / FORWARD))
     voxels = np.loadtxt(fixed.keypoints, delimiter=",")[::2]  # of 12 rows the odd ones guide
     here = apply_matrix(fixed.grid.vox_to_lps, voxels)

@@ -44,7 +44,7 @@ def read(config: CohortConfig) -> Found:
         cure = "restore the file"
         with readable(tables[0], "the JSON of a Learn2Reg dataset", cure):
             told = dict(load_json(tables[0]))
-            images, pairs = _listed(told)
+            images, pairs = _listed(told), task_pairs(told)
     subjects, dropped = [], {}
     for image, item in images.items():
         name = _id(image)
@@ -66,16 +66,23 @@ def read(config: CohortConfig) -> Found:
     return Found(subjects, dropped, kept if pairs else None, next(iter(tables_of_names), None))
 
 
-def _listed(told: dict[str, Any]) -> tuple[dict[str, dict[str, str]], list[tuple[str, str]]]:
-    """Return each image with what a JSON says of it, and the pairs that the task registers."""
+def task_pairs(told: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the pairs, fixed and moving image, that a JSON wants: of validation, else of test."""
+    for key in PAIRS:
+        if told.get(key):
+            return [(_path(pair["fixed"]), _path(pair["moving"])) for pair in told[key]]
+    return []
+
+
+def _listed(told: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Return each image that a JSON names, with what it says of it."""
     images = {}
     for item in (*told.get("training", []), *told.get("test", [])):
         whole = {"image": item} if isinstance(item, str) else dict(item)
         images[_path(whole["image"])] = whole
-    pairs = [[(_path(p["fixed"]), _path(p["moving"])) for p in told.get(key, [])] for key in PAIRS]
-    for image in (image for some in pairs for pair in some for image in pair):
+    for image in (image for pair in task_pairs(told) for image in pair):
         images.setdefault(image, {})
-    return images, pairs[0] or pairs[1]
+    return images
 
 
 def _path(text: str) -> str:
