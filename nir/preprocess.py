@@ -102,8 +102,8 @@ def prepare_subject(
         "image": str(image_path),
         "skull_strip": config.skull_strip,
         "bias_correction": config.bias_correction,
-        "percentiles": list(config.percentiles),
-        "intensities_at_percentiles": list(bounds),
+        "percentiles": None if config.window else list(config.percentiles),
+        "intensities_at_0_and_1": list(bounds),
         **_measures(mask, grid, config.plausible_ml),
         "seed": seed,
         "seconds": time.perf_counter() - start,
@@ -143,9 +143,14 @@ def normalise(
         The float32 brain in [0, 1] and the intensities that became 0 and 1.
 
     Raises:
-        NirError: the two percentiles have the same intensity.
+        NirError: the two percentiles have the same intensity, or none lies within the window.
     """
-    low, high = window or (float(v) for v in np.percentile(voxels[mask > 0], percentiles))
+    inside = voxels[mask > 0]
+    low, high = window or (float(v) for v in np.percentile(inside, percentiles))
+    if window and (inside.max() <= low or inside.min() >= high):
+        found = f"{inside.min():g} to {inside.max():g}"
+        cure = "check the mask and the unit, or correct preprocess.window"
+        raise NirError(fault("intensities", f"some between {low:g} and {high:g}", found, cure))
     if not high > low:
         cure = "check the mask, or set preprocess.percentiles further apart"
         found = f"intensity {low:g} at both percentiles {percentiles}"
@@ -191,8 +196,8 @@ def _measures(
     if plausible_ml and not plausible_ml[0] <= volume_ml <= plausible_ml[1]:
         low, high = plausible_ml
         warnings.append(
-            f"The brain mask holds {volume_ml:.0f} ml; an adult brain has {low:.0f} to {high:.0f}"
-            " ml: look at the mask, or choose another skull_strip method."
+            f"The brain mask holds {volume_ml:.0f} ml; {low:.0f} to {high:.0f} ml are plausible:"
+            " look at the mask, choose another skull_strip method, or set preprocess.plausible_ml."
         )
     return {"brain_volume_ml": volume_ml, "warnings": warnings}
 

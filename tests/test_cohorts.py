@@ -233,6 +233,16 @@ class TestLearn2Reg:
         (root / "NLST_dataset.json").unlink()
         assert all(s.mask and s.keypoints for s in found("learn2reg", root).subjects)
 
+    def test_landmarks_go_before_keypoints(self, tmp_path: Path) -> None:
+        root = trees.lungct(tmp_path / "data")
+        (root / "landmarksTr").mkdir()
+        for path in (root / "keypointsTr").glob("LungCT_0002_*.csv"):
+            shutil.copy(path, root / "landmarksTr")
+        folders = [
+            s.keypoints and s.keypoints.parent.name for s in found("learn2reg", root).subjects
+        ]
+        assert folders == ["keypointsTr"] * 2 + ["landmarksTr"] * 2
+
     def test_test_pairs_where_none_validate_and_masks_kept_elsewhere(self, tmp_path: Path) -> None:
         root = trees.nlst(tmp_path / "data")
         content = load_json(root / "NLST_dataset.json")

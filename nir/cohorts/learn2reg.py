@@ -11,7 +11,9 @@ from nir.errors import NirError, fault
 from nir.io import load_json, readable
 
 PAIRS = ("registration_val", "registration_test")
-OTHERS = {"labels": "label", "masks": "mask", "keypoints": "keypoints"}  # folder: key of the JSON
+KEYS = {"labels": "label", "masks": "mask", "landmarks": "landmarks", "keypoints": "keypoints"}
+"""Folder, without Tr or Ts, to the key of its files in the JSON."""
+POINTS = ("landmarks", "keypoints")  # what readers marked goes before what a program found
 LABEL_NAMES = {"OASIS": "neurite-oasis.tsv", "ABDOMENCTCT": "abdomenctct.tsv"}
 
 
@@ -24,8 +26,9 @@ def read(config: CohortConfig) -> Found:
     """Read the images that the dataset's JSON lists, or without one all of ``imagesTr``.
 
     Labels, masks and keypoints are what the JSON names beside an image, or the files of the image's
-    name in ``labelsTr``, ``masksTr`` and ``keypointsTr`` (``Ts`` for test images). The validation
-    pairs, or where there are none the test pairs, are what ``pairs.mode: dataset`` registers.
+    name in ``labelsTr``, ``masksTr`` and ``landmarksTr`` or ``keypointsTr`` (``Ts`` for test
+    images). The validation pairs, or where there are none the test pairs, are what ``pairs.mode:
+    dataset`` registers.
     """
     root = config.data
     assert root is not None  # the settings make sure
@@ -46,10 +49,9 @@ def read(config: CohortConfig) -> Found:
     for image, item in images.items():
         name = _id(image)
         if (root / image).exists():
-            labels, mask, keypoints = (
-                _beside(root, image, folder, item.get(key)) for folder, key in OTHERS.items()
-            )
-            subjects.append(Subject(name, root / image, labels, mask, keypoints))
+            there = {kind: _beside(root, image, kind, item.get(key)) for kind, key in KEYS.items()}
+            points = next((there[kind] for kind in POINTS if there[kind]), None)
+            subjects.append(Subject(name, root / image, there["labels"], there["masks"], points))
         else:
             dropped[name] = (
                 f"listed in {tables[0].name if tables else root}, but {image} is missing"
@@ -100,7 +102,7 @@ def _beside(root: Path, image: str, folder: str, told: str | None) -> Path | Non
     own = image.replace("images", folder, 1)
     for name in (*([told] if told else []), own, own.replace("Ts/", "Tr/", 1)):
         path = root / name
-        if folder == "keypoints":
+        if folder in POINTS:
             path = path.with_name(f"{_id(name).removesuffix('.csv')}.csv")
         if path.exists():
             return path
