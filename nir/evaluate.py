@@ -86,7 +86,7 @@ def evaluate_pair(
     """
     fit, affine = load_json(folder / "fit.json"), load_json(affine_record)
     mapped = _Mapped.load(fixed, moving, matrix, folder)
-    found = _image_metrics(fixed, moving, mapped, folder, _compared(fit["settings"]))
+    found = _image_metrics(fixed, moving, mapped, folder, _compared(fit))
     _, held_out = keypoints_of(fixed, moving, guidance)
     if held_out.size:
         found |= _keypoint_metrics(mapped, *held_out)
@@ -119,9 +119,9 @@ def evaluate_pair(
     save_json(folder / "result.json", result)
 
 
-def _compared(settings: dict[str, Any]) -> list[str]:
+def _compared(fit: dict[str, Any]) -> list[str]:
     """Name the similarities that a fit compared beside the LNCC, which is always reported."""
-    phases = settings["fit"]["phases"] if settings["engine"] == "nir" else []
+    phases = fit["settings"]["fit"]["phases"] if fit.get("engine") == "nir" else []
     return sorted({name for phase in phases for name in phase["similarity"]} - {"lncc"})
 
 
