@@ -6,9 +6,17 @@ import copy
 import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from nir.errors import NirError
 from nir.presets import preset_settings
@@ -18,6 +26,16 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
+Similarity = Literal["lncc", "mse", "ncc", "nmi", "mind", "ngf"]
+Similarities = Annotated[
+    dict[Similarity, Positive],
+    BeforeValidator(
+        lambda given: {given: 1.0} if isinstance(given, str) else given,
+        json_schema_input_type=Similarity | dict[Similarity, Positive],
+    ),
+]
+WITHOUT_A_PRICE = ("ncc", "nmi")  # scores of whole images: no voxel has a share of its own
+OF_NEIGHBOURS = ("lncc", "ngf")  # scores that look around a sampled voxel
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$")]
 
 
@@ -70,9 +88,13 @@ class Phase(Settings):
     activation: Literal["relu", "sine"] = Field("relu", description="of the hidden layers")
     gain_mm: Positive = Field(1.0, description="millimetres per unit of the network's output")
     bounded: bool = Field(False, description="bound each component to the gain by tanh")
-    similarity: Literal["lncc", "mse"] = "lncc"
-    radius: Count = Field(2, description="LNCC: half-width of the window, samples")
-    dropout: Share = Field(0.0, description="LNCC: share of windows left out of each step")
+    similarity: Similarities = Field(
+        {"lncc": 1.0},
+        description="lncc, mse, ncc, nmi, mind or ngf, or several with their weights: {nmi: 1,"
+        " mind: 2}",
+    )
+    radius: Count = Field(2, description="half-width of the windows of LNCC and search, samples")
+    dropout: Share = Field(0.0, description="share of windows or voxels left out of each step")
     smoothness: NonNegative = Field(1.0, description="weight of the mean squared gradient")
     jacobian: NonNegative = Field(1.0, description="weight of the folding term")
     jacobian_margin: float = Field(
@@ -97,16 +119,29 @@ class Phase(Settings):
     patience: Count = Field(10, description="steps without progress after which the phase ends")
     tolerance: NonNegative = Field(1e-4, description="fall of the loss that counts as progress")
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """The similarities and their weights, which sum to 1."""
+        total = sum(self.similarity.values())
+        return {str(name): weight / total for name, weight in self.similarity.items()}
+
     @model_validator(mode="after")
-    def _windows_fit(self) -> Phase:
-        if self.solver != "field" and self.similarity != "lncc":
-            raise ValueError(f"solver '{self.solver}' knows lncc only: set similarity to lncc")
-        if self.sampler == "random" and self.similarity == "lncc":
+    def _similarities_fit(self) -> Phase:
+        names = self.shares
+        if not names:
+            raise ValueError("similarity: expected one at least, found none")
+        if self.solver == "search" and (found := sorted(names.keys() & set(WITHOUT_A_PRICE))):
+            known = ", ".join(n for n in get_args(Similarity) if n not in WITHOUT_A_PRICE)
             raise ValueError(
-                "the random sampler has no neighbourhoods for LNCC: set similarity to mse,"
-                " or sampler to downsize or mini-patch"
+                f"solver 'search' prices voxel by voxel, which {found[0]} does not know: set"
+                f" similarity to one of {known}"
             )
-        if self.sampler == "mini-patch" and self.similarity == "lncc":
+        if self.sampler == "random" and (found := sorted(names.keys() & set(OF_NEIGHBOURS))):
+            raise ValueError(
+                f"the random sampler has no neighbourhoods for {found[0].upper()}: set similarity"
+                " to mse, ncc, nmi or mind, or sampler to downsize or mini-patch"
+            )
+        if self.sampler == "mini-patch" and "lncc" in names:
             width = 2 * self.radius + 1
             if self.patch_size < width:
                 raise ValueError(
@@ -127,6 +162,12 @@ class FitConfig(Settings):
     )
     squarings: Count = Field(5, description="velocity on a lattice: scaling and squaring steps")
     margin_mm: NonNegative = Field(10.0, description="border kept around the fixed brain mask")
+    keypoint_weight: NonNegative = Field(
+        0.01, description="weight of the guiding keypoints' mean squared distance, a mm^2"
+    )
+    structure_weight: NonNegative = Field(
+        0.5, description="weight of the guiding structures' 1 - Dice"
+    )
     phases: tuple[Phase, ...] = Field(min_length=1, description="fitted one after another")
 
 
@@ -570,7 +611,8 @@ def validation_lines(error: ValidationError, model: type[BaseModel]) -> list[str
     places = [item["loc"] for item in error.errors()]
     lines = []
     for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"]) or "configuration"
+        place = [str(part) for part in item["loc"] if part != "[key]"]  # the key is named itself
+        where = ".".join(place) or "configuration"
         if item["type"] == "extra_forbidden":
             others = [name for name in known if name != item["loc"][-1]]  # known elsewhere
             near = difflib.get_close_matches(str(item["loc"][-1]), others, n=1)

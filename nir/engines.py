@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from nir import memory
 from nir.config import FitConfig, Method
 from nir.errors import NirError
-from nir.fit import Progress, fit_pair
+from nir.fit import Guides, Progress, fit_pair
 from nir.fitted import FittedField
 from nir.grid import Array, Grid, apply_matrix
 from nir.io import load_affine, load_displacement, save_affine
@@ -138,10 +138,14 @@ def _nir(
     box = brain_box(pair.fixed_mask, pair.fixed_grid, config.margin_mm)
     grid = pair.fixed_grid.crop(tuple(s.start for s in box), tuple(s.stop for s in box))
     memory.check(grid, config, pair.fixed_grid, pair.moving_grid, device, log)
-    fixed, mask = (_tensor(x[box], device) for x in (pair.fixed, pair.fixed_mask))
-    moving = _moving_on(grid, pair, device)
+    fixed = torch.stack([_tensor(x[box], device) for x in (pair.fixed, *pair.fixed_channels)])
+    moving = _moving_on(grid, pair, (pair.moving, *pair.moving_channels), device)
+    mask = _tensor(pair.fixed_mask[box], device)
+    if pair.fixed_exclude is not None:
+        mask = mask * (_tensor(pair.fixed_exclude[box], device) == 0)
+    guides = _guides(grid, pair, box, device)
     prepared = time.perf_counter()
-    result = fit_pair(fixed, moving, mask, grid, config, seed, progress)
+    result = fit_pair(fixed, moving, mask, grid, config, seed, progress, guides)
     fitted = time.perf_counter()
     forward, inverse = reconcile(
         _forward_field(result.u_mm, pair, box),
@@ -177,15 +181,47 @@ def _tensor(volume: np.ndarray, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32)).to(device)
 
 
-def _moving_on(grid: Grid, pair: Pair, device: torch.device) -> torch.Tensor:
-    """Resample the moving brain through the affine; zero where that leaves its grid."""
+def _moving_on(
+    grid: Grid,
+    pair: Pair,
+    volumes: Sequence[np.ndarray],
+    device: torch.device,
+    mode: str = "bilinear",
+) -> torch.Tensor:
+    """Resample volumes on the moving grid through the affine; zero where that leaves the grid.
+
+    Returns shape (C, X, Y, Z).
+    """
     source = pair.moving_grid
     to_cube = source.lps_to_cube @ pair.affine_lps @ grid.vox_to_lps
     cube = linear_lattice(to_cube, grid.shape, device)
     half_voxel = 1 / (torch.tensor(source.shape, device=device) - 1)
     inside = (cube.abs() < 1 + half_voxel).all(-1)
-    volume = _tensor(pair.moving, device)[None, None]
-    return sample(volume, cube.movedim(-1, 0)[None])[0, 0] * inside
+    points = cube.movedim(-1, 0)[None]
+    parts = [sample(_tensor(v, device)[None, None], points, mode)[0, 0] * inside for v in volumes]
+    return torch.stack(parts)
+
+
+def _guides(
+    grid: Grid, pair: Pair, box: tuple[slice, slice, slice], device: torch.device
+) -> Guides:
+    """Bring what steers the fit onto the grid of the fit."""
+    guides = Guides()
+    if pair.moving_exclude is not None:
+        left_out = (pair.moving_exclude > 0).astype(np.float32)
+        guides.moving_counts = 1 - _moving_on(grid, pair, [left_out], device, "nearest")[0]
+    if pair.fixed_structures is not None and pair.moving_structures is not None:
+        there = _moving_on(grid, pair, [pair.moving_structures], device, "nearest")[0]
+        guides.structures = _tensor(pair.fixed_structures[box], device), there
+    if pair.fixed_points_lps is not None and pair.moving_points_lps is not None:
+        back = grid.lps_to_cube @ np.linalg.inv(pair.affine_lps)
+        sides = (grid.lps_to_cube, pair.fixed_points_lps), (back, pair.moving_points_lps)
+        here, goal = (
+            torch.tensor(apply_matrix(m, points), dtype=torch.float32, device=device)
+            for m, points in sides
+        )
+        guides.points = here, goal
+    return guides
 
 
 def _forward_field(u_mm: torch.Tensor, pair: Pair, box: tuple[slice, slice, slice]) -> torch.Tensor:

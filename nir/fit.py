@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import torch
@@ -16,15 +16,17 @@ from nir.errors import NirError
 from nir.field import NeuralField
 from nir.fluid import fluid
 from nir.grid import Grid
+from nir.matching import matcher
+from nir.objective import STRUCTURES, Pull, Term, image_terms, keypoint_pull
 from nir.optimiser import OPTIMISERS
 from nir.parts import LatticePart, NeuralPart, Part
 from nir.regularity import folding, gradient, smoothness
 from nir.sampling import READERS, SAMPLERS, Take
-from nir.search import search
-from nir.similarity import LOSSES, lncc, window_weight
+from nir.search import all_costs, search
 from nir.transform import (
     compose,
     identity,
+    invert,
     resize,
     sample,
     smooth,
@@ -32,6 +34,7 @@ from nir.transform import (
     untangle,
 )
 
+KEYPOINT_MM = 6.0  # standard deviation of the Gaussian by which a keypoint draws its surroundings
 MIN_SAMPLES = 16  # a level with fewer voxels along an axis cannot be registered
 
 Progress = Callable[[int, int, float], None]
@@ -58,14 +61,37 @@ class FitResult:
 
 
 @dataclass
+class Guides:
+    """What steers a fit beside the images, on the grid of the fit and on the fit's device.
+
+    Args:
+        moving_counts: 0 where the moving image does not count, as in a lesion, else 1, (X, Y, Z).
+        structures: label maps of the fixed and of the moving image, (X, Y, Z) each.
+        points: cube coordinates of keypoints of the fixed image, and of those of the moving image
+            that belong to them, (N, 3) each.
+    """
+
+    moving_counts: Tensor | None = None
+    structures: tuple[Tensor, Tensor] | None = None
+    points: tuple[Tensor, Tensor] | None = None
+
+
+@dataclass
 class Level:
-    """The images of one resolution, tensors of shape (1, 1, X, Y, Z), and the mask's voxels."""
+    """What one phase compares, on its own lattice.
+
+    Args:
+        extent: edges of the cube, mm, shape (3,).
+        terms: parts of the similarity, with their images, (1, C, X, Y, Z).
+        weight: 1 where a voxel counts, else 0, (1, 1, X, Y, Z).
+        pull: what keypoints ask for.
+    """
 
     shape: tuple[int, int, int]
-    extent: Tensor  # edges of the cube, mm, (3,)
-    fixed: Tensor
-    moving: Tensor
+    extent: Tensor
+    terms: list[Term]
     weight: Tensor
+    pull: Pull | None = None
 
     @cached_property
     def inside(self) -> Tensor:
@@ -86,15 +112,18 @@ def fit_pair(
     config: FitConfig,
     seed: int,
     progress: Progress | None = None,
+    guides: Guides | None = None,
 ) -> FitResult:
     """Register two images that share a grid.
 
     Args:
-        fixed, moving: intensities in [0, 1], shape (X, Y, Z), on the device of the fit.
-        mask: 1 inside the fixed brain, shape (X, Y, Z).
+        fixed, moving: intensities in [0, 1], shape (X, Y, Z), or (C, X, Y, Z) of several contrasts
+            in one order, on the device of the fit.
+        mask: 1 where the fixed image counts, shape (X, Y, Z).
         grid: their common grid.
         config: model and phases.
         seed: of every random number in the fit.
+        guides: what else steers the fit.
 
     Returns:
         The displacement that maps fixed points to moving points, and the trace.
@@ -102,14 +131,15 @@ def fit_pair(
     Raises:
         NirError: a level is too coarse for the images, or the loss is not finite.
     """
-    fixed, moving, mask = (x[None, None].float() for x in (fixed, moving, mask))
+    fixed, moving, mask = (x.reshape(1, -1, *grid.shape).float() for x in (fixed, moving, mask))
+    images = Images(fixed, moving, mask, guides or Guides())
     extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=fixed.device)
     result = FitResult(torch.zeros(1, 3, *grid.shape, device=fixed.device))
     for number in range(len(config.phases)):
         start = time.perf_counter()
         told = partial(progress, number) if progress else lambda step, loss: None
         try:
-            rows = _phase(result, (fixed, moving, mask), grid, config, number, seed, told)
+            rows = _phase(result, images, grid, config, number, seed, told)
         except NirError as error:
             raise NirError(f"phase {number} of the fit: {error}") from error
         result.trace += [{"phase": number} | row for row in rows]
@@ -120,13 +150,40 @@ def fit_pair(
     return result
 
 
+@dataclass
+class Images:
+    """The images of a fit, shape (1, C, X, Y, Z), the mask, (1, 1, X, Y, Z), and the guides."""
+
+    fixed: Tensor
+    moving: Tensor
+    mask: Tensor
+    guides: Guides
+
+    def carried(self, u_mm: Tensor, extent: Tensor) -> Images:
+        """Return the images with the moving side carried along by a displacement."""
+        guides, points = self.guides, identity(tuple(self.mask.shape[2:]), self.mask.device)
+        points.add_(to_cube(u_mm, extent))
+
+        def nearest(volume: Tensor) -> Tensor:
+            return sample(volume[None, None].float(), points, "nearest")[0, 0]
+
+        counts, structures, pairs = guides.moving_counts, guides.structures, guides.points
+        if structures is not None:
+            structures = structures[0], nearest(structures[1])
+        if pairs is not None:
+            pairs = pairs[0], invert(u_mm, extent, pairs[1])
+        counts = None if counts is None else nearest(counts)
+        there = Guides(counts, structures, pairs)
+        return Images(self.fixed, sample(self.moving, points), self.mask, there)
+
+
 Rows = list[dict[str, float]]
 Told = Callable[[int, float], None]
 
 
 def _phase(
     result: FitResult,
-    images: tuple[Tensor, Tensor, Tensor],
+    images: Images,
     grid: Grid,
     config: FitConfig,
     number: int,
@@ -134,16 +191,19 @@ def _phase(
     told: Told,
 ) -> Rows:
     """Run one phase on top of a result, and change the result; return the trace."""
-    settings, (fixed, moving, mask) = config.phases[number], images
+    settings = config.phases[number]
+    extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=images.fixed.device)
     part: Part
+    with torch.no_grad():
+        carried = images.carried(result.u_mm, extent) if result.parts else images
     if settings.solver == "fluid":
-        level = make_level(fixed, moving, mask, grid, settings)
+        counts = carried.guides.moving_counts
+        guides = replace(images.guides, moving_counts=counts)
+        level = make_level(replace(images, guides=guides), grid, config, settings)
         part, rows = _fluid(level, result.u_mm, settings, told)
         result.u_mm, result.parts = part.dense(grid.shape), [part]
         return rows
-    extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=fixed.device)
-    warped = _warp(moving, result.u_mm, extent) if result.parts else moving
-    level = make_level(fixed, warped, mask, grid, settings)
+    level = make_level(carried, grid, config, settings)
     if settings.solver == "search":
         part, rows = _search(level, settings, told)
     else:
@@ -155,20 +215,13 @@ def _phase(
     return rows
 
 
-def _warp(moving: Tensor, u_mm: Tensor, extent: Tensor) -> Tensor:
-    points = identity(tuple(moving.shape[2:]), moving.device)
-    return sample(moving, points.add_(to_cube(u_mm, extent)))
-
-
 @torch.no_grad()
 def _fluid(level: Level, u: Tensor, settings: Phase, told: Told) -> tuple[LatticePart, Rows]:
     """Run a fluid phase from a displacement on the pair's grid; its result replaces that one."""
-    weight = window_weight(level.weight, settings.radius)
     u_mm, rows = fluid(
-        (level.fixed, level.moving, weight),
+        matcher(level.terms, level.weight, level.extent, settings.radius, level.pull),
         resize(u, level.shape),
         level.extent,
-        settings.radius,
         settings.steps,
         (settings.viscosity_vox, settings.elasticity_vox),
         settings.step_vox,
@@ -181,13 +234,16 @@ def _fluid(level: Level, u: Tensor, settings: Phase, told: Told) -> tuple[Lattic
 def _search(level: Level, settings: Phase, told: Told) -> tuple[LatticePart, Rows]:
     """Search all displacements within reach; one row, the similarity where they lead."""
     start = time.perf_counter()
-    weight = window_weight(level.weight, settings.radius)
-    found = search(
-        level.fixed, level.moving, weight, settings.radius, settings.reach, settings.elasticity_vox
-    )
+    radius, reach = settings.radius, settings.reach
+    costs = all_costs(level.terms, level.weight, level.spacing, radius, reach, level.pull)
+    found = search(costs, reach, settings.elasticity_vox)
+    del costs
     u_mm = found * level.spacing.view(1, 3, 1, 1, 1)
-    warped = _warp(level.moving, u_mm, level.extent)
-    loss = 1 - float(lncc(level.fixed, warped, weight, settings.radius))
+    points = identity(level.shape, u_mm.device).add_(to_cube(u_mm, level.extent))
+    loss = 0.0 if level.pull is None else float(level.pull.loss(u_mm))
+    for term in level.terms:
+        warped = sample(term.moving, points)
+        loss += term.share * (1 - float(term.score(term.fixed, warped, level.weight, radius)))
     told(0, loss)
     seconds = time.perf_counter() - start
     row = {"step": 0, "loss": loss, "similarity": loss, "seconds": seconds}
@@ -210,7 +266,7 @@ def level_grid(grid: Grid, settings: Phase) -> Grid:
     return grid.resampled(max(settings.resolution_mm, float(grid.spacing.min())))
 
 
-def make_level(fixed: Tensor, moving: Tensor, mask: Tensor, grid: Grid, settings: Phase) -> Level:
+def make_level(images: Images, grid: Grid, config: FitConfig, settings: Phase) -> Level:
     """Smooth the images and resample them to the resolution of a phase; null keeps their grid."""
     target = level_grid(grid, settings)
     if min(target.shape) < MIN_SAMPLES:
@@ -221,22 +277,45 @@ def make_level(fixed: Tensor, moving: Tensor, mask: Tensor, grid: Grid, settings
         )
     width = 2 * settings.radius + 1
     sampled = min(target.shape) // (settings.stride if settings.sampler == "downsize" else 1)
-    if settings.similarity == "lncc" and sampled < width:
+    if "lncc" in settings.shares and sampled < width:
         raise NirError(
             f"stride {settings.stride} leaves {sampled} samples along the shortest axis of the"
             f" brain, expected at least the {width} of an LNCC window: set a smaller stride, a"
             " smaller radius or a finer resolution_mm"
         )
-    sigma = tuple(settings.smoothing_mm / grid.spacing)
-    images = [resize(smooth(x, sigma), target.shape) for x in (fixed, moving)]
-    weight = (resize(mask, target.shape) > 0.5).float()
+    sigma, guides = tuple(settings.smoothing_mm / grid.spacing), images.guides
+    fixed, moving = (resize(smooth(x, sigma), target.shape) for x in (images.fixed, images.moving))
+    weight = _weight(images, target.shape)
     if not weight.any():
         raise NirError(
             "the brain mask vanishes at the resolution of a level: set a finer resolution_mm, or"
             " look at the mask"
         )
-    extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=fixed.device)
-    return Level(target.shape, extent, images[0], images[1], weight)
+    extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=weight.device)
+    terms = image_terms(settings.shares, fixed, moving)
+    if guides.structures is not None and config.structure_weight:
+        names = guides.structures[0].unique()
+        here, there = (
+            torch.cat([resize((x == n).float()[None, None], target.shape) for n in names if n], 1)
+            for x in guides.structures
+        )
+        terms.append(Term(STRUCTURES, config.structure_weight, here, there))
+    pull = None
+    if guides.points is not None and config.keypoint_weight:
+        at, goal = guides.points
+        u_mm = (goal - at) / 2 * extent
+        sigma_mm = max(KEYPOINT_MM, *(2 * target.spacing))
+        pull = keypoint_pull(config.keypoint_weight, at, u_mm, target.shape, extent, sigma_mm)
+    return Level(target.shape, extent, terms, weight, pull)
+
+
+def _weight(images: Images, shape: tuple[int, int, int]) -> Tensor:
+    """Return 1 where both images count, else 0, on a lattice, shape (1, 1, X, Y, Z)."""
+    weight = (resize(images.mask, shape) > 0.5).float()
+    counts = images.guides.moving_counts
+    if counts is not None:
+        weight = weight * (resize(counts[None, None].float(), shape) > 0.5)
+    return weight
 
 
 def _optimise(part: NeuralPart, level: Level, seed: int, told: Told) -> Rows:
@@ -295,15 +374,16 @@ def _loss_terms(
         spacing = level.extent / (torch.tensor(raw.shape[2:], device=raw.device) - 1)
         regular, g = gradient(raw, spacing), gradient(nodes, spacing)
         u = take(resize(nodes, level.shape))
-    warped = READERS[settings.interpolation](level.moving, cube + to_cube(u, level.extent))
-    similarity = LOSSES[settings.similarity](
-        take(level.fixed),
-        warped,
-        take(level.weight),
-        settings.radius,
-        1 - settings.dropout,
-        generator,
-    )
+    similarity = level.pull.loss(u, take) if level.pull else torch.zeros((), device=u.device)
+    weight = take(level.weight)
+    if settings.dropout:
+        drawn = torch.rand(weight.shape, generator=generator)  # on the CPU: repeats on any device
+        weight = weight * (drawn < 1 - settings.dropout).to(weight.device)
+    there = cube + to_cube(u, level.extent)
+    for term in level.terms:
+        warped = READERS[settings.interpolation](term.moving, there)
+        score = term.score(take(term.fixed), warped, weight, settings.radius)
+        similarity = similarity + term.share * (1 - score)
     return {
         "similarity": similarity,
         "smoothness": smoothness(regular),

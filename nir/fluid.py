@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nir import kernels
 from nir.errors import NirError
-from nir.matching import matcher
+from nir.matching import Matcher
 from nir.transform import compose, smooth
 
 MOMENTS = (0.9, 0.99)  # decay of Adam's running means of the gradient and of its square
@@ -20,10 +20,9 @@ FLOOR = 0.3  # share of the root mean square gradient below which a node's own s
 
 
 def fluid(
-    images: tuple[Tensor, Tensor, Tensor],
+    match: Matcher,
     u_mm: Tensor,
     extent: Tensor,
-    radius: int,
     steps: int,
     widths_vox: tuple[float, float],
     step_vox: float,
@@ -32,14 +31,13 @@ def fluid(
     """Improve a displacement by composing it with one small field a step.
 
     A step is a field on the level's lattice: the direction that Adam takes from the gradient of
-    the LNCC, smoothed by a Gaussian (the fluid part of the regularity), no longer than
+    the score, smoothed by a Gaussian (the fluid part of the regularity), no longer than
     ``step_vox``. It goes under the composition, which is then smoothed by a narrower Gaussian (the
     elastic part). Short smooth steps fold nothing, so their composition goes far without folding.
 
     Args:
-        images: fixed, moving and weight of each LNCC window, shape (1, 1, X, Y, Z).
+        match: scores a displacement; 1 at best.
         u_mm: start, shape (1, 3, X, Y, Z); extent: edges of the cube, mm, shape (3,).
-        radius: half-width of the LNCC window, voxels.
         widths_vox: standard deviations of the two Gaussians, gradient and composition, voxels.
         step_vox: longest vector of a step, voxels.
         progress: called after each step with its number and the loss.
@@ -55,7 +53,6 @@ def fluid(
         The adaptive composition of FireANTs (Jena et al. 2024) with one second moment a node, and
         the two Gaussians of greedy (Yushkevich et al. 2016); LNCC: Avants et al. 2008, eq. 6.
     """
-    match = matcher(*images, extent, radius)
     spacing = extent / (torch.tensor(u_mm.shape[2:], device=extent.device) - 1)
     longest_mm = step_vox * float(spacing.min())
     gradient, mean = torch.zeros_like(u_mm), torch.zeros_like(u_mm)

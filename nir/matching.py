@@ -1,7 +1,8 @@
-"""The LNCC of a fixed image and a warped one, with its derivative by a dense displacement."""
+"""The similarity of a fixed image and a warped one, with its derivative by a dense displacement."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -10,7 +11,8 @@ from scipy.ndimage import maximum_filter1d
 from torch import Tensor
 
 from nir import kernels
-from nir.similarity import lncc, moments
+from nir.objective import Pull, Term
+from nir.similarity import moments, window_weight
 from nir.transform import identity, sample, to_cube
 
 
@@ -18,45 +20,117 @@ class Matcher(Protocol):
     """Compares two images under a displacement."""
 
     def __call__(self, u_mm: Tensor, out: Tensor) -> float:
-        """Return the LNCC at ``u_mm``, shape (1, 3, X, Y, Z); write its derivative to ``out``."""
+        """Return the score at ``u_mm``, shape (1, 3, X, Y, Z); write its derivative to ``out``."""
 
 
-def matcher(fixed: Tensor, moving: Tensor, weight: Tensor, extent: Tensor, radius: int) -> Matcher:
-    """Prepare two images for many evaluations: by fused kernels on a CPU, by PyTorch elsewhere.
+def matcher(
+    terms: Sequence[Term], weight: Tensor, extent: Tensor, radius: int, pull: Pull | None = None
+) -> Matcher:
+    """Prepare images for many evaluations: by fused kernels on a CPU, by PyTorch elsewhere.
 
     Args:
-        fixed, moving: intensities in [0, 1], shape (1, 1, X, Y, Z).
-        weight: weight of each window, same shape; zero where a window leaves the image.
+        terms: what is compared, on one lattice.
+        weight: of each voxel, shape (1, 1, X, Y, Z).
         extent: edges of the cube, mm, shape (3,).
-        radius: half-width of the window, voxels.
+        radius: half-width of the windows of the LNCC, voxels.
+        pull: what keypoints ask for; its loss lessens the score.
     """
-    kind = FusedMatcher if fixed.device.type == "cpu" else PlainMatcher
-    return kind(fixed, moving, weight, extent, radius)
+    if len(terms) == 1 and pull is None and terms[0].share == 1:
+        return _term_matcher(terms[0], weight, extent, radius)
+    parts = [(term.share, _term_matcher(term, weight, extent, radius)) for term in terms]
+    return SumMatcher(parts, pull)
+
+
+def _term_matcher(term: Term, weight: Tensor, extent: Tensor, radius: int) -> Matcher:
+    on_cpu, channels = weight.device.type == "cpu", term.fixed.shape[1]
+    if not on_cpu:
+        return PlainMatcher(term, weight, extent, radius)
+    if term.name != "lncc":
+        return WarpMatcher(term, weight, extent, radius)
+    windows = window_weight(weight, radius)
+    images = zip(term.fixed.split(1, 1), term.moving.split(1, 1), strict=True)
+    parts: list[tuple[float, Matcher]] = [
+        (1 / channels, FusedMatcher(f, m, windows, extent, radius)) for f, m in images
+    ]
+    return parts[0][1] if channels == 1 else SumMatcher(parts, None)
+
+
+class SumMatcher:
+    """A weighted sum of others, less the loss of keypoints."""
+
+    def __init__(self, parts: Sequence[tuple[float, Matcher]], pull: Pull | None) -> None:
+        self.parts, self.pull = parts, pull
+
+    def __call__(self, u_mm: Tensor, out: Tensor) -> float:
+        """Return the score; write its derivative by ``u_mm``, of the same shape, into ``out``."""
+        out.zero_()
+        total, own = 0.0, torch.empty_like(out)
+        for share, part in self.parts:
+            total += share * part(u_mm, own)
+            out.add_(own, alpha=share)
+        if self.pull is not None:
+            with torch.enable_grad():
+                leaf = u_mm.detach().requires_grad_()
+                loss = self.pull.loss(leaf)
+                out.sub_(torch.autograd.grad(loss, leaf)[0])
+            total -= float(loss.detach())
+        return total
 
 
 class PlainMatcher:
-    """The twin in plain PyTorch, on any device."""
+    """One term in plain PyTorch, on any device."""
 
-    def __init__(
-        self, fixed: Tensor, moving: Tensor, weight: Tensor, extent: Tensor, radius: int
-    ) -> None:
-        self.images = fixed, moving, weight
-        self.extent, self.radius = extent, radius
-        self.points = identity(tuple(fixed.shape[2:]), fixed.device)
+    def __init__(self, term: Term, weight: Tensor, extent: Tensor, radius: int) -> None:
+        self.term, self.weight, self.extent, self.radius = term, weight, extent, radius
+        self.points = identity(tuple(weight.shape[2:]), weight.device)
 
     def __call__(self, u_mm: Tensor, out: Tensor) -> float:
-        """Return the LNCC; write its derivative by ``u_mm``, of the same shape, into ``out``."""
-        fixed, moving, weight = self.images
+        """Return the score; write its derivative by ``u_mm``, of the same shape, into ``out``."""
         with torch.enable_grad():
             leaf = u_mm.detach().requires_grad_()
-            warped = sample(moving, self.points + to_cube(leaf, self.extent))
-            score = lncc(fixed, warped, weight, self.radius)
+            warped = sample(self.term.moving, self.points + to_cube(leaf, self.extent))
+            score = self.term.score(self.term.fixed, warped, self.weight, self.radius)
             out.copy_(torch.autograd.grad(score, leaf)[0])
         return float(score.detach())
 
 
+class WarpMatcher:
+    """One term on a CPU: the warp and its slope by a kernel, the score by PyTorch."""
+
+    def __init__(self, term: Term, weight: Tensor, extent: Tensor, radius: int) -> None:
+        self.term, self.weight, self.radius = term, weight, radius
+        self.moving = term.moving[0].contiguous().numpy()
+        shape = self.moving.shape[1:]
+        self.scale = ((np.array(shape) - 1) / extent.numpy()).astype(np.float32)
+        self.rows = np.empty((*shape[:2], 2), np.int32)
+        self.rows[:] = 0, shape[2]
+        self.warped = torch.empty_like(term.moving, memory_format=torch.contiguous_format)
+        self.slope = torch.empty(3, *shape)
+
+    def __call__(self, u_mm: Tensor, out: Tensor) -> float:
+        """Return the score; write its derivative by ``u_mm``, of the same shape, into ``out``."""
+        for number in range(len(self.moving)):
+            self._warp(number, u_mm)
+        with torch.enable_grad():
+            leaf = self.warped.detach().requires_grad_()
+            score = self.term.score(self.term.fixed, leaf, self.weight, self.radius)
+            (force,) = torch.autograd.grad(score, leaf)
+        out.zero_()
+        for number, by in enumerate(force[0]):
+            if len(self.moving) > 1:  # one slope at a time: all of them are too large
+                self._warp(number, u_mm)
+            out[0].addcmul_(self.slope, by)
+        return float(score.detach())
+
+    def _warp(self, number: int, u_mm: Tensor) -> None:
+        kernels.warp_slope(
+            self.moving[number], u_mm.detach()[0].numpy(), self.scale, self.rows,
+            self.warped[0, number].numpy(), self.slope.numpy(),
+        )  # fmt: skip
+
+
 class FusedMatcher:
-    """Fused kernels on a CPU, with buffers that are used again; rows of air are left out."""
+    """The LNCC by fused kernels on a CPU, without the rows of air; its buffers are used again."""
 
     def __init__(
         self, fixed: Tensor, moving: Tensor, weight: Tensor, extent: Tensor, radius: int

@@ -40,11 +40,16 @@ def methods_text(
 def citations(result: Mapping[str, Any], preprocess: PreprocessConfig) -> list[str]:
     """Return what the text cites: keys of ``reports/references.bib``."""
     engine = result["engine"]
+    phases = result["settings"]["fit"]["phases"] if engine == "nir" else []
+    compared = {name for phase in phases for name in phase["similarity"]}
     used = {
         "sun2024nir": engine == "nir",
         "avants2008syn": engine == "syn",
         "tustison2021antsx": engine == "syn" or result.get("initial", "affine") == "affine",
         "tustison2010n4": preprocess.bias_correction,
+        "mattes2003pet": "nmi" in compared,
+        "heinrich2013mind": "mind" in compared,
+        "haber2006ngf": "ngf" in compared,
         "smith2002bet": preprocess.skull_strip == "bet",
     }
     return [key for key, cited in used.items() if cited]
@@ -121,13 +126,27 @@ def _affine_only(result: Mapping[str, Any]) -> str:
 ENGINES = {"nir": _by_nir, "syn": _by_syn, "affine": _affine_only}
 
 
+MEASURES = {
+    "lncc": "local cross-correlation in windows of {width}³ samples",
+    "mse": "mean squared differences",
+    "ncc": "squared correlation",
+    "nmi": "normalised mutual information (Mattes et al., 2003)",
+    "mind": "the self-similarity context MIND-SSC (Heinrich et al., 2013)",
+    "ngf": "normalised gradient fields (Haber and Modersitzki, 2006)",
+}
+
+
 def _level(phase: Mapping[str, Any]) -> str:
     """Word the resolution and the similarity of a phase."""
     spacing = phase["resolution_mm"]
     where = f"at {spacing:g} mm" if spacing else "on the fixed image's own grid"
-    width = 2 * phase["radius"] + 1
-    measure = f"local cross-correlation in windows of {width}³ samples"
-    return f"{where} by {measure if phase['similarity'] == 'lncc' else 'mean squared differences'}"
+    weights = phase["similarity"]
+    names = [
+        MEASURES[name].format(width=2 * phase["radius"] + 1)
+        + (f" (weight {weight:g})" if len(weights) > 1 else "")
+        for name, weight in weights.items()
+    ]
+    return f"{where} by {' and '.join(names)}"
 
 
 def _search(phase: Mapping[str, Any]) -> str:

@@ -33,6 +33,7 @@ _COARSE = [
     {**_SEARCH, "resolution_mm": 2.0, "smoothing_mm": 0.7, "reach": 2},
     {"solver": "fluid", "resolution_mm": 2.0, "radius": 3, "steps": 20},
 ]
+_MIND = {"similarity": {"mind": 1.0}, "radius": 2}
 _FINE = {"solver": "fluid", "resolution_mm": 1.0, "viscosity_vox": 0.7}
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -50,6 +51,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "phases": [
             *_COARSE,
             {**_FINE, "radius": 5, "steps": 20, "step_vox": 0.7, "elasticity_vox": 0.6},
+        ],
+    },
+    # Unlike contrasts: self-similarities find the way, mutual information refines.
+    "multimodal": {
+        "phases": [
+            {**_SEARCH, "resolution_mm": 4.0, "smoothing_mm": 2.0, "reach": 3, **_MIND},
+            {**_SEARCH, "resolution_mm": 2.0, "smoothing_mm": 0.7, "reach": 2, **_MIND},
+            {"solver": "fluid", "resolution_mm": 2.0, "steps": 20, **_MIND},
         ],
     },
     # Neural fields with a hidden layer, coarse to fine, each on the frozen composition of those

@@ -6,28 +6,38 @@ displacement within reach is tried at every voxel of a coarse level, so the star
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from nir import kernels
 from nir.matching import volume, window_moments
-from nir.similarity import EPSILON, box_mean, inside_windows, moments
+from nir.objective import STRUCTURES, Pull, Term
+from nir.similarity import (
+    EPSILON,
+    box_mean,
+    cosine,
+    inside_windows,
+    moments,
+    normalised_gradient,
+    shift,
+    window_weight,
+)
 from nir.transform import smooth
 
 COUPLINGS = (0.003, 0.01, 0.03, 0.1, 0.3)
 """Weight of the squared distance (voxels) to the smooth field, growing; LNCC lies in [0, 1]."""
+PRICED = {"lncc": 1.0, "mse": 10.0, "mind": 10.0, "ngf": 1.0}
+"""Factor that brings the cost of a similarity to the scale of the LNCC, for which COUPLINGS are."""
 
 
-def search(
-    fixed: Tensor, moving: Tensor, weight: Tensor, radius: int, reach: int, smooth_vox: float
-) -> Tensor:
-    """Return a smooth displacement in voxels that matches windows of two images.
+def search(costs: Tensor, reach: int, smooth_vox: float) -> Tensor:
+    """Return a smooth displacement in voxels that is cheap everywhere.
 
     Args:
-        fixed, moving: intensities in [0, 1], shape (1, 1, X, Y, Z).
-        weight: what a window counts, same shape.
-        radius: half-width of the LNCC window, voxels.
+        costs: of every displacement at every voxel, shape ((2 reach + 1)^3, X, Y, Z).
         reach: largest displacement along each axis, voxels.
         smooth_vox: standard deviation of the Gaussian that keeps the field smooth, voxels.
 
@@ -38,11 +48,9 @@ def search(
         Alternates between the best displacement of each voxel near the smooth field and smoothing
         (coupled convex optimisation: Heinrich et al. 2014, eq. 5; Siebert et al. 2021).
     """
-    fused = fixed.device.type == "cpu"
-    costs = (fused_costs if fused else plain_costs)(fixed, moving, weight, radius, reach)
-    field = torch.zeros(1, 3, *fixed.shape[2:], device=fixed.device)
+    field = torch.zeros(1, 3, *costs.shape[1:], device=costs.device)
     for coupling in COUPLINGS:
-        if fused:
+        if costs.device.type == "cpu":
             best = torch.empty_like(field)
             kernels.best_displacement(
                 costs.numpy(), field[0].numpy(), np.float32(coupling), reach, best[0].numpy()
@@ -51,6 +59,66 @@ def search(
             best = plain_best(costs, field, coupling, reach)
         field = smooth(best, smooth_vox)
     return field
+
+
+def all_costs(
+    terms: Sequence[Term],
+    weight: Tensor,
+    spacing: Tensor,
+    radius: int,
+    reach: int,
+    pull: Pull | None = None,
+) -> Tensor:
+    """Price every displacement by a weighted sum of terms.
+
+    Args:
+        terms: what is compared, on one lattice; `PRICED` names the similarities that can be priced.
+        weight: what a voxel counts, shape (1, 1, X, Y, Z).
+        spacing: voxel size, mm, shape (3,).
+        radius: half-width of the windows, voxels.
+        reach: largest displacement along each axis, voxels.
+        pull: what keypoints ask for.
+
+    Returns:
+        Shape ((2 reach + 1)^3, X, Y, Z); a displacement of the LNCC costs -1 to 1.
+    """
+    total = torch.zeros((2 * reach + 1) ** 3, *weight.shape[2:], device=weight.device)
+    for term in terms:
+        if term.name != "lncc":
+            total.add_(feature_costs(term, weight, radius, reach), alpha=term.share)
+            continue
+        windows = window_weight(weight, radius)
+        price = fused_costs if weight.device.type == "cpu" else plain_costs
+        share = term.share / term.fixed.shape[1]
+        for fixed, moving in zip(term.fixed.split(1, 1), term.moving.split(1, 1), strict=True):
+            total.add_(price(fixed, moving, windows, radius, reach), alpha=share)
+    if pull is not None:
+        per_voxel = pull.share * weight.sum() / pull.strength.sum().clamp(min=1e-12)
+        strength = (per_voxel * pull.strength)[0, 0]
+        for cost, step in zip(total, displacements(reach, weight.device), strict=True):
+            gap = (step * spacing).view(3, 1, 1, 1) - pull.goal_mm[0]
+            cost.addcmul_(strength, gap.square_().sum(0))
+    return total
+
+
+def feature_costs(term: Term, weight: Tensor, radius: int, reach: int) -> Tensor:
+    """Price every displacement by the channels' disagreement, the mean over windows."""
+    fixed, moving = term.fixed, term.moving
+    if term.name == "ngf":
+        fixed, moving = normalised_gradient(fixed), normalised_gradient(moving)
+    counts, sizes = PRICED.get(term.name, 1.0) * weight, torch.ones((), device=weight.device)
+    if term.name == STRUCTURES:  # as in their score: everywhere, and each by its size
+        sizes = (fixed.square() + moving.square()).sum((0, 2, 3, 4)).clamp(min=1)
+        counts, sizes = torch.full_like(weight, float(weight.sum())), sizes.view(1, -1, 1, 1, 1)
+    costs = []
+    for step in displacements(reach, fixed.device).long().tolist():
+        shifted = shift(moving, step)
+        if term.name == "ngf":
+            gap = -cosine(fixed, shifted)
+        else:
+            gap = ((fixed - shifted).square() / sizes).mean(1, keepdim=True)
+        costs.append((counts * box_mean(gap, radius))[0, 0])
+    return torch.stack(costs)
 
 
 def fused_costs(fixed: Tensor, moving: Tensor, weight: Tensor, radius: int, reach: int) -> Tensor:
@@ -68,8 +136,8 @@ def plain_costs(fixed: Tensor, moving: Tensor, weight: Tensor, radius: int, reac
     (mean_f, var_f), (mean_m, var_m) = moments(fixed, radius), moments(moving, radius)
     inside = inside_windows(moving, radius)
     costs = []
-    for step in displacements(reach, fixed.device).tolist():
-        shifted = [_shift(x, step) for x in (moving, mean_m, var_m, inside)]
+    for step in displacements(reach, fixed.device).long().tolist():
+        shifted = [shift(x, step) for x in (moving, mean_m, var_m, inside)]
         cov = box_mean(fixed * shifted[0], radius) - mean_f * shifted[1]
         share = -weight * shifted[3]
         costs.append((share * cov * cov.abs() / (var_f * shifted[2] + EPSILON))[0, 0])
@@ -93,11 +161,3 @@ def displacements(reach: int, device: torch.device) -> Tensor:
     """Return all whole-voxel displacements, z fastest, shape ((2 reach + 1)^3, 3)."""
     along = torch.arange(-reach, reach + 1, device=device, dtype=torch.float32)
     return torch.cartesian_prod(along, along, along)
-
-
-def _shift(image: Tensor, step: list[float]) -> Tensor:
-    """Read an image at p + step, the border value beyond it."""
-    for dim, by in enumerate(step, start=2):
-        at = torch.arange(image.shape[dim], device=image.device) + int(by)
-        image = image.index_select(dim, at.clamp(0, image.shape[dim] - 1))
-    return image

@@ -1,15 +1,18 @@
-"""Image similarities, each in [0, 1] or an error to minimise; all differentiable."""
+"""Image similarities in [0, 1], 1 at best, and errors; all differentiable in the warped image."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 EMPTY = 1e-6  # variance below which a window is empty, for intensities in [0, 1]
 EPSILON = 1e-6  # product of variances below which a correlation counts for little: noise
+FLAT = 1e-10  # the same of whole images
+EDGE = 0.02  # gradient, intensity a voxel, below which an edge counts for little: noise
+BINS = 32  # of a histogram of one image
 
 
 def box_mean(x: Tensor, radius: int) -> Tensor:
@@ -103,38 +106,181 @@ def window_weight(mask: Tensor, radius: int) -> Tensor:
 
 
 def mse(fixed: Tensor, warped: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Return the weighted mean squared difference of two images, shape (B, 1, X, Y, Z)."""
+    """Return the weighted mean squared difference of two images, shape (B, C, X, Y, Z)."""
     if weight is None:
         return (fixed - warped).square().mean()
-    return ((fixed - warped).square() * weight).sum() / weight.sum().clamp(min=1e-12)
+    return _mean((fixed - warped).square().mean(1, keepdim=True), weight)
 
 
-def lncc_loss(
-    fixed: Tensor,
-    warped: Tensor,
-    weight: Tensor,
-    radius: int,
-    keep: float,
-    generator: torch.Generator,
-) -> Tensor:
-    """Return 1 - LNCC over the windows that lie inside, a random share of them left out."""
-    weight = window_weight(weight, radius)
-    if keep < 1:
-        drawn = torch.rand(weight.shape, generator=generator)  # on the CPU: repeats on any device
-        weight = weight * (drawn < keep).to(weight.device)
-    return 1 - lncc(fixed, warped, weight, radius)
+def ncc(fixed: Tensor, warped: Tensor, weight: Tensor) -> Tensor:
+    """Return the squared correlation of two images over all weighted voxels, in [0, 1].
+
+    Args:
+        fixed, warped: shape (B, C, X, Y, Z); channels score apart and are averaged.
+        weight: of each voxel, shape (B, 1, X, Y, Z).
+    """
+    scores = []
+    for f, w in _channels(fixed, warped):
+        f, w = f - _mean(f, weight), w - _mean(w, weight)
+        product = _mean(f.square(), weight) * _mean(w.square(), weight)
+        scores.append(_mean(f * w, weight).square() / (product + FLAT))
+    return torch.stack(scores).mean()
 
 
-def mse_loss(
-    fixed: Tensor,
-    warped: Tensor,
-    weight: Tensor,
-    radius: int,
-    keep: float,
-    generator: torch.Generator,
-) -> Tensor:
-    """Return the mean squared difference; the window and the dropout do not apply."""
-    return mse(fixed, warped, weight)
+class _Nmi(torch.autograd.Function):
+    """Value and closed-form gradient of the NMI with respect to the warped image."""
+
+    @staticmethod
+    def forward(ctx: Any, warped: Tensor, fixed: Tensor, weight: Tensor, bins: int) -> Tensor:
+        row = (fixed.clamp(0, 1) * (bins - 1)).round().long() * (bins + 3)
+        at = warped.clamp(0, 1) * (bins - 1)
+        low = at.floor()
+        t = at - low
+        cell = row + low.long()  # the first of four columns
+        share = weight / weight.sum().clamp_(min=1e-12)
+        spline = (
+            (1 - t) ** 3 / 6,
+            (3 * t**3 - 6 * t**2 + 4) / 6,
+            (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6,
+            t**3 / 6,
+        )
+        joint = torch.zeros(bins * (bins + 3), dtype=warped.dtype, device=warped.device)
+        for k, part in enumerate(spline):
+            joint.index_add_(0, (cell + k).flatten(), (part * share).flatten())
+        p = joint.view(bins, bins + 3)
+        log_p, log_f, log_w = (x.clamp(min=1e-12).log() for x in (p, p.sum(1), p.sum(0)))
+        both, apart = -(p * log_p).sum(), -(p.sum(1) * log_f).sum() - (p.sum(0) * log_w).sum()
+        value = 2 * (apart - both) / apart.clamp(min=EPSILON)
+        if ctx.needs_input_grad[0]:
+            mutual = log_p - log_f[:, None] - log_w  # d MI / d p, up to a constant
+            table = ((2 * mutual + value * log_w) / apart.clamp(min=EPSILON)).flatten()
+            slopes = (
+                -((1 - t) ** 2) / 2,
+                (3 * t**2 - 4 * t) / 2,
+                (-3 * t**2 + 2 * t + 1) / 2,
+                t**2 / 2,
+            )
+            slope = sum(d * table[cell + k] for k, d in enumerate(slopes))
+            within = (warped >= 0) & (warped <= 1)
+            ctx.save_for_backward(slope * share * (bins - 1) * within)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Any) -> tuple[Tensor, None, None, None]:
+        return grad[0] * ctx.saved_tensors[0], None, None, None
 
 
-LOSSES: dict[str, Callable[..., Tensor]] = {"lncc": lncc_loss, "mse": mse_loss}
+def nmi(fixed: Tensor, warped: Tensor, weight: Tensor, bins: int = BINS) -> Tensor:
+    """Return the normalised mutual information 2 I(f, w) / (H(f) + H(w)), in [0, 1].
+
+    Args:
+        fixed, warped: intensities in [0, 1], shape (B, C, X, Y, Z); channels score apart and are
+            averaged.
+        weight: of each voxel, shape (B, 1, X, Y, Z).
+        bins: of each image's histogram.
+
+    Notes:
+        Differentiable in ``warped``, by a closed form. Parzen windows as in Mattes et al. 2003: a
+        cubic B-spline for the warped image, a box for the fixed one. Normalisation: Studholme et
+        al. 1999, as the symmetric uncertainty.
+    """
+    parts = _channels(fixed, warped)
+    return torch.stack([_Nmi.apply(w, f, weight, bins) for f, w in parts]).mean()
+
+
+def normalised_gradient(image: Tensor) -> Tensor:
+    """Return grad I / sqrt(|grad I|^2 + EDGE^2), shape (B, 3 C, X, Y, Z), zero at the border.
+
+    Central differences a voxel; the three components of a channel follow each other.
+    """
+    parts = []
+    for dim in (2, 3, 4):
+        middle = image.narrow(dim, 2, image.shape[dim] - 2) - image.narrow(
+            dim, 0, image.shape[dim] - 2
+        )
+        padding = [0] * 6
+        padding[2 * (4 - dim)] = padding[2 * (4 - dim) + 1] = 1
+        parts.append(F.pad(middle / 2, padding))
+    g = torch.stack(parts, 2)  # (B, C, 3, ...)
+    return (g / (g.square().sum(2, keepdim=True) + EDGE**2).sqrt()).flatten(1, 2)
+
+
+def ngf(fixed: Tensor, warped: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean squared cosine between the gradients of two images, in [0, 1].
+
+    Gradients well below `EDGE` an voxel count for little. Arguments as of `ncc`.
+
+    Notes:
+        Normalised gradient fields: Haber and Modersitzki 2006.
+    """
+    return _mean(cosine(normalised_gradient(fixed), normalised_gradient(warped)), weight)
+
+
+def cosine(fixed: Tensor, warped: Tensor) -> Tensor:
+    """Return the squared cosine of normalised gradients, mean over channels, (B, 1, X, Y, Z)."""
+    products = (fixed * warped).unflatten(1, (-1, 3)).sum(2)
+    return products.square().mean(1, keepdim=True)
+
+
+def mind_descriptor(image: Tensor, radius: int = 1, step: int = 2) -> Tensor:
+    """Return the self-similarity context of each voxel, shape (B, 12 C, X, Y, Z), in [0, 1].
+
+    Args:
+        image: shape (B, C, X, Y, Z).
+        radius: half-width of the patches that are compared, voxels.
+        step: distance of the six patches from the voxel, voxels.
+
+    Notes:
+        MIND-SSC: each of the six patches is compared with the four at a right angle to it, twelve
+        pairs; the distances are scaled by their mean. Heinrich et al. 2013, eq. 2 to 4.
+    """
+    steps = [sign * step * torch.eye(3, dtype=torch.long)[axis] for axis in range(3)
+             for sign in (1, -1)]  # fmt: skip
+    moved = [shift(image, by.tolist()) for by in steps]
+    parts = [
+        box_mean((moved[i] - moved[j]).square(), radius)
+        for i in range(6)
+        for j in range(i + 1, 6)
+        if i // 2 != j // 2  # not opposite each other
+    ]
+    distance = torch.stack(parts, 2)  # (B, C, 12, ...)
+    distance = distance - distance.amin(2, keepdim=True)
+    scale = distance.mean(2, keepdim=True)
+    usual = scale.mean().detach().clamp(min=1e-12)
+    return torch.exp(-distance / scale.clamp(1e-3 * usual, 1e3 * usual)).flatten(1, 2)
+
+
+def mind(fixed: Tensor, warped: Tensor, weight: Tensor) -> Tensor:
+    """Return 1 - the mean squared difference of `mind_descriptor`, in [0, 1]; see `ncc`."""
+    return 1 - mse(mind_descriptor(fixed), mind_descriptor(warped), weight)
+
+
+def overlap(fixed: Tensor, warped: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return the soft Dice of structures, a channel each, in [0, 1]; 1 where both are empty.
+
+    Notes:
+        2 sum(f w) / (sum f^2 + sum w^2): Milletari et al. 2016.
+    """
+    both, apart = fixed * warped, fixed.square() + warped.square()
+    if weight is not None:
+        both, apart = both * weight, apart * weight
+    dims = (0, 2, 3, 4)
+    return ((2 * both.sum(dims) + EPSILON) / (apart.sum(dims) + EPSILON)).mean()
+
+
+def shift(image: Tensor, step: list[int]) -> Tensor:
+    """Read an image at p + step, the border value beyond it."""
+    for dim, by in enumerate(step, start=2):
+        if by:
+            at = torch.arange(image.shape[dim], device=image.device) + by
+            image = image.index_select(dim, at.clamp(0, image.shape[dim] - 1))
+    return image
+
+
+def _mean(x: Tensor, weight: Tensor) -> Tensor:
+    """Return the weighted mean over all voxels; 0 without any weight."""
+    return (x * weight).sum() / (weight.expand_as(x).sum()).clamp(min=1e-12)
+
+
+def _channels(fixed: Tensor, warped: Tensor) -> list[tuple[Tensor, Tensor]]:
+    return list(zip(fixed.split(1, 1), warped.split(1, 1), strict=True))

@@ -186,16 +186,37 @@ class TestFit:
         assert fit_config("neural", patch | {"patch_size": 7}).phases[0].patch_size == 7
         assert fit_config("neural", patch | {"similarity": "mse"}).phases[0].patch_size == 6
 
-    @pytest.mark.parametrize("solver", ["search", "fluid"])
-    def test_search_and_fluid_know_lncc_only(self, solver: str) -> None:
-        words = f"solver '{solver}' knows lncc only: set similarity to lncc"
-        phases = [{"solver": solver, "similarity": "mse"}]
+    @pytest.mark.parametrize("similarity", ["nmi", {"mind": 1, "ncc": 2}])
+    def test_a_search_needs_a_price_a_voxel(self, similarity: object) -> None:
+        phases = [{"solver": "search", "similarity": similarity}]
         with pytest.raises(NirError) as caught:
             fit_config("default", {"phases": phases})
-        assert str(caught.value) == f"phases.0: {words}"
+        words = str(caught.value)
+        assert words.startswith("phases.0: solver 'search' prices voxel by voxel, which n")
+        assert words.endswith("set similarity to one of lncc, mse, mind, ngf")
         assert faults(pipeline(methods=[NIR | {"set": {"phases": phases}}])) == [
-            f"methods.0: phases.0: {words}"
+            f"methods.0: {words}"
         ]
+
+    def test_weights_of_similarities_are_shares(self) -> None:
+        phase = Phase(similarity={"nmi": 1, "mind": 3})
+        assert phase.shares == {"nmi": 0.25, "mind": 0.75}
+        assert Phase(similarity="ngf").shares == {"ngf": 1.0}
+
+    @pytest.mark.parametrize(
+        ("similarity", "words"),
+        [
+            ("nmj", "phases.*.similarity.nmj: input should be 'lncc', 'mse', 'ncc', 'nmi', 'mind'"),
+            ({"nmj": 1}, "phases.*.similarity.nmj: input should be 'lncc', 'mse', 'ncc', 'nmi',"),
+            ({"nmi": 0}, "similarity.nmi: input should be greater than 0, found 0"),
+            ({}, "similarity: expected one at least, found none"),
+        ],
+    )
+    def test_bad_similarities(self, similarity: object, words: str) -> None:
+        with pytest.raises(NirError) as caught:
+            fit_config("neural", {"similarity": similarity})
+        assert words in str(caught.value)
+        assert len(str(caught.value).splitlines()) == 1
 
     def test_a_fit_needs_a_phase(self) -> None:
         with pytest.raises(ValidationError):

@@ -13,7 +13,7 @@ from torch import Tensor
 from nir import parts
 from nir.config import FitConfig, Phase, fit_config
 from nir.errors import NirError
-from nir.fit import FitResult, fit_pair, make_level
+from nir.fit import FitResult, Guides, Images, fit_pair, make_level
 from nir.parts import NeuralPart
 from nir.regularity import determinant, gradient, smoothness
 from nir.similarity import lncc
@@ -134,9 +134,11 @@ def test_smoothness_is_measured_in_millimetres(phase: dict[str, Any]) -> None:
 def test_levels_are_smoothed_in_millimetres() -> None:
     impulse = torch.zeros(1, 1, *SHAPE)
     impulse[..., 16, 15, 14] = 1
-    level = make_level(impulse, impulse, impulse, GRID, Phase(smoothing_mm=2.0))
+    config = FitConfig(phases=(Phase(smoothing_mm=2.0),))
+    images = Images(impulse, impulse, impulse, Guides())
+    level = make_level(images, GRID, config, config.phases[0])
     for axis, (count, edge) in enumerate(zip(SHAPE, GRID.spacing, strict=True)):
-        profile = level.fixed[0, 0].sum([d for d in range(3) if d != axis])
+        profile = level.terms[0].fixed[0, 0].sum([d for d in range(3) if d != axis])
         offset = (torch.arange(count) - (16, 15, 14)[axis]) * edge
         width = (profile * offset**2).sum().div(profile.sum()).sqrt().item()
         assert width == pytest.approx(2.0, rel=0.05)

@@ -15,7 +15,8 @@ from nir import fluid as module
 from nir import transform
 from nir.errors import NirError
 from nir.fluid import fluid, plain_direction
-from nir.matching import PlainMatcher
+from nir.matching import PlainMatcher, matcher
+from nir.objective import Term, image_terms
 from nir.regularity import determinant, gradient
 from nir.similarity import inside_windows
 from nir.transform import identity, sample, to_cube
@@ -31,14 +32,16 @@ MOVING = torch.from_numpy(texture(SHAPE, 1.3))[None, None]
 FIXED = sample(MOVING, identity(SHAPE) + to_cube(TRUTH, EXTENT))
 WEIGHT = inside_windows(FIXED, RADIUS)
 ZERO = torch.zeros(1, 3, *SHAPE)
+PLAIN = PlainMatcher(Term("lncc", 1.0, FIXED, MOVING), WEIGHT, EXTENT, RADIUS)
 
 
 def run(**changes: Any) -> tuple[Tensor, list[dict[str, float]]]:
     given = {"fixed": FIXED, "moving": MOVING, "weight": WEIGHT, "start": ZERO, "steps": 30}
     given |= {"widths": (1.0, 0.5), "step_vox": 0.5, "progress": lambda step, loss: None} | changes
-    images = given["fixed"], given["moving"], given["weight"]
+    terms = image_terms({"lncc": 1.0}, given["fixed"], given["moving"])
+    match = given.get("match") or matcher(terms, given["weight"], EXTENT, RADIUS)
     widths, step_vox, progress = given["widths"], given["step_vox"], given["progress"]
-    return fluid(images, given["start"], EXTENT, RADIUS, given["steps"], widths, step_vox, progress)
+    return fluid(match, given["start"], EXTENT, given["steps"], widths, step_vox, progress)
 
 
 def error_mm(u_mm: Tensor) -> float:
@@ -119,7 +122,7 @@ class TestTrace:
 
     def test_the_first_loss_is_that_of_the_start(self) -> None:
         out = torch.empty_like(ZERO)
-        expected = 1 - PlainMatcher(FIXED, MOVING, WEIGHT, EXTENT, RADIUS)(ZERO, out)
+        expected = 1 - PLAIN(ZERO, out)
         assert run(steps=1)[1][0]["loss"] == pytest.approx(expected, abs=1e-5)
 
 
@@ -151,9 +154,8 @@ class TestRepeatability:
     def test_the_plain_twins_find_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
         start = torch.full_like(ZERO, 0.37)  # off the nodes, where interpolation has two slopes
         fused, rows = run(steps=20, start=start)
-        monkeypatch.setattr(module, "matcher", PlainMatcher)
         monkeypatch.setattr(module, "direction", plain_direction)
         monkeypatch.setattr(transform, "fused", lambda *tensors: False)
-        plain, twins = run(steps=20, start=start)
+        plain, twins = run(steps=20, start=start, match=PLAIN)
         assert (fused - plain).norm(dim=1).mean() < 0.01
         assert rows[-1]["loss"] == pytest.approx(twins[-1]["loss"], abs=1e-3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numba
 import numpy as np
@@ -12,7 +12,17 @@ import torch
 from synthetic import texture, waves
 from torch import Tensor
 
-from nir.matching import FusedMatcher, PlainMatcher, matcher, needed_rows, window_moments
+from nir.matching import (
+    FusedMatcher,
+    Matcher,
+    PlainMatcher,
+    SumMatcher,
+    WarpMatcher,
+    matcher,
+    needed_rows,
+    window_moments,
+)
+from nir.objective import SCORES, Term, image_terms, keypoint_pull
 from nir.similarity import inside_windows, lncc
 from nir.transform import identity, sample, to_cube
 
@@ -41,12 +51,17 @@ def partial_weight(radius: int) -> Tensor:
     return weight * inside_windows(weight, radius)
 
 
+def plain(fixed: Tensor, moving: Tensor, weight: Tensor, extent: Tensor, radius: int) -> Matcher:
+    """The LNCC in plain PyTorch."""
+    return PlainMatcher(Term("lncc", 1.0, fixed, moving), weight, extent, radius)
+
+
 def both(
     fixed: Tensor, moving: Tensor, weight: Tensor, u_mm: Tensor, radius: int
 ) -> list[tuple[float, Tensor]]:
     """Value and derivative by the kernels and by their twin."""
     found = []
-    for kind in (FusedMatcher, PlainMatcher):
+    for kind in (FusedMatcher, plain):
         out = torch.full_like(u_mm, 7.0)  # what stood there must not show
         found.append((kind(fixed, moving, weight, EXTENT, radius)(u_mm, out), out))
     return found
@@ -173,9 +188,9 @@ class TestThreads:
 
 class TestNan:
     @pytest.mark.parametrize("which", [0, 1])
-    @pytest.mark.parametrize("kind", [FusedMatcher, PlainMatcher])
+    @pytest.mark.parametrize("kind", [FusedMatcher, plain])
     def test_a_nan_in_an_image_is_a_nan_in_the_value(
-        self, which: int, kind: type[FusedMatcher] | type[PlainMatcher]
+        self, which: int, kind: Callable[..., Matcher]
     ) -> None:
         images = [image(), image(1)]
         images[which][..., 7, 8, 7] = math.nan
@@ -217,4 +232,51 @@ def test_moments_of_a_window_by_hand() -> None:
 
 
 def test_a_cpu_gets_the_kernels() -> None:
-    assert isinstance(matcher(image(), image(), partial_weight(1), EXTENT, 1), FusedMatcher)
+    lncc_terms = image_terms({"lncc": 1.0}, image(), image())
+    assert isinstance(matcher(lncc_terms, partial_weight(1), EXTENT, 1), FusedMatcher)
+
+
+class TestTerms:
+    """Every similarity on a CPU, by the warp's kernel, against plain PyTorch."""
+
+    @pytest.mark.parametrize("name", SCORES)
+    def test_twins(self, name: str) -> None:
+        both_channels = [torch.cat([image(seed), image(seed + 1)], 1) for seed in (0, 7)]
+        term = Term(name, 1.0, *both_channels)
+        weight, u = partial_weight(2), waves(SHAPE, 2.0) + OFF_NODES
+        pair = []
+        for kind in (WarpMatcher, PlainMatcher):
+            out = torch.full_like(u, 7.0)
+            pair.append((kind(term, weight, EXTENT, 2)(u, out), out))
+        assert_twins(pair)
+        assert pair[0][1].abs().max() > 0
+
+    def test_a_sum_of_several_channels_and_similarities(self) -> None:
+        images = [torch.cat([image(seed), image(seed + 1)], 1) for seed in (0, 7)]
+        terms = image_terms({"lncc": 0.25, "mse": 0.75}, *images)
+        weight, u = partial_weight(2), waves(SHAPE, 2.0) + OFF_NODES
+        out, own = torch.empty_like(u), torch.empty_like(u)
+        found = matcher(terms, weight, EXTENT, 2)
+        assert isinstance(found, SumMatcher)
+        value, expected, slope = found(u, out), 0.0, torch.zeros_like(u)
+        for term in terms:
+            expected += term.share * PlainMatcher(term, weight, EXTENT, 2)(u, own)
+            slope += term.share * own
+        assert_twins([(value, out), (expected, slope)])
+
+    def test_keypoints_pull_towards_their_goal(self) -> None:
+        point, goal_mm = torch.tensor([[0.2, -0.1, 0.3]]), torch.tensor([[1.0, -2.0, 0.5]])
+        pull = keypoint_pull(0.5, point, goal_mm, SHAPE, EXTENT, 2.0)
+        match = matcher(image_terms({"mse": 1.0}, image(), image()), partial_weight(1), EXTENT, 1,
+                        pull)  # fmt: skip
+        out = torch.empty(1, 3, *SHAPE)
+        still = match(torch.zeros(1, 3, *SHAPE), out)
+        assert still == pytest.approx(1 - 0.5 * (1 + 4 + 0.25), abs=1e-4)
+        place = [
+            round((x + 1) / 2 * (n - 1)) for x, n in zip(point[0].tolist(), SHAPE, strict=True)
+        ]
+        there = out[0][:, place[0], place[1], place[2]]
+        torch.testing.assert_close(there / there.norm(), goal_mm[0] / goal_mm[0].norm(),
+                                   atol=0.05, rtol=0)  # fmt: skip
+        far = out[0, :, -1, 0, 0]
+        assert far.abs().max() < 1e-3 * there.abs().max()

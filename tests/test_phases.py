@@ -10,12 +10,13 @@ import torch
 from synthetic import OBLIQUE, ball, make_grid, texture, waves
 from torch import Tensor
 
-from nir import fluid, search, transform
+from nir import fit, fluid, search, transform
 from nir.config import FitConfig, fit_config
 from nir.errors import NirError
 from nir.fit import FitResult, fit_pair
 from nir.fluid import plain_direction
 from nir.matching import PlainMatcher
+from nir.objective import Term
 from nir.regularity import determinant, gradient
 from nir.transform import identity, sample, to_cube
 
@@ -159,10 +160,18 @@ def assert_the_same(one: FitResult, two: FitResult) -> None:
         assert a["loss"] == pytest.approx(b["loss"], abs=5e-3)
 
 
+def plain_matcher(
+    terms: list[Term], weight: Tensor, extent: Tensor, radius: int, pull: object
+) -> PlainMatcher:
+    """One term in plain PyTorch, as on a GPU."""
+    assert len(terms) == 1 and pull is None
+    return PlainMatcher(terms[0], weight, extent, radius)
+
+
 @pytest.mark.parametrize("preset", ["default", "fast", "accurate"])
 def test_plain_pytorch_finds_the_same(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fused = run(small(preset))
-    monkeypatch.setattr(fluid, "matcher", PlainMatcher)
+    monkeypatch.setattr(fit, "matcher", plain_matcher)
     monkeypatch.setattr(fluid, "direction", plain_direction)
     monkeypatch.setattr(transform, "fused", lambda *tensors: False)
     monkeypatch.setattr(search, "fused_costs", search.plain_costs)

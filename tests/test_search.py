@@ -12,7 +12,16 @@ from synthetic import texture
 from torch import Tensor
 
 from nir import kernels
-from nir.search import displacements, fused_costs, plain_best, plain_costs, search
+from nir.objective import STRUCTURES, Term, image_terms, keypoint_pull
+from nir.search import (
+    PRICED,
+    all_costs,
+    displacements,
+    fused_costs,
+    plain_best,
+    plain_costs,
+    search,
+)
 from nir.similarity import inside_windows
 
 SHAPE = (13, 15, 14)
@@ -38,6 +47,13 @@ def fused_best(costs: Tensor, field: Tensor, coupling: float, reach: int) -> Ten
     arrays = (costs.numpy(), field[0].numpy(), np.float32(coupling), reach, best[0].numpy())
     kernels.best_displacement(*arrays)
     return best
+
+
+def found(
+    fixed: Tensor, moving: Tensor, weight: Tensor, radius: int, reach: int, smooth_vox: float
+) -> Tensor:
+    """What a search by the LNCC alone finds."""
+    return search(fused_costs(fixed, moving, weight, radius, reach), reach, smooth_vox)
 
 
 class TestDisplacements:
@@ -90,12 +106,12 @@ class TestCosts:
     def test_two_threads_change_no_bit(self) -> None:
         if numba.config.NUMBA_NUM_THREADS < 2:
             pytest.skip("needs two CPUs")
-        before, found = numba.get_num_threads(), []
+        before, results = numba.get_num_threads(), []
         for count in (1, 2):
             numba.set_num_threads(count)
-            found.append(search(image(), image(1), inside_windows(image(), 2), 2, 2, 1.0))
+            results.append(found(image(), image(1), inside_windows(image(), 2), 2, 2, 1.0))
         numba.set_num_threads(before)
-        assert torch.equal(*found)
+        assert torch.equal(*results)
 
 
 class TestBest:
@@ -125,25 +141,77 @@ class TestSearch:
         self, step: tuple[int, int, int], smooth_vox: float
     ) -> None:
         fixed, moving = shifted(step, (22, 22, 22))
-        found = search(fixed, moving, inside_windows(fixed, 2), 2, 2, smooth_vox)
-        core = found[0, :, 9:-9, 9:-9, 9:-9].flatten(1)
+        there = found(fixed, moving, inside_windows(fixed, 2), 2, 2, smooth_vox)
+        core = there[0, :, 9:-9, 9:-9, 9:-9].flatten(1)
         expected = torch.tensor([[float(s)] for s in step]).expand_as(core)
         torch.testing.assert_close(core, expected, atol=1e-3, rtol=0)
 
     def test_flat_images_stay_in_place(self) -> None:
         flat = torch.full((1, 1, *SHAPE), 0.5)
-        found = search(flat, flat, inside_windows(flat, 2), 2, 2, 1.0)
-        assert found.abs().max() < 1e-3
+        there = found(flat, flat, inside_windows(flat, 2), 2, 2, 1.0)
+        assert there.abs().max() < 1e-3
 
     def test_without_weight_nothing_moves(self) -> None:
-        found = search(image(), image(1), torch.zeros(1, 1, *SHAPE), 2, 2, 1.0)
-        assert torch.equal(found, torch.zeros(1, 3, *SHAPE))
+        there = found(image(), image(1), torch.zeros(1, 1, *SHAPE), 2, 2, 1.0)
+        assert torch.equal(there, torch.zeros(1, 3, *SHAPE))
 
     def test_no_displacement_is_beyond_reach(self) -> None:
-        found = search(image(), image(1), inside_windows(image(), 1), 1, 2, 0.5)
-        assert 1 < found.abs().max() <= 2.0001
+        there = found(image(), image(1), inside_windows(image(), 1), 1, 2, 0.5)
+        assert 1 < there.abs().max() <= 2.0001
 
     def test_the_smooth_field_keeps_neighbours_together(self) -> None:
         settings = (image(), image(1), inside_windows(image(), 1), 1, 2)
-        rough, even = (search(*settings, sigma).diff(dim=2).abs().mean() for sigma in (0.0, 2.0))
+        rough, even = (found(*settings, sigma).diff(dim=2).abs().mean() for sigma in (0.0, 2.0))
         assert even < 0.3 * rough
+
+
+class TestTerms:
+    """What every similarity that has a price a voxel finds."""
+
+    @pytest.mark.parametrize("name", [*PRICED, STRUCTURES])
+    def test_a_translation_is_found_by_each(self, name: str) -> None:
+        images = shifted((1, -2, 0), (26, 26, 26))
+        if name == STRUCTURES:
+            images = tuple((x > x.median()).float() for x in images)  # type: ignore[assignment]
+        terms = [Term(name, 1.0, *images)]
+        if name == "mind":
+            terms = image_terms({"mind": 1.0}, *images)
+        costs = all_costs(terms, torch.ones_like(images[0]), torch.ones(3), 2, 2)
+        core = search(costs, 2, 1.0)[0, :, 9:-9, 9:-9, 9:-9].flatten(1)
+        expected = torch.tensor([[1.0], [-2.0], [0.0]]).expand_as(core)
+        torch.testing.assert_close(core, expected, atol=0.05, rtol=0)
+
+    @pytest.mark.parametrize("name", ["mind", "ngf"])
+    def test_an_inverted_contrast_is_found_by_some(self, name: str) -> None:
+        fixed, moving = shifted((1, -2, 0), (26, 26, 26))
+        costs = all_costs(
+            image_terms({name: 1.0}, fixed, 1 - moving), torch.ones_like(fixed), torch.ones(3), 2, 2
+        )
+        core = search(costs, 2, 1.0)[0, :, 9:-9, 9:-9, 9:-9].flatten(1)
+        expected = torch.tensor([[1.0], [-2.0], [0.0]]).expand_as(core)
+        torch.testing.assert_close(core, expected, atol=0.05, rtol=0)
+
+    def test_shares_add_up(self) -> None:
+        one, two = (Term("lncc", share, image(), image(1)) for share in (0.25, 0.75))
+        whole = Term("lncc", 1.0, image(), image(1))
+        settings = (inside_windows(image(), 2), torch.ones(3), 2, 1)
+        torch.testing.assert_close(all_costs([one, two], *settings), all_costs([whole], *settings))
+
+    def test_channels_are_averaged(self) -> None:
+        fixed = torch.cat([image(), image(2)], 1)
+        moving = torch.cat([image(1), image(3)], 1)
+        settings = (inside_windows(image(), 2), torch.ones(3), 2, 1)
+        halves = zip(fixed.split(1, 1), moving.split(1, 1), strict=True)
+        apart = [all_costs([Term("lncc", 0.5, *half)], *settings) for half in halves]
+        both = all_costs([Term("lncc", 1.0, fixed, moving)], *settings)
+        torch.testing.assert_close(both, apart[0] + apart[1])
+
+    def test_keypoints_decide_where_the_images_tell_nothing(self) -> None:
+        flat = torch.full((1, 1, 26, 26, 26), 0.5)
+        extent = torch.full((3,), 50.0)
+        goal_mm = torch.tensor([[2.0, -4.0, 0.0]])
+        pull = keypoint_pull(1.0, torch.zeros(1, 3), goal_mm, (26, 26, 26), extent, 8.0)
+        terms = image_terms({"lncc": 1.0}, flat, flat)
+        costs = all_costs(terms, torch.ones_like(flat), torch.full((3,), 2.0), 2, 2, pull)
+        middle = search(costs, 2, 1.0)[0, :, 13, 13, 13]
+        torch.testing.assert_close(middle, torch.tensor([1.0, -2.0, 0.0]), atol=0.2, rtol=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,18 @@ from synthetic import texture
 from torch import Tensor
 
 from nir import similarity
-from nir.similarity import box_mean, inside_windows, lncc, lncc_loss, mse, mse_loss
+from nir.similarity import (
+    box_mean,
+    inside_windows,
+    lncc,
+    mind,
+    mind_descriptor,
+    mse,
+    ncc,
+    ngf,
+    nmi,
+    overlap,
+)
 
 SHAPE = (9, 10, 11)
 RADIUS = 2
@@ -193,25 +205,145 @@ class TestMse:
     def test_no_weight_at_all(self) -> None:
         assert mse(self.fixed, self.warped, torch.zeros_like(self.fixed)) == 0
 
-    def test_loss(self) -> None:
-        weight, generator = torch.ones_like(self.fixed), torch.Generator()
-        loss = mse_loss(self.fixed, self.warped, weight, 2, 1.0, generator)
-        assert loss == mse(self.fixed, self.warped)
+
+def bold_inverse(image: Tensor) -> Tensor:
+    return 1 - image
 
 
-class TestLnccLoss:
-    def test_without_dropout(self) -> None:
+def tissue_by_tissue(image: Tensor) -> Tensor:
+    """Another contrast: neither linear nor monotone, one to one for three levels."""
+    return torch.where(image < 0.3, 0.9, torch.where(image < 0.6, 0.1, 0.5)).to(image)
+
+
+def three_levels() -> tuple[Tensor, Tensor]:
+    """Two images of three intensities, each on a third of the voxels, that agree in part."""
+    one, two = (
+        torch.bucketize(x, x.quantile(torch.tensor([1 / 3, 2 / 3]).double())) * 0.4
+        for x in images()
+    )
+    return one.double(), two.double()
+
+
+WEIGHTED = {"ncc": ncc, "nmi": nmi, "ngf": ngf, "mind": mind, "mse": mse}
+SCORED = {name: score for name, score in WEIGHTED.items() if name != "mse"}
+
+
+def ones() -> Tensor:
+    return torch.ones(1, 1, *SHAPE, dtype=torch.float64)
+
+
+class TestEvery:
+    @pytest.mark.parametrize("name", WEIGHTED)
+    def test_gradient_against_finite_differences(self, name: str) -> None:
         fixed, warped = images()
-        loss = lncc_loss(fixed, warped, torch.ones_like(fixed), RADIUS, 1.0, torch.Generator())
-        torch.testing.assert_close(loss, 1 - lncc(fixed, warped))
+        weight, warped = torch.rand_like(fixed), (0.05 + 0.9 * warped).requires_grad_()
+        (gradient,) = torch.autograd.grad(WEIGHTED[name](fixed, warped, weight), warped)
+        direction, step = torch.randn_like(fixed), 1e-6
+        ends = [WEIGHTED[name](fixed, warped.detach() + s * step * direction, weight)
+                for s in (1, -1)]  # fmt: skip
+        slope = (ends[0] - ends[1]) / (2 * step)
+        torch.testing.assert_close((gradient * direction).sum(), slope, rtol=1e-4, atol=1e-8)
 
-    def test_dropout_leaves_windows_out_by_the_seed(self) -> None:
+    @pytest.mark.parametrize("name", SCORED)
+    def test_an_image_agrees_with_itself_more_than_with_another(self, name: str) -> None:
         fixed, warped = images()
+        best, other = SCORED[name](fixed, fixed, ones()), SCORED[name](fixed, warped, ones())
+        assert 0 <= other < best <= 1 + 1e-9
 
-        def draw(seed: int) -> float:
-            generator = torch.Generator().manual_seed(seed)
-            return lncc_loss(fixed, warped, torch.ones_like(fixed), RADIUS, 0.5, generator).item()
+    @pytest.mark.parametrize("name", ["ncc", "ngf", "mind", "nmi"])
+    def test_inverted_contrast_does_not_matter(self, name: str) -> None:
+        fixed, warped = bold_images()
+        score = SCORED[name]
+        change = score(fixed, bold_inverse(warped), ones()) - score(fixed, warped, ones())
+        assert abs(change.item()) < 1e-6
 
-        assert draw(1) == draw(1)
-        assert draw(1) != draw(2)
-        assert draw(1) == pytest.approx(1 - lncc(fixed, warped).item(), abs=0.1)
+    @pytest.mark.parametrize("name", ["ncc", "mind"])
+    def test_a_linear_contrast_does_not_matter(self, name: str) -> None:
+        fixed, warped = images()
+        score = SCORED[name]
+        change = score(fixed, 0.5 * warped + 0.2, ones()) - score(fixed, warped, ones())
+        assert abs(change.item()) < 1e-3
+
+    def test_nmi_does_not_care_which_intensity_stands_for_which(self) -> None:
+        fixed, warped = three_levels()
+        change = nmi(fixed, tissue_by_tissue(warped), ones()) - nmi(fixed, warped, ones())
+        assert abs(change.item()) < 0.05
+        lost = ncc(fixed, tissue_by_tissue(fixed), ones())
+        assert lost < 0.6 < nmi(fixed, tissue_by_tissue(fixed), ones())
+
+    @pytest.mark.parametrize("name", ["ncc", "nmi", "mse"])
+    def test_what_has_no_weight_does_not_count(self, name: str) -> None:
+        fixed, warped = images()
+        weight = ones()
+        weight[:, :, :4] = 0
+        spoilt = warped.clone()
+        spoilt[:, :, :4] = torch.rand_like(spoilt[:, :, :4])
+        score = WEIGHTED[name]
+        torch.testing.assert_close(score(fixed, spoilt, weight), score(fixed, warped, weight))
+        assert score(fixed, spoilt, ones()) != score(fixed, warped, ones())
+
+    @pytest.mark.parametrize("name", ["ngf", "mind"])
+    def test_far_from_the_weight_nothing_counts(self, name: str) -> None:
+        fixed, warped = images()
+        weight = ones()
+        weight[:, :, :7] = 0  # beyond the reach of its neighbourhood
+        spoilt = warped.clone()
+        spoilt[:, :, :3] = torch.rand_like(spoilt[:, :, :3])
+        score, scale = WEIGHTED[name], 1e-3  # MIND bounds its scale by that of the whole image
+        near = score(fixed, spoilt, weight) - score(fixed, warped, weight)
+        assert abs(near.item()) < scale
+
+    @pytest.mark.parametrize("name", WEIGHTED)
+    def test_channels_are_averaged(self, name: str) -> None:
+        pairs = images(), images()[::-1]
+        apart = [WEIGHTED[name](*pair, ones()) for pair in pairs]
+        stacked = [torch.cat(side, 1) for side in zip(*pairs, strict=True)]
+        torch.testing.assert_close(WEIGHTED[name](*stacked, ones()), sum(apart) / 2,
+                                   rtol=1e-3, atol=1e-6)  # fmt: skip
+
+    @pytest.mark.parametrize("name", WEIGHTED)
+    def test_without_weight_or_contrast_nothing_is_wild(self, name: str) -> None:
+        fixed, _ = images()
+        for flat, weight in ((torch.full_like(fixed, 0.4), ones()), (fixed, 0 * ones())):
+            leaf = flat.clone().requires_grad_()
+            value = WEIGHTED[name](fixed, leaf, weight)
+            (gradient,) = torch.autograd.grad(value, leaf)
+            assert torch.isfinite(value)
+            assert torch.isfinite(gradient).all()
+
+
+class TestByHand:
+    def test_ncc(self) -> None:
+        fixed = torch.tensor([0.0, 1.0, 0.0, 1.0]).view(1, 1, 1, 2, 2)
+        warped = torch.tensor([0.0, 1.0, 1.0, 1.0]).view(1, 1, 1, 2, 2)
+        # covariance 1/8, variances 1/4 and 3/16
+        assert ncc(fixed, warped, torch.ones_like(fixed)).item() == pytest.approx(1 / 3, abs=1e-4)
+
+    def test_nmi_of_independent_images_is_0(self) -> None:
+        x, y, _ = (torch.from_numpy(i)[None, None].float() for i in np.indices((8, 8, 8)) // 4)
+        assert nmi(x, y, torch.ones_like(x)).item() == pytest.approx(0, abs=1e-5)
+
+    def test_ngf_of_gradients_at_an_angle(self) -> None:
+        x, y, _ = torch.meshgrid(*[torch.arange(9.0)] * 3, indexing="ij")
+        turned = 3**0.5 / 2 * x + 0.5 * y  # 30 degrees
+        inside = inside_windows(torch.zeros(1, 1, 9, 9, 9), 1)
+        score = ngf(x[None, None], turned[None, None], inside)
+        assert score.item() == pytest.approx(0.75, abs=2e-3)
+
+    def test_mind_of_an_edge(self) -> None:
+        edge = torch.zeros(1, 1, 16, 16, 16)
+        edge[:, :, 8:] = 1
+        descriptor = mind_descriptor(edge)
+        assert descriptor.shape == (1, 12, 16, 16, 16)
+        assert (descriptor[0, :, 2, 8, 8] == 1).all()  # flat: all patches are alike
+        # One patch lies beyond the edge: its 4 pairs differ by d, the mean of the 12 is d / 3.
+        near = descriptor[0, :, 6, 8, 8]
+        assert near.sort().values.tolist() == pytest.approx([np.exp(-3)] * 4 + [1] * 8, abs=1e-5)
+        torch.testing.assert_close(mind_descriptor(1 - edge), descriptor)
+
+    def test_the_overlap_of_boxes(self) -> None:
+        one, two = torch.zeros(2, 1, 1, 4, 4, 4)
+        one[..., :2], two[..., 1:3] = 1, 1
+        assert overlap(one, two).item() == pytest.approx(0.5)
+        assert overlap(one, one).item() == pytest.approx(1)
+        assert overlap(0 * one, 0 * one).item() == pytest.approx(1)

@@ -88,26 +88,6 @@ def stop() -> None:
             path.unlink()
 
 
-def environment() -> dict[str, str]:
-    """Return the environment of a run on this cluster: one whose PATH has no ``sacct``.
-
-    Without accounting it fails always, and Snakemake's plugin turns to it, and stays with it, when
-    it finds the controller away.
-    """
-    folders = []
-    for number, folder in enumerate(map(Path, os.environ["PATH"].split(os.pathsep))):
-        if (folder / "sacct").exists():
-            links = ROOT / f"bin-{number}"
-            shutil.rmtree(links, ignore_errors=True)
-            links.mkdir()
-            for program in folder.iterdir():
-                if program.name != "sacct":
-                    (links / program.name).symlink_to(program)
-            folder = links
-        folders.append(str(folder))
-    return os.environ | {"PATH": os.pathsep.join(folders)}
-
-
 def start_controller() -> None:
     """Start slurmctld, or leave it running."""
     if not _pid("slurmctld"):

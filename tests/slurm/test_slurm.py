@@ -27,6 +27,7 @@ from nir.io import load_json, load_volume
 from nir.kernels import set_threads
 
 SECONDS = 9.0  # of a slow fit: a minute's job does some, and never all twelve
+WITHOUT_ACCOUNTING = "workflow/profiles/slurm/without-accounting"
 AT_FIRST_MB = 100  # too little for any fit
 WHY_NOT = (
     cluster.why_not()
@@ -66,15 +67,16 @@ def slow_fit(workplace: Path) -> dict[str, Any]:
 
 def command(config: Path, *words: str) -> list[str]:
     profile = ["--workflow-profile", "workflow/profiles/slurm"]
-    quick = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"]
+    quick = ["--slurm-init-seconds-before-status-checks", "2"]
     default = ["--default-resources", "slurm_partition=cpu", "mem_mb=1500", "runtime=10"]
     return [str(SNAKEMAKE), *profile, *quick, *default, "--configfile", str(config), *words]
 
 
 def start(workplace: Path, config: Path, *words: str) -> subprocess.Popen[bytes]:
+    path = os.pathsep.join([str(workplace / WITHOUT_ACCOUNTING), os.environ["PATH"]])
     with config.with_suffix(".log").open("ab") as log:
         return subprocess.Popen(
-            command(config, *words), cwd=workplace, env=cluster.environment(),
+            command(config, *words), cwd=workplace, env=os.environ | {"PATH": path},
             stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
 
@@ -122,7 +124,7 @@ def demo(workplace: Path) -> Demo:
     wait_for("a batch of affines", lambda: times(output, "batches/*/affine.json"), process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    affines = times(output, "batches/*/affine.json")
+    affines = times(output, "pairs/*/affine.json")
     end(start(workplace, config, *words), config)
     return Demo(output, affines)
 
@@ -144,7 +146,7 @@ def test_jobs_over_their_memory_are_tried_again_with_more(workplace: Path, demo:
 
 
 def test_a_main_process_that_is_killed_loses_nothing_done(demo: Demo) -> None:
-    now = times(demo.output, "batches/*/affine.json")
+    now = times(demo.output, "pairs/*/affine.json")
     assert demo.affines
     assert {path: now[path] for path in demo.affines} == demo.affines
 

@@ -49,7 +49,7 @@ if BUILD:
             "../../envs/nir.yaml"
         threads: 1  # ANTs repeats its affine bit by bit on one thread only
         resources:
-            mem_mb=megabytes(650, 80, also=["template"]),
+            mem_mb=megabytes(850, 100, also=["template"]),
         params:
             settings=SETTINGS.affine.model_dump(mode="json"),
             seed=SETTINGS.seed,
