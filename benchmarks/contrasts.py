@@ -1,8 +1,8 @@
 """Other contrasts of a T1-weighted brain, simulated with the tissues that its labels give.
 
-``inverted`` is one minus the T1-weighted image. ``t2`` gives each tissue an intensity of its own, as
-in a T2-weighted scan: fluid bright, grey matter in the middle, white matter dark. ``ct`` does so as
-in a CT from 0 to 80 Hounsfield units: soft tissues nearly alike, fluid darker, strong noise.
+``inverted`` is one minus the T1-weighted image. ``t2`` gives each tissue an intensity of its own,
+as in a T2-weighted scan: fluid bright, grey matter in the middle, white matter dark. ``ct`` does so
+as in a CT from 0 to 80 Hounsfield units: soft tissues nearly alike, fluid darker, strong noise.
 """
 
 from __future__ import annotations

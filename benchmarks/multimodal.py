@@ -36,8 +36,8 @@ from nir.sheets import read_rows
 
 RESULTS = Path("results/benchmarks/multimodal")
 DATA = Path("../shared/data/oasis")
-PRESET = "default"
-SIMILARITIES = ("lncc",)
+PRESET = "multimodal"
+SIMILARITIES = ("lncc", "nmi", "mind", "ngf", "ncc", "mse")
 REFERENCE = "syn"
 SEED, THREADS = 1, 2
 MARGIN_MM = 12.0  # kept around each brain
@@ -179,7 +179,7 @@ def write_cohort(source: Source, contrast: str, folder: Path) -> PipelineConfig:
 
 
 def own_similarity(name: str) -> dict[str, str]:
-    """Return the settings that give a similarity to all phases of the preset whose solver knows it."""
+    """Return what gives a similarity to all phases of the preset whose solver knows it."""
     found = {}
     for number in range(len(fit_config(PRESET).phases)):
         key = f"phases.{number}.similarity"
@@ -238,7 +238,7 @@ def run(
 
 
 def looks(source: Source) -> dict[str, np.ndarray]:
-    """Return the middle axial plane of the first moving scan in each contrast, as methods see it."""
+    """Return the middle axial plane of the first moving scan in each contrast."""
     name = source.pairs[0][1]
     scan = load_scan(source.folder, name)
     scans = {c: moving_scan(scan, c, source.tissues, name) for c in LOOKS}
@@ -292,19 +292,16 @@ def markdown(table: pd.DataFrame, cells: pd.DataFrame) -> str:
 
 
 def kept() -> str:
-    """Word which phases keep the preset's similarity, because their solver does not know another."""
+    """Word which phases keep the preset's similarity, because their solver knows no other."""
     phases = fit_config(PRESET).phases
-    words = []
+    words = [f"`{PRESET}` is the preset; the others are its phases with another similarity."]
     for name in SIMILARITIES:
         changed = own_similarity(name)
         left = [n for n in range(len(phases)) if f"phases.{n}.similarity" not in changed]
         if left:
-            told = ", ".join(f"{n} ({phases[n].solver}, {phases[n].similarity})" for n in left)
-            words.append(f"With `{name}` these phases keep their similarity: {told}.")
-    start = (
-        f"`{PRESET}` is the preset; the similarities are the same phases with another similarity."
-    )
-    return "\n".join([start, *words])
+            told = ", ".join(f"{n} ({phases[n].solver})" for n in left)
+            words.append(f"With `{name}` phase {told} keeps the preset's similarity.")
+    return "\n".join(words)
 
 
 def main(words: Sequence[str] | None = None) -> int:
