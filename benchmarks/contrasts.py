@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -25,9 +26,9 @@ DEMO_TISSUES = {
 }
 """Tissue of each label of the simulated cohort."""
 
-PRIOR_MM = 1.0  # how far from its label's border a tissue may reach
+PRIOR_MM = 2.0  # how far from its label's border a tissue may reach
 LEAST_SHARE = 1e-3
-SOFTNESS = 1.4  # voxels between two means are mixed, not sorted
+SOFTNESS = 0.6  # of the gap between two means: voxels in between are mixed, not sorted
 BIAS_MM = 110.0  # correlation length of the bias field
 
 
@@ -74,12 +75,12 @@ def tissue_shares(brain: Array, tissue: np.ndarray, spacing: Array) -> Array:
     The tissue map, slightly smoothed, is weighed with how well each tissue's mean explains the
     intensity, so that edges lie where the image has them and not on the staircase of the labels.
     """
-    parts = {code: brain[tissue == code] for code in TISSUES if (tissue == code).any()}
-    spread = SOFTNESS * np.sqrt(np.mean([part.var() for part in parts.values()]))
+    means = {code: brain[tissue == code].mean() for code in TISSUES if (tissue == code).any()}
+    spread = SOFTNESS * min(abs(a - b) for a, b in combinations([*means.values(), np.inf], 2))
     shares = np.zeros((3, *brain.shape), np.float32)
-    for code, part in parts.items():
+    for code, mean in means.items():
         prior = gaussian_filter((tissue == code).astype(np.float32), PRIOR_MM / spacing)
-        likelihood = np.exp(-0.5 * ((brain - part.mean()) / spread) ** 2)
+        likelihood = np.exp(-0.5 * ((brain - mean) / spread) ** 2)
         shares[code - 1] = (prior + LEAST_SHARE) * (likelihood + LEAST_SHARE)
     result: Array = shares / shares.sum(0)
     return result
