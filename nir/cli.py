@@ -12,7 +12,7 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nir import cli_cohort
+from nir import cli_cohort, cli_l2r
 from nir.cli_maps import VERBS
 from nir.errors import NirError
 from nir.presets import PRESETS
@@ -26,7 +26,9 @@ app = typer.Typer(
 )
 for verb in VERBS:
     app.command()(verb)
+app.command()(cli_l2r.rank)
 app.add_typer(cli_cohort.app, name="cohort")
+app.add_typer(cli_l2r.app, name="l2r")
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:

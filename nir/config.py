@@ -163,7 +163,7 @@ class FitConfig(Settings):
     squarings: Count = Field(5, description="velocity on a lattice: scaling and squaring steps")
     margin_mm: NonNegative = Field(10.0, description="border kept around the fixed brain mask")
     keypoint_weight: NonNegative = Field(
-        0.01, description="weight of the guiding keypoints' mean squared distance, a mm^2"
+        0.001, description="weight of the guiding keypoints' mean squared distance, a mm^2"
     )
     structure_weight: NonNegative = Field(
         0.5, description="weight of the guiding structures' 1 - Dice"

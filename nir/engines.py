@@ -137,12 +137,11 @@ def _nir(
     start = time.perf_counter()
     box = brain_box(pair.fixed_mask, pair.fixed_grid, config.margin_mm)
     grid = pair.fixed_grid.crop(tuple(s.start for s in box), tuple(s.stop for s in box))
-    memory.check(grid, config, pair.fixed_grid, pair.moving_grid, device, log)
+    contrasts = 1 + len(pair.fixed_channels)
+    memory.check(grid, config, pair.fixed_grid, pair.moving_grid, device, log, contrasts)
     fixed = torch.stack([_tensor(x[box], device) for x in (pair.fixed, *pair.fixed_channels)])
     moving = _moving_on(grid, pair, (pair.moving, *pair.moving_channels), device)
     mask = _tensor(pair.fixed_mask[box], device)
-    if pair.fixed_exclude is not None:
-        mask = mask * (_tensor(pair.fixed_exclude[box], device) == 0)
     guides = _guides(grid, pair, box, device)
     prepared = time.perf_counter()
     result = fit_pair(fixed, moving, mask, grid, config, seed, progress, guides)
@@ -207,6 +206,8 @@ def _guides(
 ) -> Guides:
     """Bring what steers the fit onto the grid of the fit."""
     guides = Guides()
+    if pair.fixed_exclude is not None:
+        guides.fixed_counts = (_tensor(pair.fixed_exclude[box], device) == 0).float()
     if pair.moving_exclude is not None:
         left_out = (pair.moving_exclude > 0).astype(np.float32)
         guides.moving_counts = 1 - _moving_on(grid, pair, [left_out], device, "nearest")[0]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nir import metrics, plausibility
+from nir import jacobians, metrics, objective, plausibility
 from nir.demo import true_pair_points
 from nir.grid import Array, Grid
 from nir.io import (
@@ -29,8 +29,8 @@ from nir.io import (
 from nir.steps import Brain, LabelMap, warp_labels
 from nir.warp import PointMap, affine_map, displacement_map, resample
 
-LABEL_COLUMNS = ["index", "name", "dice_before", "dice_after", "hd95_before_mm", "hd95_after_mm"]
-LABEL_COLUMNS += ["voxels_fixed", "voxels_moving"]
+SCORES = ["dice_before", "dice_after", "hd95_before_mm", "hd95_after_mm"]
+LABEL_COLUMNS = ["index", "name", *SCORES, "voxels_fixed", "voxels_moving"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def evaluate_pair(
     """Measure one registered pair; write ``labels.tsv`` and ``result.json`` (last)."""
     fit, affine = load_json(folder / "fit.json"), load_json(affine_record)
     mapped = _Mapped.load(fixed, moving, matrix, folder)
-    found = _image_metrics(fixed, moving, mapped, folder)
+    found = _image_metrics(fixed, moving, mapped, folder, _compared(fit["settings"]))
     if truth:
         found |= _truth_metrics(mapped, partial(true_pair_points, truth, fixed.id, moving.id))
     table = pd.DataFrame(columns=LABEL_COLUMNS)
@@ -93,7 +93,7 @@ def evaluate_pair(
         )
     with atomic(folder / "labels.tsv") as temporary:
         table.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
-    for column in ("dice_before", "dice_after", "hd95_before_mm", "hd95_after_mm"):
+    for column in SCORES:
         found[column] = float(table[column].mean()) if len(table) else math.nan
     seconds = fit["seconds"] | {"affine": affine["seconds"]}
     seconds["total"] = seconds["affine"] + seconds["registration"]
@@ -101,15 +101,23 @@ def evaluate_pair(
         "fixed": fixed.id,
         "moving": moving.id,
         "metrics": {name: _known(value) for name, value in found.items()},
-        "labels_scored": [int(n) for n in table["index"]],
+        "labels_scored": [int(n) for n in table.dropna(subset=["dice_after"])["index"]],
         "warnings": affine["warnings"],
         "seconds": seconds,
     }
     save_json(folder / "result.json", result)
 
 
-def _image_metrics(fixed: Brain, moving: Brain, mapped: _Mapped, folder: Path) -> dict[str, float]:
-    """Measure what needs no labels."""
+def _compared(settings: dict[str, Any]) -> list[str]:
+    """Name the similarities that a fit compared beside the LNCC, which is always reported."""
+    phases = settings["fit"]["phases"] if settings["engine"] == "nir" else []
+    return sorted({name for phase in phases for name in phase["similarity"]} - {"lncc"})
+
+
+def _image_metrics(
+    fixed: Brain, moving: Brain, mapped: _Mapped, folder: Path, compared: list[str]
+) -> dict[str, float]:
+    """Measure what needs no labels; ``compared`` names further similarities."""
     mask, grid, u_lps = mapped.mask, mapped.grid, mapped.u_lps
     fixed_brain, _ = load_volume(fixed.brain)
     moving_brain, source = load_volume(moving.brain)
@@ -117,12 +125,16 @@ def _image_metrics(fixed: Brain, moving: Brain, mapped: _Mapped, folder: Path) -
     warped = resample(moving_brain, source, grid, displacement_map(u_lps))
     det, _ = load_volume(folder / "jacobian.nii.gz")
     inverse, _ = load_displacement(folder / INVERSE)
+    central = jacobians.central_determinant(u_lps, grid)
     mean, largest, gaps = metrics.inverse_consistency(u_lps, grid, inverse, source, mask)
     found = {
         "similarity_before": metrics.lncc_score(fixed_brain, affine, mask),
         "similarity_after": metrics.lncc_score(fixed_brain, warped, mask),
         "folds_percent": metrics.folds_percent(det, mask),
         "sdlogj": metrics.sd_log_jacobian(det, mask),
+        "sdlogj_l2r": jacobians.sd_log_jacobian_l2r(central),
+        "sdlogj_l2r_masked": jacobians.sd_log_jacobian_l2r(central, mask),
+        "ndv_percent": jacobians.ndv_percent(u_lps, grid, mask),
         "min_jacobian": float(det[mask].min()),
         "inverse_consistency_mean_mm": mean,
         "inverse_consistency_max_mm": largest,
@@ -134,6 +146,9 @@ def _image_metrics(fixed: Brain, moving: Brain, mapped: _Mapped, folder: Path) -
             plausibility.cut_percent(mapped.moving_mask, source),
         ),
     }
+    for when, image in (("before", affine), ("after", warped)):
+        scores = objective.compare(compared, fixed_brain, image, mask, grid)
+        found |= {f"{name}_{when}": score for name, score in scores.items()}
     return (
         found
         | plausibility.affine_parts(mapped.matrix_lps)
@@ -160,7 +175,7 @@ def _label_table(
     labels: list[int],
     names: dict[int, str],
 ) -> pd.DataFrame:
-    """Score each label before (affine) and after.
+    """Score each label before (affine) and after; one that an image lacks has no score.
 
     Args:
         target, source: the labels of the fixed and of the moving image, each on its own grid.
@@ -180,7 +195,9 @@ def _label_table(
         {"index": n, "name": names.get(n, str(n))} | {key: scores[key][n] for key in scores}
         for n in labels
     ]
-    return pd.DataFrame(rows, columns=LABEL_COLUMNS)
+    table = pd.DataFrame(rows, columns=LABEL_COLUMNS)
+    table.loc[(table[["voxels_fixed", "voxels_moving"]] == 0).any(axis=1), SCORES] = math.nan
+    return table
 
 
 def _known(value: float) -> float | None:

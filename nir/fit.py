@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nir.config import FitConfig, Phase
@@ -65,12 +66,14 @@ class Guides:
     """What steers a fit beside the images, on the grid of the fit and on the fit's device.
 
     Args:
-        moving_counts: 0 where the moving image does not count, as in a lesion, else 1, (X, Y, Z).
+        fixed_counts, moving_counts: 0 where that image does not count, as in a lesion, else 1,
+            (X, Y, Z); windows that reach there do not count either.
         structures: label maps of the fixed and of the moving image, (X, Y, Z) each.
         points: cube coordinates of keypoints of the fixed image, and of those of the moving image
             that belong to them, (N, 3) each.
     """
 
+    fixed_counts: Tensor | None = None
     moving_counts: Tensor | None = None
     structures: tuple[Tensor, Tensor] | None = None
     points: tuple[Tensor, Tensor] | None = None
@@ -173,7 +176,7 @@ class Images:
         if pairs is not None:
             pairs = pairs[0], invert(u_mm, extent, pairs[1])
         counts = None if counts is None else nearest(counts)
-        there = Guides(counts, structures, pairs)
+        there = Guides(guides.fixed_counts, counts, structures, pairs)
         return Images(self.fixed, sample(self.moving, points), self.mask, there)
 
 
@@ -285,7 +288,7 @@ def make_level(images: Images, grid: Grid, config: FitConfig, settings: Phase) -
         )
     sigma, guides = tuple(settings.smoothing_mm / grid.spacing), images.guides
     fixed, moving = (resize(smooth(x, sigma), target.shape) for x in (images.fixed, images.moving))
-    weight = _weight(images, target.shape)
+    weight = _weight(images, target.shape, settings)
     if not weight.any():
         raise NirError(
             "the brain mask vanishes at the resolution of a level: set a finer resolution_mm, or"
@@ -309,12 +312,14 @@ def make_level(images: Images, grid: Grid, config: FitConfig, settings: Phase) -
     return Level(target.shape, extent, terms, weight, pull)
 
 
-def _weight(images: Images, shape: tuple[int, int, int]) -> Tensor:
+def _weight(images: Images, shape: tuple[int, int, int], settings: Phase) -> Tensor:
     """Return 1 where both images count, else 0, on a lattice, shape (1, 1, X, Y, Z)."""
     weight = (resize(images.mask, shape) > 0.5).float()
-    counts = images.guides.moving_counts
-    if counts is not None:
-        weight = weight * (resize(counts[None, None].float(), shape) > 0.5)
+    reach = settings.radius if "lncc" in settings.shares else 1
+    for counts in (images.guides.fixed_counts, images.guides.moving_counts):
+        if counts is not None:
+            left_out = resize(1 - counts[None, None].float(), shape)
+            weight *= F.max_pool3d(left_out, 2 * reach + 1, stride=1, padding=reach) < 0.5
     return weight
 
 

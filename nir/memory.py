@@ -23,6 +23,8 @@ COMPOSE_BYTES = 190  # a voxel of the grid while two displacements are composed
 VOXEL_BYTES = 60  # a voxel of a level, all along: images, weight, points
 SAMPLE_BYTES = 140  # a sampled voxel: window sums, gradients, warped coordinates
 FLUID_BYTES = 160  # a voxel of a fluid phase's level: window sums, gradients, displacements
+TERM_BYTES = {"mind": 320, "ngf": 80, "nmi": 60}  # a voxel of the level, beyond what LNCC takes
+CONTRAST_BYTES = 110  # a voxel of the level and a further contrast
 SQUARING_BYTES = 90  # a node of the lattice and squaring, kept for the gradient
 FORWARD_BYTES = 45  # a voxel of the whole fixed grid while the transforms are sampled
 INVERSE_BYTES = 75  # a voxel of the moving grid meanwhile
@@ -30,7 +32,9 @@ BASE_MB = 700  # the interpreter with torch and ANTs loaded
 RK4_EVALUATIONS = 16
 
 
-def estimate_mb(grid: Grid, config: FitConfig, fixed: Grid, moving: Grid) -> float:
+def estimate_mb(
+    grid: Grid, config: FitConfig, fixed: Grid, moving: Grid, contrasts: int = 1
+) -> float:
     """Estimate the peak memory of a fit on a grid, and of the transforms made from it, MB.
 
     Linear in the voxels of the grids and of the level and in the points at which the field is
@@ -39,9 +43,12 @@ def estimate_mb(grid: Grid, config: FitConfig, fixed: Grid, moving: Grid) -> flo
     Args:
         grid: of the fit, the fixed brain's box.
         fixed, moving: the images' own, on which the transforms are sampled.
+        contrasts: how many images of a subject are compared.
     """
     voxels, here, there = (math.prod(g.shape) for g in (grid, fixed, moving))
-    fitting = GRID_BYTES * voxels + max(_phase_bytes(grid, p, config) for p in config.phases)
+    fitting = GRID_BYTES * voxels + max(
+        _phase_bytes(grid, p, config) + _term_bytes(grid, p, contrasts) for p in config.phases
+    )
     sampling = FORWARD_BYTES * here + INVERSE_BYTES * there
     return BASE_MB + max(COMPOSE_BYTES * voxels, fitting, sampling) / 2**20
 
@@ -69,6 +76,13 @@ def _phase_bytes(grid: Grid, phase: Phase, config: FitConfig) -> float:
     return max(total + fitting, inference)
 
 
+def _term_bytes(grid: Grid, phase: Phase, contrasts: int) -> float:
+    """Bytes of what is compared beside the LNCC of one contrast."""
+    each = sum(TERM_BYTES.get(name, 0) for name in phase.shares)
+    voxels = math.prod(level_grid(grid, phase).shape)
+    return float(voxels * (contrasts * each + (contrasts - 1) * CONTRAST_BYTES))
+
+
 def _activation_bytes(phase: Phase) -> tuple[int, int]:
     """Bytes a point of a field: all activations, kept for the gradient, and those alive at once."""
     if phase.encoding == "fourier":
@@ -86,13 +100,14 @@ def check(
     moving: Grid,
     device: torch.device,
     log: Callable[[str], None] = print,
+    contrasts: int = 1,
 ) -> None:
     """Print the estimate, and refuse a fit that has no room; arguments as `estimate_mb`.
 
     Raises:
         NirError: the estimate exceeds the free memory; the message tells what to change.
     """
-    needed = estimate_mb(grid, config, fixed, moving)
+    needed = estimate_mb(grid, config, fixed, moving, contrasts)
     if device.type == "cuda":
         free, where = torch.cuda.mem_get_info(device)[0] / 2**20, "GPU memory"
     else:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from nir.grid import Grid
 from nir.similarity import lncc, mind_descriptor, mse, ncc, ngf, nmi, overlap, window_weight
+from nir.transform import resize
 
 STRUCTURES = "structures"
+REPORTED_MM = 2.0  # resolution at which scores are reported
+RADIUS = 2  # half-width of the windows of a reported LNCC, voxels
 SIGMAS = 3  # at which the Gaussian of a keypoint ends
 Score = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
@@ -67,6 +72,27 @@ def image_terms(shares: Mapping[str, float], fixed: Tensor, moving: Tensor) -> l
         kinds = (mind_descriptor(x) if name == "mind" else x for x in (fixed, moving))
         terms.append(Term(name, share, *kinds))
     return terms
+
+
+def compare(
+    names: Iterable[str], fixed: np.ndarray, warped: np.ndarray, mask: np.ndarray, grid: Grid
+) -> dict[str, float]:
+    """Score two images by several similarities, at 2 mm or their own resolution, if coarser.
+
+    Args:
+        names: keys of `SCORES`.
+        fixed, warped: intensities in [0, 1] on one grid, shape (X, Y, Z).
+        mask: voxels to score, same shape.
+    """
+    spacing = np.maximum(grid.spacing, REPORTED_MM)
+    shape = tuple(int(n) for n in np.ceil(np.array(grid.shape) * grid.spacing / spacing))
+    f, w, weight = (
+        resize(torch.from_numpy(np.asarray(x, np.float32))[None, None], shape)
+        for x in (fixed, warped, mask)
+    )
+    weight = (weight > 0.5).float()
+    terms = image_terms(dict.fromkeys(names, 1.0), f, w)
+    return {t.name: float(t.score(t.fixed, t.moving, weight, RADIUS)) for t in terms}
 
 
 def keypoint_pull(

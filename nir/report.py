@@ -28,6 +28,7 @@ from nir.reportcells import (
     outlier_cells,
     pair_cells,
     percent,
+    ranking_cells,
     structure_cells,
     verdict_cells,
 )
@@ -140,6 +141,7 @@ def cohort_report(
             outliers=outlier_cells(tables["outliers"].frame),
             method_table=method_cells(tables["methods"].frame),
             comparisons=comparison_cells(tables["comparisons"].frame),
+            ranking=ranking_cells(tables["ranking"].frame),
             notes=comparison_notes(tables["comparisons"].frame),
             resamples=RESAMPLES,
             plots=plots,

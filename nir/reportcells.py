@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from nir.ranking import measure_title, ranked_measures
 from nir.ratings import EXCLUDE, RATINGS, by_registration
 from nir.tables import COLUMNS, MISSING, method_order
 from nir.verdict import GRADES, Check, overall
@@ -36,15 +37,23 @@ SPREAD, PERCENT = "mean ± std", -1
 METHOD_CELLS = (
     Cell("Dice, affine", "dice_before", SPREAD, 3),
     Cell("Dice", "dice_after", SPREAD, 3),
+    Cell("Dice, 30 %", "dice_after", "q30", 3),
     Cell("HD95, affine, mm", "hd95_before_mm", SPREAD, 2),
     Cell("HD95, mm", "hd95_after_mm", SPREAD, 2),
+    Cell("HD95, 30 %, mm", "hd95_after_mm", "q30", 2),
+    Cell("TRE, affine, mm", "tre_before_mm", SPREAD, 2),
+    Cell("TRE, mm", "tre_after_mm", SPREAD, 2),
+    Cell("TRE, 70 %, mm", "tre_after_mm", "q70", 2),
     Cell("True error, affine, mm", "truth_error_before_mm", SPREAD, 2),
     Cell("True error, mm", "truth_error_after_mm", SPREAD, 2),
     Cell("LNCC", "similarity_after", SPREAD, 3),
     Cell("Folds, mean, %", "folds_percent", "mean", PERCENT),
     Cell("Folds, max, %", "folds_percent", "max", PERCENT),
     Cell("Smallest det J", "min_jacobian", "min", 3),
+    Cell("NDV, mean, %", "ndv_percent", "mean", PERCENT),
     Cell("SDlogJ", "sdlogj", SPREAD, 3),
+    Cell("SDlogJ, Learn2Reg", "sdlogj_l2r", SPREAD, 3),
+    Cell("SDlogJ, Learn2Reg, 70 %", "sdlogj_l2r", "q70", 3),
     Cell("Inverse consistency, mean, mm", "inverse_consistency_mean_mm", SPREAD, 3),
     Cell("Inverse consistency, max, mm", "inverse_consistency_max_mm", "max", 2),
     Cell("Time, s", "seconds_total", SPREAD, 1),
@@ -135,6 +144,18 @@ def comparison_cells(comparisons: pd.DataFrame) -> list[dict[str, Any]]:
             rows.append({key: row[key] for key in ("first", "second", "pairs")} | {"cells": cells})
         groups.append({"measure": measure_name(name), "rows": rows})
     return groups
+
+
+def ranking_cells(ranking: pd.DataFrame) -> dict[str, Any]:
+    """Headings and rows of the ranking: scores, and the rank score of each measure."""
+    measures = ranked_measures(ranking)
+    names = ["score", "score_with_time", *(f"rank_{measure}" for measure in measures)]
+    rows = [
+        (row["method"], [number(row[name], 2) for name in names])
+        for row in ranking.to_dict("records")
+    ]
+    headings = ["Score", "Score with time", *map(measure_title, measures)]
+    return {"headings": headings, "rows": rows}
 
 
 def comparison_notes(comparisons: pd.DataFrame) -> list[str]:

@@ -13,6 +13,7 @@ import pandas as pd
 from nir.config import VerdictConfig
 from nir.io import save_json
 from nir.plots import structure_names
+from nir.ranking import rank_methods, ranking_columns
 from nir.stats import COMPARISON_COLUMNS, OUTLIER_COLUMNS, compare_methods, find_outliers
 from nir.tables import COLUMNS, KEYS, PER_LABEL, WARNINGS_JOIN, method_order, write_table
 from nir.verdict import GRADES, Check, judge, overall, worst_first
@@ -23,17 +24,23 @@ Described = dict[str, tuple[str, str, str]]
 
 WORST = 5
 MEAN_SD = ("mean", "std")
+LOW, HIGH = "q30", "q70"
 SUMMARISED: dict[str, tuple[str, ...]] = {
     "dice_before": MEAN_SD,
-    "dice_after": MEAN_SD,
+    "dice_after": (*MEAN_SD, LOW),
     "hd95_before_mm": MEAN_SD,
-    "hd95_after_mm": MEAN_SD,
+    "hd95_after_mm": (*MEAN_SD, LOW),
+    "tre_before_mm": MEAN_SD,
+    "tre_after_mm": (*MEAN_SD, HIGH),
     "truth_error_before_mm": MEAN_SD,
     "truth_error_after_mm": MEAN_SD,
     "similarity_after": MEAN_SD,
     "folds_percent": ("mean", "max"),
     "min_jacobian": ("min",),
     "sdlogj": MEAN_SD,
+    "sdlogj_l2r": (*MEAN_SD, HIGH),
+    "sdlogj_l2r_masked": (*MEAN_SD, HIGH),
+    "ndv_percent": ("mean", "max"),
     "inverse_consistency_mean_mm": MEAN_SD,
     "inverse_consistency_max_mm": ("max",),
     "seconds_total": MEAN_SD,
@@ -45,7 +52,11 @@ STATISTICS = {
     "std": "Standard deviation",
     "min": "Smallest value",
     "max": "Largest value",
+    LOW: "30 % quantile",
+    HIGH: "70 % quantile",
 }
+QUANTILES: dict[str, Any] = {LOW: lambda x: x.quantile(0.3), HIGH: lambda x: x.quantile(0.7)}
+"""Learn2Reg's robustness: the 30 % quantile, of SDlogJ and TRE the 70 % one."""
 
 
 class Table(NamedTuple):
@@ -83,9 +94,11 @@ def report_tables(
     Returns:
         Name of the file, without its suffix, to the table.
     """
+    ranking = rank_methods(metrics)
     return {
         "methods": method_table(metrics, failed, checks),
         "comparisons": Table(compare_methods(metrics), COMPARISON_COLUMNS),
+        "ranking": Table(ranking, ranking_columns(ranking)),
         "structures": structure_table(metrics, labels),
         "verdicts": verdict_table(checks),
         "outliers": Table(find_outliers(metrics), OUTLIER_COLUMNS),
@@ -111,7 +124,8 @@ def method_table(
     groups = metrics.assign(**counts).groupby("method", sort=False)
     lost = Counter(row["method"] for row in failed)
     whole = {"pairs": ("fixed", "size")} | {grade: (grade, "sum") for grade in GRADES}
-    frame = groups.agg(**whole, **told)
+    shares = {name: (c, QUANTILES.get(s, s)) for name, (c, s) in told.items()}
+    frame = groups.agg(**whole, **shares)
     frame = frame.reindex(list(dict.fromkeys([*frame.index, *lost])))
     frame = frame.assign(
         engine=groups["engine"].first(), failed=[lost[method] for method in frame.index]

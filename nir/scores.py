@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nir import metrics
+from nir import jacobians, metrics
 from nir.apply import check_affine_beside, check_chain
 from nir.errors import NirError, fault
 from nir.formats import Spaces, read_chain
@@ -76,11 +76,9 @@ def evaluate_files(
         some = _errors(fixed.landmarks, moving.landmarks, mapping, frame, here, there)
         rows += some
         found |= _means("landmark", some, ("error_before_mm", "error_mm"))
-    if mapping is not None and fixed.mask:
-        inside, grid = load_labels(fixed.mask)
-        det = metrics.jacobian_determinant(displacement(mapping, grid), grid)
-        found["folds_percent"] = metrics.folds_percent(det, inside > 0)
-        found["sdlogj"] = metrics.sd_log_jacobian(det, inside > 0)
+    if mapping is not None and here:
+        inside, grid = load_labels(fixed.mask) if fixed.mask else (np.ones(here.shape), here)
+        found |= _regularity(displacement(mapping, grid), grid, inside > 0)
     result = {name: value for name, value in found.items() if math.isfinite(value)}
     table = pd.DataFrame(rows, columns=COLUMNS_OUT)
     with atomic(output.with_suffix(".tsv")) as temporary:
@@ -92,6 +90,19 @@ def evaluate_files(
 def _grid(side: Side) -> Grid | None:
     path = side.labels or side.mask
     return grid_of(open_image(path)) if path else None
+
+
+def _regularity(u_lps: np.ndarray, grid: Grid, inside: np.ndarray) -> dict[str, float]:
+    """Measure the deformation itself, by the names that the pipeline's tables use."""
+    det = metrics.jacobian_determinant(u_lps, grid)
+    central = jacobians.central_determinant(u_lps, grid)
+    return {
+        "folds_percent": metrics.folds_percent(det, inside),
+        "sdlogj": metrics.sd_log_jacobian(det, inside),
+        "sdlogj_l2r": jacobians.sd_log_jacobian_l2r(central),
+        "sdlogj_l2r_masked": jacobians.sd_log_jacobian_l2r(central, inside),
+        "ndv_percent": jacobians.ndv_percent(u_lps, grid, inside),
+    }
 
 
 def _means(kind: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> dict[str, float]:
@@ -112,7 +123,9 @@ def _overlaps(
     if not labels:
         cure = "give maps that hold some"
         raise NirError(fault(fixed, f"a label in it or in {moving}", "only background", cure))
+    known = set(labels)
     if mapping is not None:
+        known = set(np.intersect1d(target, source).tolist())  # what an image lacks has no score
         u_lps = displacement(mapping, grid)
         check_chain(mapping, u_lps, words[0], (fixed, grid), (moving, there))
         source = resample(source, there, grid, displacement_map(u_lps), "nearest")
@@ -120,6 +133,7 @@ def _overlaps(
         cure = "give the transforms, or labels that are warped already"
         raise NirError(fault(moving, f"the grid of {fixed}", "another grid", cure))
     dice = metrics.dice_per_label(target, source, labels)
+    dice |= dict.fromkeys(set(labels) - known, math.nan)
     hd95 = metrics.hd95_per_label(target, source, labels, grid.spacing)
     return [{"kind": kind, "index": n, "dice": dice[n], "hd95_mm": hd95[n]} for n in labels]
 

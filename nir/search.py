@@ -82,16 +82,18 @@ def all_costs(
     Returns:
         Shape ((2 reach + 1)^3, X, Y, Z); a displacement of the LNCC costs -1 to 1.
     """
-    total = torch.zeros((2 * reach + 1) ** 3, *weight.shape[2:], device=weight.device)
+    windows, on_cpu = window_weight(weight, radius), weight.device.type == "cpu"
+    price = fused_costs if on_cpu else plain_costs
+    total: Tensor | None = None
     for term in terms:
         if term.name != "lncc":
-            total.add_(feature_costs(term, weight, radius, reach), alpha=term.share)
+            total = feature_costs(term, weight, radius, reach, total)
             continue
-        windows = window_weight(weight, radius)
-        price = fused_costs if weight.device.type == "cpu" else plain_costs
         share = term.share / term.fixed.shape[1]
         for fixed, moving in zip(term.fixed.split(1, 1), term.moving.split(1, 1), strict=True):
-            total.add_(price(fixed, moving, windows, radius, reach), alpha=share)
+            costs = price(fixed, moving, windows, radius, reach)
+            total = costs.mul_(share) if total is None else total.add_(costs, alpha=share)
+    assert total is not None  # a fit compares something
     if pull is not None:
         per_voxel = pull.share * weight.sum() / pull.strength.sum().clamp(min=1e-12)
         strength = (per_voxel * pull.strength)[0, 0]
@@ -101,24 +103,31 @@ def all_costs(
     return total
 
 
-def feature_costs(term: Term, weight: Tensor, radius: int, reach: int) -> Tensor:
-    """Price every displacement by the channels' disagreement, the mean over windows."""
+def feature_costs(
+    term: Term, weight: Tensor, radius: int, reach: int, total: Tensor | None
+) -> Tensor:
+    """Price every displacement by the channels' disagreement, the mean over windows.
+
+    The prices are added to ``total``, ((2 reach + 1)^3, X, Y, Z), where it is there.
+    """
     fixed, moving = term.fixed, term.moving
     if term.name == "ngf":
         fixed, moving = normalised_gradient(fixed), normalised_gradient(moving)
+    steps = displacements(reach, fixed.device).long().tolist()
+    if total is None:
+        total = torch.zeros(len(steps), *weight.shape[2:], device=weight.device)
     counts, sizes = PRICED.get(term.name, 1.0) * weight, torch.ones((), device=weight.device)
     if term.name == STRUCTURES:  # as in their score: everywhere, and each by its size
         sizes = (fixed.square() + moving.square()).sum((0, 2, 3, 4)).clamp(min=1)
         counts, sizes = torch.full_like(weight, float(weight.sum())), sizes.view(1, -1, 1, 1, 1)
-    costs = []
-    for step in displacements(reach, fixed.device).long().tolist():
+    for costs, step in zip(total, steps, strict=True):
         shifted = shift(moving, step)
         if term.name == "ngf":
             gap = -cosine(fixed, shifted)
         else:
             gap = ((fixed - shifted).square() / sizes).mean(1, keepdim=True)
-        costs.append((counts * box_mean(gap, radius))[0, 0])
-    return torch.stack(costs)
+        costs.addcmul_(counts[0, 0], box_mean(gap, radius)[0, 0], value=term.share)
+    return total
 
 
 def fused_costs(fixed: Tensor, moving: Tensor, weight: Tensor, radius: int, reach: int) -> Tensor:

@@ -47,6 +47,24 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
         "Standard deviation of the natural logarithm of det J in the fixed brain mask",
         "1",
     ),
+    "sdlogj_l2r": (
+        "SDlogJ, Learn2Reg",
+        "SDlogJ in the form of Learn2Reg's script: standard deviation of ln(clip(det J + 3)) by"
+        " central differences, over the whole image but its outer two voxels; smaller than SDlogJ"
+        " and not comparable with it",
+        "1",
+    ),
+    "sdlogj_l2r_masked": (
+        "SDlogJ, Learn2Reg, masked",
+        "The same in the fixed brain mask, as the script measures tasks that have masks",
+        "1",
+    ),
+    "ndv_percent": (
+        "NDV",
+        "Non-diffeomorphic volume: folded volume of the tetrahedra between the voxels of the fixed"
+        " brain mask, over the mask's volume; 0 means a digital diffeomorphism",
+        "percent",
+    ),
     "min_jacobian": ("Minimum det J", "Smallest det J in the fixed brain mask", "1"),
     "displacement_p99_mm": (
         "Displacement, 99 %",

@@ -116,14 +116,14 @@ class Case:
         """Distance of the found from the true point, mm, at each voxel of the fixed grid."""
         return self._gap(lambda points: points + result.forward)
 
-    def dice(self, result: Registration) -> float:
-        """Mean Dice of the fixed labels and the labels that the map brings."""
+    def dice(self, result: Registration, names: list[int] | None = None) -> float:
+        """Mean Dice of the fixed labels and the labels that the map brings; all or some."""
         points = self.pair.fixed_grid.points_lps()
         back = np.linalg.inv(self.pair.affine_lps)
         fixed = labels(self.pair.fixed_grid, lambda p: apply_matrix(back, self.truth(p)))
         found = points + result.forward
         warped = labels(self.pair.fixed_grid, lambda p: apply_matrix(back, found))
-        names = [int(x) for x in np.unique(fixed) if x]
+        names = names or [int(x) for x in np.unique(fixed) if x]
         return float(np.mean(list(dice_per_label(fixed, warped, names).values())))
 
     def _gap(self, found: Map) -> Array:

@@ -73,6 +73,18 @@ def test_writes_what_it_promises(result: tuple[Path, dict]) -> None:
     assert content["metrics"]["inverse_consistency_mean_mm"] < 0.05
 
 
+def test_what_a_fit_compares_is_reported(data: Path, tmp_path: Path) -> None:
+    words = ["--set", "similarity={nmi: 1, mind: 2, ngf: 1}", "--initial", "identity"]
+    content = register(data, tmp_path, *words)
+    metrics = content["metrics"]
+    for name in ("nmi", "mind", "ngf"):
+        assert 0 <= metrics[f"{name}_before"] < metrics[f"{name}_after"] <= 1
+    assert not any(name in metrics for name in ("mse_after", "ncc_after"))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for words in ("nmi after", "Mattes et al., 2003", "MIND-SSC (Heinrich et al., 2013)"):
+        assert words in page
+
+
 def test_the_page_tells_the_command_that_makes_it_again(
     data: Path, result: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,6 +55,14 @@ def test_what_costs_more() -> None:
     assert estimate(resolution_mm=2.0) < estimate()
 
 
+def test_descriptors_and_contrasts_cost_more() -> None:
+    fluid = {"solver": "fluid", "resolution_mm": 1.0}
+    assert estimate(**fluid, similarity="mind") > estimate(**fluid) + 300
+    config = fit_config("default", {"phases": [fluid]})
+    one, two = (estimate_mb(GRID, config, GRID, GRID, n) for n in (1, 2))
+    assert two > one
+
+
 def test_a_level_is_never_finer_than_the_image() -> None:
     assert estimate(resolution_mm=0.1) == estimate(resolution_mm=1.0)
 

@@ -331,12 +331,12 @@ def test_every_table_is_a_file_that_says_what_is_in_it(tmp_path: Path) -> None:
     metrics, labels = tables(tmp_path)
     metrics.loc[2, "folds_percent"] = 5.0
     text = page(tmp_path, metrics, labels, checks=CHECKS)
-    for name in ("methods", "comparisons", "structures", "verdicts", "outliers"):
+    for name in ("methods", "comparisons", "ranking", "structures", "verdicts", "outliers"):
         table = read_table(tmp_path / f"{name}.tsv")
         sidecar = json.loads((tmp_path / f"{name}.json").read_text())
         assert set(sidecar) == set(table.columns), name
         assert all(entry["LongName"] and entry["Description"] for entry in sidecar.values())
-        if name != "outliers":  # too few pairs for one
+        if name not in ("outliers", "ranking"):  # too few pairs for one
             assert len(table), name
             assert f'href="{name}.tsv"' in text, name
             assert f'href="{name}.json"' in text, name
@@ -348,6 +348,42 @@ def test_every_table_is_a_file_that_says_what_is_in_it(tmp_path: Path) -> None:
     assert list(structures["method"]) == ["affine", "syn", "nir"]
     assert list(structures["dice_mean"]) == pytest.approx([0.6, 0.7, 0.8])
     assert list(structures["pairs"]) == [2, 2, 2]
+
+
+def test_robustness_is_a_quantile_over_the_pairs(tmp_path: Path) -> None:
+    metrics, labels = tables(tmp_path)
+    one = metrics[metrics["method"] == "nir"].iloc[:1]
+    # 30 % of the way from the first to the fourth value is at place 0.9, 70 % at place 2.1
+    values = {"dice_after": [0.5, 0.6, 0.8, 0.9], "sdlogj_l2r": [0.1, 0.2, 0.4, 0.9]}
+    many = [one.assign(fixed=f"s{n}", **{c: v[n] for c, v in values.items()}) for n in range(4)]
+    text = page(tmp_path, pd.concat(many, ignore_index=True), labels)
+    methods = read_table(tmp_path / "methods.tsv").set_index("method")
+    assert methods.loc["nir", "dice_after_q30"] == pytest.approx(0.59)
+    assert methods.loc["nir", "sdlogj_l2r_q70"] == pytest.approx(0.45)
+    assert "tre_after_mm_q70" not in methods
+    section = text[text.index('id="methods"') : text.index('id="plots"')]
+    for words in ("Dice, 30 %", "<td>0.590</td>", "SDlogJ, Learn2Reg, 70 %", "<td>0.450</td>"):
+        assert words in section
+    assert 'id="ranking"' not in text  # one method
+
+
+def test_methods_are_ranked_where_a_comparison_can_be_won(tmp_path: Path) -> None:
+    metrics, labels = tables(tmp_path)
+    one = metrics[metrics["fixed"] == "001"]
+    steps = {"affine": 0, "syn": 1, "nir": 2}
+    many = pd.concat([one.assign(fixed=f"s{n}") for n in range(6)], ignore_index=True)
+    many["dice_after"] += many["method"].map(steps) * (many.index // 3 + 1) / 1000
+    many["sdlogj_l2r"] = 0.1 + many["method"].map(steps) * (many.index // 3 + 1) / 1000
+    text = page(tmp_path, many, labels)
+    section = text[text.index('<h2 id="ranking"') : text.index('<h2 id="plots"')]
+    # wins by Dice 0, 1, 2; nobody by HD95, which is equal; syn is smoother; equal times
+    rows = re.findall(r'<tr><th scope="row">(\w+)</th>\n<td>([\d.]+)</td>', section)
+    assert rows == [("syn", "0.67"), ("nir", "0.67"), ("affine", "0.18")]
+    assert 'href="ranking.tsv"' in section
+    table = read_table(tmp_path / "ranking.tsv").set_index("method")
+    assert list(table["rank_dice_after"]) == pytest.approx([0.55, 1, 0.1])
+    assert list(table["rank_hd95_after_mm"]) == pytest.approx([0.55] * 3)
+    assert list(table["rank_sdlogj_l2r"]) == pytest.approx([1, 0.55, 0.1])
 
 
 def test_a_method_that_failed_everywhere_is_counted(tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def test_snakemakes_own_report_carries_figures_and_tables(workplace: Path, finis
     with ZipFile(archive) as content:
         names = {Path(name).name for name in content.namelist()}
         text = content.read("own/report.html").decode()
-    tables = ("methods", "comparisons", "structures", "verdicts", "outliers")
+    tables = ("methods", "comparisons", "ranking", "structures", "verdicts", "outliers")
     assert {f"{name}.tsv" for name in tables} < names
     assert {path.name for path in (finished / "figures").glob("*.svg")} < names
     pictures = {path.name for path in (finished / "worst").iterdir()} - {".snakemake_timestamp"}

@@ -39,7 +39,7 @@ if SETTINGS.fusion:
             "../../envs/nir.yaml"
         threads: 1
         resources:
-            mem_mb=800,
+            mem_mb=1000,
         params:
             targets=FUSED,
         script:

@@ -40,7 +40,7 @@ rule affine:
         "../../envs/nir.yaml"
     threads: 1  # ANTs repeats its affine bit by bit on one thread only
     resources:
-        mem_mb=megabytes(850, 100) if SETTINGS.affine.target == "fixed" else 800,
+        mem_mb=megabytes(850, 100) if SETTINGS.affine.target == "fixed" else 1000,
         runtime=minutes(1, 0.3) if SETTINGS.affine.target == "fixed" else 5,
     params:
         batch=batch_settings,

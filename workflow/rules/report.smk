@@ -51,6 +51,12 @@ rule report:
             category="Tables",
             labels={"table": "Methods compared pair by pair"},
         ),
+        ranking=report(
+            RUN.output / "ranking.tsv",
+            caption="../../reports/ranking.rst",
+            category="Tables",
+            labels={"table": "Ranking, as in Learn2Reg"},
+        ),
         verdicts=report(
             RUN.output / "verdicts.tsv",
             caption="../../reports/verdicts.rst",
@@ -122,7 +128,7 @@ rule complete:
         "../../envs/nir.yaml"
     threads: 1
     resources:
-        mem_mb=600,
+        mem_mb=1000,
     script:
         "../scripts/complete.py"
 
