@@ -19,7 +19,7 @@ from nir.cohorts.found import LabelCheck
 from nir.grid import Array, Grid, apply_matrix
 from nir.io import load_image, load_json, save_json
 
-Kind = Literal["image", "labels", "mask"]
+Kind = Literal["image", "labels", "mask", "exclude"]
 Fault = tuple[str, str, str]
 
 SPACING_MM = (0.1, 10.0)  # outside this a header is wrong, or its unit is not mm

@@ -62,6 +62,21 @@ def register(
     moving_mask: Annotated[
         Path | None, typer.Option(help="Moving brain mask; default: where the image is not zero.")
     ] = None,
+    fixed_exclude: Annotated[
+        Path | None, typer.Option(help="Mask of what similarity leaves out, as a lesion.")
+    ] = None,
+    moving_exclude: Annotated[
+        Path | None, typer.Option(help="The same of the moving image.")
+    ] = None,
+    fixed_keypoints: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV of points that guide: x, y, z in mm (RAS), or without names in voxels."
+        ),
+    ] = None,
+    moving_keypoints: Annotated[
+        Path | None, typer.Option(help="The same points of the moving image, row by row.")
+    ] = None,
     initial: Annotated[
         str,
         typer.Option(help="Start: 'affine' (by ANTs), 'identity', or an ITK affine .mat FILE."),
@@ -100,7 +115,18 @@ def register(
     settings = parse_settings(set_ or [])
     if model is not None:
         settings["model"] = model
-    inputs = Inputs(fixed, moving, fixed_labels, moving_labels, fixed_mask, moving_mask)
+    inputs = Inputs(
+        fixed,
+        moving,
+        fixed_labels=fixed_labels,
+        moving_labels=moving_labels,
+        fixed_mask=fixed_mask,
+        moving_mask=moving_mask,
+        fixed_exclude=fixed_exclude,
+        moving_exclude=moving_exclude,
+        fixed_keypoints=fixed_keypoints,
+        moving_keypoints=moving_keypoints,
+    )
     console = Console(stderr=True)
     with _bar(console) as bar:
         task = bar.add_task("register", total=None)

@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 SHOWN = 20  # rows without --all
+ALWAYS = ("id", "image", "labels", "mask")
+WORDS = {"mask": "a mask"}
 
 app = typer.Typer(help="Cohorts: what a folder or table holds.", no_args_is_help=True)
 
@@ -46,25 +48,28 @@ def inspect(
     console = Console(width=None if Console().is_terminal else 200)
     root = path if path.is_dir() else path.parent
     shown = found.subjects if everything else found.subjects[:SHOWN]
-    table = Table("id", "image", "labels", "mask", box=None, pad_edge=False)
-    for subject in shown:
-        files = [_short(f, root) for f in (subject.image, subject.labels, subject.mask)]
-        table.add_row(*map(escape, (subject.id, *files)))
+    columns, rows = _columns(found.subjects)
+    table = Table(*columns, box=None, pad_edge=False)
+    for name, *files in rows[: len(shown)]:
+        table.add_row(*map(escape, (name, *(_short(file, root) for file in files))))
     console.print(table)
     if len(shown) < len(found.subjects):
         console.print(f"... and {len(found.subjects) - len(shown)} more (--all)")
-    labelled = sum(s.labels is not None for s in found.subjects)
-    masked = sum(s.mask is not None for s in found.subjects)
+    having = [
+        f", {sum(row[place] is not None for row in rows)} with {WORDS.get(name, name)}"
+        for place, name in enumerate(columns)
+        if place > 1
+    ]
     pairs = "" if found.pairs is None else f", {len(found.pairs)} pairs of its own"
     console.print(
-        f"\n{settings.kind}: {len(found.subjects)} subjects, {labelled} with labels, {masked} with"
-        f" a mask{pairs}; {len(found.dropped)} dropped",
+        f"\n{settings.kind}: {len(rows)} subjects{''.join(having)}{pairs}; {len(found.dropped)}"
+        " dropped",
         highlight=False,
     )
     for name, reason in found.dropped.items():
         console.print(f"  dropped {name}: {reason}", markup=False, highlight=False)
     if output:
-        _write_table(output, found.subjects)
+        _write_table(output, columns, rows)
 
 
 def _settings(path: Path, kind: str, words: list[str]) -> Any:
@@ -91,16 +96,26 @@ def _short(path: Path | None, root: Path) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
-def _write_table(path: Path, subjects: list[Any]) -> None:
+def _columns(subjects: list[Any]) -> tuple[list[str], list[list[Any]]]:
+    """Return the columns of a table of subjects, those that none fills left out, and its rows."""
+    names = ["id", "image", "labels", "mask", "keypoints", "exclude"]
+    contrasts = max(len(s.channels) for s in subjects)
+    rows = [[*(getattr(s, name) for name in names), *s.channels] for s in subjects]
+    names += [f"channel_{number}" for number in range(2, contrasts + 2)]
+    kept = [n for n, name in enumerate(names) if name in ALWAYS or any(row[n] for row in rows)]
+    return [names[n] for n in kept], [[row[n] for n in kept] for row in rows]
+
+
+def _write_table(path: Path, columns: list[str], rows: list[list[Any]]) -> None:
     """Write subjects as a table that `cohort.kind: table` reads; absolute paths."""
     import pandas as pd
 
     from nir.io import atomic
 
-    rows = [
-        [s.id, *("n/a" if f is None else str(f.absolute()) for f in (s.image, s.labels, s.mask))]
-        for s in subjects
+    cells = [
+        [name, *("n/a" if file is None else str(file.absolute()) for file in files)]
+        for name, *files in rows
     ]
     with atomic(path) as temporary:
-        table = pd.DataFrame(rows, columns=["id", "image", "labels", "mask"])
+        table = pd.DataFrame(cells, columns=columns)
         table.to_csv(temporary, sep="," if path.suffix == ".csv" else "\t", index=False)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nir.analyze import is_analyze
 from nir.checks import CheckCache, Demands, Kind, grid_fault
 from nir.cohorts import Found, Subject, read_subjects
-from nir.config import PipelineConfig
+from nir.config import GuidanceConfig, PipelineConfig
 from nir.errors import NirError, fault
 from nir.io import open_image
+from nir.landmarks import keypoints_fault, load_points, unequal
 from nir.pairs import TEMPLATE, Pair, plan_pairs
 from nir.sheets import label_names
 
@@ -22,11 +23,13 @@ __all__ = [
     "Cohort",
     "Pair",
     "Subject",
+    "check_pairs",
     "check_subjects",
     "label_names",
     "load_cohort",
 ]
 
+FAULTY_PAIRS = 5  # of those with one fault, how many are named
 ID_PATTERN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9-])?")
 
 Progress = Callable[[int, int, str], None]
@@ -76,10 +79,12 @@ def load_cohort(
     planned, pair_faults = plan_pairs(
         [s.id for s in subjects], config.pairs, [s.id for s in subjects if s.labels], found.pairs
     )
-    pair_faults += _settings_faults(config)
+    pairs = tuple(p for p in planned if not faults.keys() & set(p))
+    template = Subject(TEMPLATE, config.output, config.template.labels)
+    pair_faults += _settings_faults(config) + check_pairs([*subjects, template], pairs)
+    pair_faults += _guidance_faults([*subjects, template], pairs, config.guidance)
     if pair_faults or (faults and config.cohort.on_invalid == "stop"):
         raise NirError(_listing(faults, pair_faults))
-    pairs = tuple(p for p in planned if not faults.keys() & set(p))
     if not pairs:
         advice = "No pair is left to register once the faulty subjects are out."
         raise NirError(f"{advice}\n{_listing(faults, [])}")
@@ -111,7 +116,8 @@ def _imported(subject: Subject, folder: Path, imports: dict[Path, Path]) -> Subj
         return target
 
     image = made(subject.image, "T1w") or subject.image
-    return Subject(subject.id, image, made(subject.labels, "dseg"), made(subject.mask, "mask"))
+    labels, mask = made(subject.labels, "dseg"), made(subject.mask, "mask")
+    return replace(subject, image=image, labels=labels, mask=mask)
 
 
 def _settings_faults(config: PipelineConfig) -> list[str]:
@@ -138,7 +144,7 @@ def _demo_cohort(config: PipelineConfig) -> list[Subject]:
 
     raw = config.output / "cohort" / "raw"
     return [
-        Subject(i, *(raw / f"{i}_{part}.nii.gz" for part in ("T1w", "dseg", "mask")))
+        Subject(i, raw / f"{i}_T1w.nii.gz", raw / f"{i}_dseg.nii.gz", raw / f"{i}_mask.nii.gz")
         for i in demo_subjects(config.cohort.demo)
     ]
 
@@ -191,6 +197,41 @@ def check_subjects(
     return faults
 
 
+def check_pairs(subjects: Sequence[Subject], pairs: Sequence[Pair]) -> list[str]:
+    """Find pairs whose keypoints are not the same points, or whose contrasts are not the same."""
+    known = {subject.id: subject for subject in subjects}
+    pairs = [pair for pair in pairs if known.keys() >= set(pair)]
+    points = {name: known[name].keypoints for pair in pairs for name in pair}
+    counts = {name: len(load_points(path)) for name, path in points.items() if path}
+    faults = []
+    for fixed, moving in pairs:
+        here, there = known[fixed], known[moving]
+        if len(here.channels) != len(there.channels):
+            expected = f"{len(here.channels)} further contrasts, as {fixed}"
+            cure = (
+                "give every subject the same columns channel_2, ..., or none (a template has none)"
+            )
+            faults.append(fault(f"subject {moving}", expected, str(len(there.channels)), cure))
+        if here.keypoints and there.keypoints and counts[fixed] != counts[moving]:
+            faults.append(unequal(here.keypoints, there.keypoints, counts[fixed], counts[moving]))
+    others = len(faults) - FAULTY_PAIRS
+    return faults[:FAULTY_PAIRS] + ([f"and {others} more pairs like these"] if others > 0 else [])
+
+
+def _guidance_faults(
+    subjects: Sequence[Subject], pairs: Sequence[Pair], guidance: GuidanceConfig
+) -> list[str]:
+    """Refuse guidance by what no pair has."""
+    faults = []
+    for key, column in (("keypoints", "keypoints"), ("structures", "labels")):
+        having = {subject.id for subject in subjects if getattr(subject, column)}
+        if getattr(guidance, key) and not any(having.issuperset(pair) for pair in pairs):
+            cure = f"fill in the column {column}, or remove guidance.{key}"
+            expected = f"a pair with {column} of both subjects"
+            faults.append(fault(f"guidance.{key}", expected, "none", cure))
+    return faults
+
+
 def _id_faults(name: str, times: int) -> list[str]:
     """Find an id that is there twice or that cannot be part of a file name."""
     faults = []
@@ -211,6 +252,7 @@ def _file_faults(subject: Subject, needs_mask: bool, cache: CheckCache) -> list[
     image = cache.check(subject.image, "image")
     faults = [fault(subject.image, *item) for item in image.faults]
     others: list[tuple[Kind, Path | None]] = [("labels", subject.labels), ("mask", subject.mask)]
+    others += [("exclude", subject.exclude), *(("image", path) for path in subject.channels)]
     for kind, path in others:
         if path is None:
             continue
@@ -218,6 +260,12 @@ def _file_faults(subject: Subject, needs_mask: bool, cache: CheckCache) -> list[
         faults += [fault(path, *item) for item in report.faults]
         if image.grid and report.grid and (apart := grid_fault(image.grid, report.grid)):
             faults.append(fault(path, *apart))
+    if (
+        subject.keypoints
+        and image.grid
+        and (wrong := keypoints_fault(subject.keypoints, image.grid))
+    ):
+        faults.append(wrong)
     if needs_mask and subject.mask is None:
         expected, cure = "a brain mask", "fill in the column mask, or change preprocess.skull_strip"
         faults.append(fault(f"subject {subject.id}", expected, "none", cure))

@@ -213,7 +213,9 @@ class CohortConfig(Settings):
         " the voxel indices grow",
     )
     table: Path | None = Field(
-        None, description="CSV or TSV with columns id, image and optionally labels, mask"
+        None,
+        description="CSV or TSV with columns id, image and optionally labels, mask, keypoints,"
+        " exclude, channel_2, channel_3, ...",
     )
     root: Path | None = Field(
         None, description="folder that paths in the table start from; null: the table's folder"
@@ -305,12 +307,22 @@ class PreprocessConfig(Settings):
     percentiles: tuple[float, float] = Field(
         (0.5, 99.5), description="of the brain's intensities, mapped to 0 and 1"
     )
+    window: tuple[float, float] | None = Field(
+        None, description="intensities mapped to 0 and 1 in their place, as [-160, 240] HU of CT"
+    )
+    plausible_ml: tuple[NonNegative, NonNegative] | None = Field(
+        (500, 2500), description="volumes of the mask that call for no warning; null: any"
+    )
 
     @model_validator(mode="after")
-    def _percentiles_in_order(self) -> PreprocessConfig:
+    def _bounds_in_order(self) -> PreprocessConfig:
         low, high = self.percentiles
         if not 0 <= low < high <= 100:
             raise ValueError(f"percentiles: expected 0 <= low < high <= 100, found {low}, {high}")
+        for name in ("window", "plausible_ml"):
+            bounds = getattr(self, name)
+            if bounds and not bounds[0] < bounds[1]:
+                raise ValueError(f"{name}: expected low < high, found {bounds[0]}, {bounds[1]}")
         return self
 
 
@@ -325,6 +337,17 @@ class AffineConfig(Settings):
         (200, 100, 50), min_length=1, description="coarse to fine"
     )
 
+
+class GuidanceConfig(Settings):
+    """What else steers the fits of the engine nir; it is left out of the scores of all methods."""
+
+    keypoints: float = Field(
+        0.0, ge=0, le=1, description="share of each pair's keypoints that guides; the others score"
+    )
+    structures: tuple[Count, ...] = Field((), description="labels that guide; the others score")
+
+
+NO_GUIDANCE = GuidanceConfig()
 
 ENGINE_KEYS = {
     "affine": (),
@@ -501,6 +524,7 @@ class PipelineConfig(Settings):
     pairs: PairsConfig = PairsConfig()
     preprocess: PreprocessConfig = PreprocessConfig()
     affine: AffineConfig = AffineConfig()
+    guidance: GuidanceConfig = NO_GUIDANCE
     methods: tuple[Method, ...] = Field(min_length=1)
     label_interpolation: Literal["nearest", "genericLabel"] = "nearest"
     fusion: tuple[Literal["majority", "joint"], ...] = Field(
@@ -510,6 +534,11 @@ class PipelineConfig(Settings):
     save_fields: bool = Field(
         False, description="nir: keep the fitted field of each pair, field.safetensors"
     )
+
+    @property
+    def labels_unscored(self) -> tuple[int, ...]:
+        """Labels that no score counts: those left out, and those that guide."""
+        return self.cohort.labels_exclude + self.guidance.structures
 
     @model_validator(mode="after")
     def _methods_fit_together(self) -> PipelineConfig:

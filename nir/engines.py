@@ -256,6 +256,13 @@ def _syn(pair: Pair, method: Method, seed: int) -> Registration:
 
     start = time.perf_counter()
     fixed, moving = to_ants(pair.fixed, pair.fixed_grid), to_ants(pair.moving, pair.moving_grid)
+    sides = {
+        "mask": (pair.fixed_exclude, pair.fixed_grid),
+        "moving_mask": (pair.moving_exclude, pair.moving_grid),
+    }
+    masks = {
+        k: to_ants((x == 0).astype(np.float32), g) for k, (x, g) in sides.items() if x is not None
+    }
     with tempfile.TemporaryDirectory() as name, ants_seed(seed):
         folder = Path(name)
         save_affine(folder / "start.mat", pair.affine_lps)
@@ -268,6 +275,7 @@ def _syn(pair: Pair, method: Method, seed: int) -> Registration:
             syn_metric=method.metric,
             syn_sampling=method.bins if method.metric == "mattes" else method.radius,
             reg_iterations=method.iterations,
+            **masks,
         )
         fitted = time.perf_counter()
         affine = load_affine(folder / "syn_0GenericAffine.mat")

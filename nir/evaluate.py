@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from nir import jacobians, metrics, objective, plausibility
+from nir.config import NO_GUIDANCE, GuidanceConfig
 from nir.demo import true_pair_points
 from nir.grid import Array, Grid
 from nir.io import (
@@ -26,7 +27,8 @@ from nir.io import (
     load_volume,
     save_json,
 )
-from nir.steps import Brain, LabelMap, warp_labels
+from nir.maps import Affine, Map, Warp
+from nir.steps import Brain, LabelMap, keypoints_of, warp_labels
 from nir.warp import PointMap, affine_map, displacement_map, resample
 
 SCORES = ["dice_before", "dice_after", "hd95_before_mm", "hd95_after_mm"]
@@ -71,14 +73,22 @@ def evaluate_pair(
     *,
     include: tuple[int, ...] | None = None,
     exclude: tuple[int, ...] = (),
+    guidance: GuidanceConfig = NO_GUIDANCE,
     names: dict[int, str] | None = None,
     interpolation: str = "nearest",
     truth: Path | None = None,
 ) -> None:
-    """Measure one registered pair; write ``labels.tsv`` and ``result.json`` (last)."""
+    """Measure one registered pair; write ``labels.tsv`` and ``result.json`` (last).
+
+    The keypoints that ``guidance`` gives to the fits are not scored; the labels that it gives are
+    among those that the caller has to ``exclude``.
+    """
     fit, affine = load_json(folder / "fit.json"), load_json(affine_record)
     mapped = _Mapped.load(fixed, moving, matrix, folder)
     found = _image_metrics(fixed, moving, mapped, folder, _compared(fit["settings"]))
+    _, held_out = keypoints_of(fixed, moving, guidance)
+    if held_out.size:
+        found |= _keypoint_metrics(mapped, *held_out)
     if truth:
         found |= _truth_metrics(mapped, partial(true_pair_points, truth, fixed.id, moving.id))
     table = pd.DataFrame(columns=LABEL_COLUMNS)
@@ -155,6 +165,18 @@ def _image_metrics(
         | plausibility.displacements(u_lps, grid, mask)
         | plausibility.overlaps(mask, grid, mapped.moving_mask, source, mapped.matrix_lps, u_lps)
     )
+
+
+def _keypoint_metrics(mapped: _Mapped, here: Array, there: Array) -> dict[str, float]:
+    """Measure how far from its counterpart each fixed keypoint is mapped (TRE)."""
+    maps: dict[str, Map] = {
+        "before": Affine(mapped.matrix_lps),
+        "after": Warp(mapped.u_lps, mapped.grid),
+    }
+    return {
+        f"tre_{when}_mm": float(np.linalg.norm(mapping(here) - there, axis=1).mean())
+        for when, mapping in maps.items()
+    }
 
 
 def _truth_metrics(mapped: _Mapped, points: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:

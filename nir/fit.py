@@ -290,6 +290,11 @@ def make_level(images: Images, grid: Grid, config: FitConfig, settings: Phase) -
     fixed, moving = (resize(smooth(x, sigma), target.shape) for x in (images.fixed, images.moving))
     weight = _weight(images, target.shape, settings)
     if not weight.any():
+        if guides.fixed_counts is not None or guides.moving_counts is not None:
+            raise NirError(
+                "every voxel of the brain is excluded at the resolution of a level, with the"
+                " windows around the excluded region: look at the files of excluded regions"
+            )
         raise NirError(
             "the brain mask vanishes at the resolution of a level: set a finer resolution_mm, or"
             " look at the mask"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nir.cohorts.learn2reg import PAIRS
+from nir.cohorts.learn2reg import task_pairs
 from nir.errors import NirError, fault
 from nir.io import DAMAGED, load_json, open_image, readable
 from nir.l2r import SUFFIXES, Case, Scan
@@ -74,9 +74,12 @@ def _cases(path: Path, images: Path | None) -> dict[Case, tuple[int, ...]]:
         with readable(path, "the JSON of a Learn2Reg dataset", "restore the file"):
             told = load_json(path)
             stated = told.get("tensorImageShape", {}).get("0")
-            rows = [(pair["fixed"], pair["moving"]) for pair in told[PAIRS]]
+            rows = task_pairs(told)
     else:
         rows = [(row["fixed"], row["moving"]) for row in read_rows(path, ("fixed", "moving"))]
+    if not rows:
+        cure = "give a CSV with columns fixed, moving"
+        raise NirError(fault(path, "the task's pairs (registration_val)", "none", cure))
     found = {}
     for fixed, moving in rows:
         case = Case(Scan.of(fixed), Scan.of(moving))

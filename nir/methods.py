@@ -33,7 +33,7 @@ def methods_text(
         _preparation(preprocess),
         _linear(str(result.get("initial", "affine")), affine),
         ENGINES[result["engine"]](result),
-        _measures(bool(result["labels_scored"]), label_interpolation),
+        _measures(result, label_interpolation),
     ]
 
 
@@ -56,13 +56,14 @@ def citations(result: Mapping[str, Any], preprocess: PreprocessConfig) -> list[s
 
 
 def _preparation(config: PreprocessConfig) -> str:
-    low, high = config.percentiles
+    low, high = config.window or config.percentiles
+    percentiles = "Percentiles {:g} and {:g} of the intensities inside the brain"
+    bounds = "Intensities of {:g} and {:g}" if config.window else percentiles
     sentences = [STRIPS[config.skull_strip]]
     if config.bias_correction:
         sentences.append("The bias field was corrected by N4 (Tustison et al., 2010).")
     sentences.append(
-        f"Percentiles {low:g} and {high:g} of the intensities inside the brain were mapped to 0 and"
-        " 1, and values beyond were clipped."
+        f"{bounds.format(low, high)} were mapped to 0 and 1, and values beyond were clipped."
     )
     return " ".join(sentences)
 
@@ -101,7 +102,20 @@ def _by_nir(result: Mapping[str, Any]) -> str:
         )
     if settings["fit"]["repair_folds"]:
         text += " Cells that folded were smoothed at the end."
-    return text
+    return text + _guides(result)
+
+
+def _guides(result: Mapping[str, Any]) -> str:
+    """Tell what else a fit looked at."""
+    guides, text = result.get("guides", {}), ""
+    if contrasts := guides.get("contrasts"):
+        text += f" {contrasts + 1} contrasts of each subject were compared, each with its like."
+    if excluded := guides.get("excluded"):
+        text += f" A given region of the {' and of the '.join(excluded)} image did not count."
+    points, labels = guides.get("keypoints"), guides.get("structures")
+    named = [f"{points} keypoints"] if points else []
+    named += [f"the structures {', '.join(map(str, labels))}"] if labels else []
+    return text + (f" The fit was guided by {' and '.join(named)}." if named else "")
 
 
 def _by_syn(result: Mapping[str, Any]) -> str:
@@ -115,7 +129,7 @@ def _by_syn(result: Mapping[str, Any]) -> str:
     return (
         "The moving image was then registered by SyN (Avants et al., 2008) of ANTs (antspyx"
         f" {result['versions']['antspyx']}; Tustison et al., 2021) with {metric}, at most {rounds}"
-        f" iterations from coarse to fine, seed {result['seed']}."
+        f" iterations from coarse to fine, seed {result['seed']}." + _guides(result)
     )
 
 
@@ -177,7 +191,7 @@ def _field(phase: Mapping[str, Any]) -> str:
 SOLVERS = {"search": _search, "fluid": _fluid, "field": _field}
 
 
-def _measures(labels: bool, label_interpolation: str) -> str:
+def _measures(result: Mapping[str, Any], label_interpolation: str) -> str:
     text = (
         "The moving image was resampled once through the whole mapping by linear interpolation."
         " Inside the fixed brain mask we report the mean squared local cross-correlation (LNCC,"
@@ -186,7 +200,12 @@ def _measures(labels: bool, label_interpolation: str) -> str:
         " the determinant (SDlogJ), and the distance between a point and its image under the"
         " mapping followed by its inverse (inverse consistency)."
     )
-    if not labels:
+    if result["metrics"].get("tre_after_mm") is not None:
+        text += (
+            " The target registration error (TRE) is the mean distance between mapped fixed"
+            " keypoints and their moving counterparts, over those that did not guide a fit."
+        )
+    if not result["labels_scored"]:
         return text
     how = {
         "nearest": "by nearest neighbour",

@@ -13,17 +13,14 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-import pandas as pd
 
 from nir.apply import check_affine_beside
 from nir.errors import NirError, fault
 from nir.formats import Spaces, read_chain, stated_direction
-from nir.grid import RAS_TO_LPS, Array, Grid, apply_matrix
+from nir.grid import Array, apply_matrix
 from nir.io import atomic, readable
+from nir.landmarks import COLUMNS, FRAMES, frame_to_lps, load_points, separator
 from nir.maps import Map, covers, domain
-
-FRAMES = ("ras", "lps", "voxel", "fsl")
-COLUMNS = ["x", "y", "z"]
 
 
 def points_file(
@@ -62,59 +59,8 @@ def points_file(
     for name, column in zip(COLUMNS, moved.T, strict=True):
         table[name] = [f"{value:.6f}" for value in column]
     with atomic(output) as temporary:
-        table.to_csv(temporary, sep=_separator(output), index=False)
+        table.to_csv(temporary, sep=separator(output), index=False)
     return _outside(mapping, points)
-
-
-def _separator(path: Path) -> str:
-    return "\t" if path.suffix == ".tsv" else ","
-
-
-def load_points(path: Path) -> pd.DataFrame:
-    """Read a table of points: x, y, z are numbers, other columns stay the text that they are.
-
-    Raises:
-        NirError: as `points_file`.
-    """
-    if not path.exists():
-        raise NirError(fault(path, "a table of points", "no such file", "correct the path"))
-    separator = _separator(path)
-    cure = "give a CSV with a line of names, x,y,z, and a line for each point"
-    if path.stat().st_size == 0:
-        raise NirError(fault(path, "a table of points", "an empty file", cure))
-    with readable(path, "a table of points", cure):
-        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, index_col=False)
-    missing = [name for name in COLUMNS if name not in table]
-    if missing:
-        found = f"columns {', '.join(map(str, table.columns))}"
-        raise NirError(fault(path, "columns x, y, z", found, cure))
-    if len(table) == 0:
-        raise NirError(fault(path, "at least one point", "none", cure))
-    numbers = table[COLUMNS].apply(pd.to_numeric, errors="coerce")
-    bad = ~np.isfinite(numbers).all(axis=1)
-    if bad.any():
-        found = f"something else in line {int(bad.argmax()) + 2}"
-        raise NirError(fault(path, "three numbers for each point", found, "correct that line"))
-    table[COLUMNS] = numbers
-    return table
-
-
-def frame_to_lps(frame: str, grid: Grid | None, option: str) -> Array:
-    """Return the 4 x 4 matrix from a frame's coordinates to LPS mm."""
-    if frame not in FRAMES:
-        raise NirError(f"frame: expected one of {', '.join(FRAMES)}, found '{frame}'")
-    if frame == "lps":
-        return np.eye(4)
-    if frame == "ras":
-        return RAS_TO_LPS
-    if grid is None:
-        raise NirError(f"frame {frame}: it counts in voxels of an image; add {option} IMAGE")
-    if frame == "voxel":
-        return grid.vox_to_lps
-    scaled = np.diag([*grid.spacing, 1.0])
-    if np.linalg.det(grid.affine) > 0:  # FSL counts x from the right where the header goes left
-        scaled[0] = [-grid.spacing[0], 0, 0, (grid.shape[0] - 1) * grid.spacing[0]]
-    return grid.vox_to_lps @ np.linalg.inv(scaled)
 
 
 def surface_file(

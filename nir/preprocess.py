@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,6 @@ from nir.io import grid_of, load_volume, save_json, save_volume
 from nir.linear import Volume, ants_seed, coarse, resample, to_ants
 from nir.skullstrip import read_mask, skull_strip
 
-PLAUSIBLE_ML = (500.0, 2500.0)  # brain volumes of adults lie well within
 BIAS_MM = 8.0  # voxels N4 works on: the field is smooth, and at 4 mm it takes six times as long
 
 
@@ -49,7 +49,7 @@ def prepare_template(config: TemplateConfig, folder: Path | str) -> None:
     record = {
         "image": "ICBM152 of nilearn" if config.image is None else str(config.image),
         "skull_strip": "template",
-        **_measures(template.mask, template.grid),
+        **_measures(template.mask, template.grid, None),
         "seconds": time.perf_counter() - start,
     }
     _write(folder, template.brain, template.mask, template.grid, record)
@@ -61,16 +61,19 @@ def prepare_subject(
     config: PreprocessConfig,
     *,
     mask_path: Path | str | None = None,
+    channels: Sequence[Path | str] = (),
     template: TemplateConfig | None = None,
     seed: int = 1,
 ) -> dict[str, Any]:
-    """Skull-strip, correct and normalise one scan.
+    """Skull-strip, correct and normalise one scan, and the other contrasts of the same head.
 
     Args:
         image_path: the scan, a head or a brain.
         folder: receives ``brain.nii.gz`` (float32, [0, 1], zero outside the mask),
             ``mask.nii.gz`` (uint8) and ``preprocess.json``, on the scan's own grid.
         mask_path: the given brain mask, for ``skull_strip: mask``.
+        channels: further contrasts on the scan's grid; the scan's mask holds for them as well. They
+            become ``channel_2.nii.gz``, ``channel_3.nii.gz``, ...
         template: the brain that ``skull_strip: template`` registers; None: the shipped one.
         seed: of the registration.
 
@@ -91,16 +94,17 @@ def prepare_subject(
         template=reference,
         seed=seed,
     )
-    if config.bias_correction:
-        voxels = correct_bias(voxels, mask, grid, seed)
-    brain, bounds = normalise(voxels, mask, config.percentiles)
+    brain, bounds = _corrected(voxels, mask, grid, config, seed)
+    for path, name in zip(channels, channel_names(len(channels)), strict=True):
+        contrast, _ = _corrected(load_volume(path)[0], mask, grid, config, seed)
+        save_volume(Path(folder) / name, contrast, grid)
     record = {
         "image": str(image_path),
         "skull_strip": config.skull_strip,
         "bias_correction": config.bias_correction,
-        "percentiles": list(config.percentiles),
-        "intensities_at_percentiles": list(bounds),
-        **_measures(mask, grid),
+        "percentiles": None if config.window else list(config.percentiles),
+        "intensities_at_0_and_1": list(bounds),
+        **_measures(mask, grid, config.plausible_ml),
         "seed": seed,
         "seconds": time.perf_counter() - start,
     }
@@ -108,22 +112,45 @@ def prepare_subject(
     return record
 
 
+def channel_names(count: int) -> list[str]:
+    """Name the prepared files of a subject's further contrasts."""
+    return [f"channel_{number}.nii.gz" for number in range(2, count + 2)]
+
+
+def _corrected(
+    voxels: np.ndarray, mask: np.ndarray, grid: Grid, config: PreprocessConfig, seed: int
+) -> tuple[np.ndarray, tuple[float, float]]:
+    """Correct and normalise one contrast; see `normalise`."""
+    if config.bias_correction:
+        voxels = correct_bias(voxels, mask, grid, seed)
+    return normalise(voxels, mask, config.percentiles, config.window)
+
+
 def normalise(
-    voxels: np.ndarray, mask: np.ndarray, percentiles: tuple[float, float] = (0.5, 99.5)
+    voxels: np.ndarray,
+    mask: np.ndarray,
+    percentiles: tuple[float, float] = (0.5, 99.5),
+    window: tuple[float, float] | None = None,
 ) -> tuple[np.ndarray, tuple[float, float]]:
     """Map two percentiles of the brain's intensities to 0 and 1, clip, and clear the outside.
 
     Args:
         voxels, mask: shape (X, Y, Z).
         percentiles: in [0, 100], ascending.
+        window: two intensities to take in place of those at the percentiles.
 
     Returns:
-        The float32 brain in [0, 1] and the intensities at the two percentiles.
+        The float32 brain in [0, 1] and the intensities that became 0 and 1.
 
     Raises:
-        NirError: the two percentiles have the same intensity.
+        NirError: the two percentiles have the same intensity, or none lies within the window.
     """
-    low, high = (float(v) for v in np.percentile(voxels[mask > 0], percentiles))
+    inside = voxels[mask > 0]
+    low, high = window or (float(v) for v in np.percentile(inside, percentiles))
+    if window and (inside.max() <= low or inside.min() >= high):
+        found = f"{inside.min():g} to {inside.max():g}"
+        cure = "check the mask and the unit, or correct preprocess.window"
+        raise NirError(fault("intensities", f"some between {low:g} and {high:g}", found, cure))
     if not high > low:
         cure = "check the mask, or set preprocess.percentiles further apart"
         found = f"intensity {low:g} at both percentiles {percentiles}"
@@ -160,15 +187,17 @@ def _shipped_template(spacing_mm: float) -> tuple[np.ndarray, np.ndarray, Grid]:
     return low.voxels, cover.astype(np.uint8), low.grid
 
 
-def _measures(mask: np.ndarray, grid: Grid) -> dict[str, Any]:
-    """Brain volume in ml, and a warning if no adult brain has it."""
+def _measures(
+    mask: np.ndarray, grid: Grid, plausible_ml: tuple[float, float] | None
+) -> dict[str, Any]:
+    """Brain volume in ml, and a warning if it is not plausible."""
     volume_ml = float((mask > 0).sum() * abs(np.linalg.det(grid.affine[:3, :3])) / 1000)
     warnings = []
-    low, high = PLAUSIBLE_ML
-    if not low <= volume_ml <= high:
+    if plausible_ml and not plausible_ml[0] <= volume_ml <= plausible_ml[1]:
+        low, high = plausible_ml
         warnings.append(
-            f"The brain mask holds {volume_ml:.0f} ml; an adult brain has {low:.0f} to {high:.0f}"
-            " ml: look at the mask, or choose another skull_strip method."
+            f"The brain mask holds {volume_ml:.0f} ml; {low:.0f} to {high:.0f} ml are plausible:"
+            " look at the mask, choose another skull_strip method, or set preprocess.plausible_ml."
         )
     return {"brain_volume_ml": volume_ml, "warnings": warnings}
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -24,11 +24,14 @@ from nir.errors import NirError
 from nir.grid import Grid
 from nir.io import grid_of, load_json, open_image, save_json, save_text
 from nir.pairs import TEMPLATE, Pair
+from nir.preprocess import channel_names
 
 WARP_BYTES = 7  # a voxel of a warp, compressed and rounded; these four were measured on brains
 VOLUME_BYTES = 6.5  # a voxel of the warped image, its labels and the Jacobian
 SUBJECT_BYTES = 3.5  # a voxel of a prepared brain and its mask
 PICTURES_BYTES = 1.6e6  # figures, tables and page of a pair
+Reader = Literal["affine", "syn", "nir", "evaluate"]
+"""What reads the files of a subject: the affines, an engine of fits, or the evaluation."""
 EVALUATED = ("result.json", "figures/thumbnail.png")
 """What tells that a pair is evaluated; the pages show the pictures."""
 DEMO_EXTENT_MM = (210.0, 252.0, 212.0)  # of a simulated head, before it is built
@@ -145,12 +148,29 @@ class Run:
         """Return the ids of all subjects in a batch."""
         return list(dict.fromkeys(name for pair in self.batches[batch] for name in pair))
 
-    def brain_files(self, name: str, *, scan: bool) -> list[str | None]:
-        """Return scan, brain, mask and labels of a subject, as `nir.steps.Brain` takes them."""
-        subject, brain = self.subject(name), self.prepared(name, "brain")
-        mask = self.prepared(name, "mask")
-        labels = str(subject.labels) if subject.labels else None
-        return [str(subject.image), brain, mask, labels] if scan else [brain, brain, mask, None]
+    def channels(self, name: str = "{id}") -> list[str]:
+        """Paths of the prepared further contrasts of a subject; all subjects have as many."""
+        count = 0 if name == TEMPLATE else len(self.cohort.subjects[0].channels)
+        return [self.prepared(name, part) for part in channel_names(count)]
+
+    def brain_files(self, name: str, reader: Reader) -> list[str | None]:
+        """Return the files of a subject that someone reads, in the order of `nir.steps.Brain`.
+
+        These are scan, brain, mask, labels, keypoints and mask of what is excluded, and behind them
+        further contrasts. A fit is given labels and keypoints only where they guide it.
+        """
+        subject, guidance = self.subject(name), self.config.guidance
+        brain, mask = self.prepared(name, "brain"), self.prepared(name, "mask")
+        scored, guided = reader == "evaluate", reader == "nir"
+        files = (
+            subject.labels if scored or (guided and guidance.structures) else None,
+            subject.keypoints if scored or (guided and guidance.keypoints) else None,
+            subject.exclude if reader != "affine" else None,
+        )
+        others = [str(path) if path else None for path in files]
+        scan = str(subject.image) if scored else brain
+        contrasts = self.channels(name) if scored or guided else []
+        return [scan, brain, mask, *others, *contrasts]
 
     def start(self) -> None:
         """Note the plan of a run that begins, and let pairs that failed before be tried again."""
@@ -172,8 +192,8 @@ class Run:
             NirError: lists them.
         """
         now = time.time()
-        parts = [(s.image, s.labels, s.mask) for s in self.cohort.subjects]
-        files = [self.cohort.imports.get(path, path) for part in parts for path in part if path]
+        given = [path for subject in self.cohort.subjects for path in subject.files]
+        files = [self.cohort.imports.get(path, path) for path in given]
         ahead = [f for f in files if f.exists() and f.lstat().st_mtime > now]
         if ahead:
             listing = "\n".join(f"  - {path}" for path in ahead)
@@ -267,7 +287,8 @@ class Run:
                 per_pair += WARP_BYTES * (voxels[fixed] + voxels[moving])
             if self.config.keep == "all":
                 per_pair += VOLUME_BYTES * voxels[fixed]
-        needed = len(self.methods) * per_pair + SUBJECT_BYTES * sum(voxels.values())
+        per_subject = [SUBJECT_BYTES * n * (1 + len(self.channels(i))) for i, n in voxels.items()]
+        needed = len(self.methods) * per_pair + sum(per_subject)
         place = next(p for p in (self.output, *self.output.absolute().parents) if p.exists())
         free = shutil.disk_usage(place).free
         note = (

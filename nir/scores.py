@@ -16,8 +16,8 @@ from nir.errors import NirError, fault
 from nir.formats import Spaces, read_chain
 from nir.grid import Grid, apply_matrix
 from nir.io import atomic, grid_of, load_labels, open_image, save_json
+from nir.landmarks import COLUMNS, frame_to_lps, load_points
 from nir.maps import Map, displacement
-from nir.points import COLUMNS, frame_to_lps, load_points
 from nir.warp import displacement_map, resample
 
 COLUMNS_OUT = ["kind", "index", "dice", "hd95_mm", "error_before_mm", "error_mm"]

@@ -225,6 +225,8 @@ def cosine(fixed: Tensor, warped: Tensor) -> Tensor:
 def mind_descriptor(image: Tensor, radius: int = 1, step: int = 2) -> Tensor:
     """Return the self-similarity context of each voxel, shape (B, 12 C, X, Y, Z), in [0, 1].
 
+    Images are alike where their descriptors are: `mse` compares them.
+
     Args:
         image: shape (B, C, X, Y, Z).
         radius: half-width of the patches that are compared, voxels.
@@ -250,20 +252,13 @@ def mind_descriptor(image: Tensor, radius: int = 1, step: int = 2) -> Tensor:
     return torch.exp(-distance / scale.clamp(1e-3 * usual, 1e3 * usual)).flatten(1, 2)
 
 
-def mind(fixed: Tensor, warped: Tensor, weight: Tensor) -> Tensor:
-    """Return 1 - the mean squared difference of `mind_descriptor`, in [0, 1]; see `ncc`."""
-    return 1 - mse(mind_descriptor(fixed), mind_descriptor(warped), weight)
-
-
-def overlap(fixed: Tensor, warped: Tensor, weight: Tensor | None = None) -> Tensor:
+def overlap(fixed: Tensor, warped: Tensor) -> Tensor:
     """Return the soft Dice of structures, a channel each, in [0, 1]; 1 where both are empty.
 
     Notes:
         2 sum(f w) / (sum f^2 + sum w^2): Milletari et al. 2016.
     """
     both, apart = fixed * warped, fixed.square() + warped.square()
-    if weight is not None:
-        both, apart = both * weight, apart * weight
     dims = (0, 2, 3, 4)
     return ((2 * both.sum(dims) + EPSILON) / (apart.sum(dims) + EPSILON)).mean()
 

@@ -13,8 +13,15 @@ from typing import Any
 import numpy as np
 import yaml
 
-from nir.cohort import Subject, check_subjects
-from nir.config import AffineConfig, Method, PreprocessConfig, VerdictConfig, fit_config
+from nir.cohort import Subject, check_pairs, check_subjects
+from nir.config import (
+    AffineConfig,
+    GuidanceConfig,
+    Method,
+    PreprocessConfig,
+    VerdictConfig,
+    fit_config,
+)
 from nir.engines import pick_device
 from nir.errors import NirError
 from nir.evaluate import evaluate_pair
@@ -44,11 +51,12 @@ PROMISED = (
     "result.json",
 )
 YAML_END = "...\n"  # behind a scalar
+GUIDANCE = GuidanceConfig(keypoints=1)  # none is left to score a pair by
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files of a pair; labels and masks may be missing."""
+    """The files of a pair; all but the images may be missing."""
 
     fixed: Path
     moving: Path
@@ -56,6 +64,16 @@ class Inputs:
     moving_labels: Path | None = None
     fixed_mask: Path | None = None
     moving_mask: Path | None = None
+    fixed_exclude: Path | None = None
+    moving_exclude: Path | None = None
+    fixed_keypoints: Path | None = None
+    moving_keypoints: Path | None = None
+
+    def subject(self, role: str) -> Subject:
+        """Return the files of a role, ``fixed`` or ``moving``."""
+        parts = ("labels", "mask", "keypoints", "exclude")
+        others = [getattr(self, f"{role}_{part}") for part in parts]
+        return Subject(role, getattr(self, role), *others)
 
 
 def register_single(
@@ -103,8 +121,7 @@ def register_single(
     with tempfile.TemporaryDirectory(prefix=".nir_", dir=folder) as name:
         work = Path(name)
         log("preparing both images")
-        fixed = _prepare(work, "fixed", inputs.fixed, inputs.fixed_mask, inputs.fixed_labels)
-        moving = _prepare(work, "moving", inputs.moving, inputs.moving_mask, inputs.moving_labels)
+        fixed, moving = (_prepare(work, inputs.subject(role)) for role in ("fixed", "moving"))
         matrix, record = work / "affine.mat", work / "affine.json"
         if initial == "affine":
             log("aligning by an affine (ANTs)")
@@ -120,6 +137,7 @@ def register_single(
             matrix,
             method,
             made,
+            guidance=GUIDANCE,
             save_field=True,
             progress=report,
             log=log,
@@ -127,7 +145,7 @@ def register_single(
         )
         log("warping, measuring and drawing")
         warp_pair(fixed, moving, made)
-        evaluate_pair(fixed, moving, matrix, record, made)
+        evaluate_pair(fixed, moving, matrix, record, made, guidance=GUIDANCE)
         draw_pair(fixed, moving, matrix, made)
         result: dict[str, Any] = load_json(made / "result.json")
         result |= {"fixed": str(inputs.fixed), "moving": str(inputs.moving), "initial": initial}
@@ -174,20 +192,22 @@ def _preparation(mask: Path | None) -> PreprocessConfig:
     return PreprocessConfig(skull_strip="none" if mask is None else "mask")
 
 
-def _prepare(work: Path, role: str, image: Path, mask: Path | None, labels: Path | None) -> Brain:
+def _prepare(work: Path, given: Subject) -> Brain:
     """Normalise the intensities inside the mask."""
-    folder = work / role
-    prepare_subject(image, folder, _preparation(mask), mask_path=mask)
-    return Brain(role, image, folder / "brain.nii.gz", folder / "mask.nii.gz", labels)
+    folder = work / given.id
+    prepare_subject(given.image, folder, _preparation(given.mask), mask_path=given.mask)
+    made = (folder / "brain.nii.gz", folder / "mask.nii.gz")
+    return Brain(given.id, given.image, *made, given.labels, given.keypoints, given.exclude)
 
 
 def _check(inputs: Inputs) -> None:
     """Read every file to its end and list all faults in one message."""
-    pair = [
-        Subject("fixed", inputs.fixed, inputs.fixed_labels, inputs.fixed_mask),
-        Subject("moving", inputs.moving, inputs.moving_labels, inputs.moving_mask),
-    ]
+    for role, other in (("fixed", "moving"), ("moving", "fixed")):
+        if inputs.subject(role).keypoints and not inputs.subject(other).keypoints:
+            raise NirError(f"--{role}-keypoints: nothing to pull them to; add --{other}-keypoints")
+    pair = [inputs.subject(role) for role in ("fixed", "moving")]
     faults = [line for lines in check_subjects(pair, needs_mask=False).values() for line in lines]
+    faults = faults or check_pairs(pair, [("fixed", "moving")])
     if len(faults) == 1:
         raise NirError(faults[0])
     if faults:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nir.batch import Item, failures, key_of, known_key, pair_name
-from nir.config import AffineConfig, Method
+from nir.config import AffineConfig, GuidanceConfig, Method
 from nir.evaluate import evaluate_pair
 from nir.figures import pictures
 from nir.io import FIELD, FORWARD, INVERSE
@@ -47,16 +47,20 @@ class Batch:
     def of(cls, params: Any, before: str | None = None) -> Batch:
         """Build from a rule's parameters and the marker of the stage before."""
         content = params.batch
-        brains = {
-            name: Brain(name, *(Path(f) if f else None for f in files))  # type: ignore[arg-type]
-            for name, files in content["brains"].items()
-        }
+        brains = {name: _brain(name, files) for name, files in content["brains"].items()}
         pairs = [(fixed, moving) for fixed, moving in content["pairs"]]
         return cls(pairs, brains, Path(content["root"]), failures(before) if before else {})
 
     def folder(self, fixed: str, moving: str) -> Path:
         """Return the folder of a pair."""
         return self.root / pair_name(fixed, moving)
+
+
+def _brain(name: str, files: Sequence[str | None]) -> Brain:
+    """Turn the paths of a rule's parameters, see `nir.run.Run.brain_files`, into a brain."""
+    paths: list[Any] = [path and Path(path) for path in files]
+    scan, brain, mask, labels, keypoints, exclude, *channels = paths
+    return Brain(name, scan, brain, mask, labels, keypoints, exclude, tuple(channels))
 
 
 def affine_items(
@@ -83,9 +87,17 @@ def affine_items(
 
 
 def register_items(
-    batch: Batch, method: Method, *, seed: int, device: str, threads: int, keep: str, field: bool
+    batch: Batch,
+    method: Method,
+    *,
+    guidance: GuidanceConfig,
+    seed: int,
+    device: str,
+    threads: int,
+    keep: str,
+    field: bool,
 ) -> Work:
-    """Register each pair by one method."""
+    """Register each pair by one method; ``guidance`` is that of the engine."""
     for fixed, moving in batch.pairs:
         name = pair_name(fixed, moving)
         if name in batch.failed:
@@ -104,6 +116,7 @@ def register_items(
             seed=seed,
             device=device,
             threads=threads,
+            guidance=guidance,
             save_field=field,
             progress=_tell,
         )
@@ -112,12 +125,19 @@ def register_items(
             "seed": seed,
             "device": device,
             "affine": known_key(folder, "affine"),
+            "guidance": guidance.model_dump(mode="json"),
         }
-        key = key_of(content, [one.brain, one.mask, other.brain, other.mask])
+        key = key_of(content, [path for brain in (one, other) for path in _made_from(brain)])
         files = ["fit.json", "trace.tsv"]
         if keep != "metrics":
             files += [FORWARD, INVERSE, *([FIELD] if field and method.engine == "nir" else [])]
         yield Item(name, "register", own, key, [own / file for file in files], work)
+
+
+def _made_from(brain: Brain) -> list[Path | None]:
+    """List the files of a brain that a fit may look at."""
+    guides = (brain.labels, brain.keypoints, brain.exclude)
+    return [brain.brain, brain.mask, *guides, *brain.channels]
 
 
 def fits_of(batch: Batch, params: Any, threads: int) -> Work:
@@ -126,6 +146,7 @@ def fits_of(batch: Batch, params: Any, threads: int) -> Work:
     return register_items(
         batch,
         method,
+        guidance=GuidanceConfig(**params.guidance),
         seed=params.seed,
         device=params.device,
         threads=threads,
@@ -140,6 +161,7 @@ def evaluate_items(
     *,
     include: tuple[int, ...] | None,
     exclude: tuple[int, ...],
+    guidance: GuidanceConfig,
     interpolation: str,
     label_names: Path | None,
     truth: Path | None,
@@ -162,9 +184,9 @@ def evaluate_items(
         folder, own = batch.folder(fixed, moving), fit.folder
         content = {
             "register": known_key(own, "register"),
-            "settings": [include, exclude, interpolation, keep],
+            "settings": [include, exclude, interpolation, keep, guidance.keypoints],
         }
-        files = [f for b in (one, other) for f in (b.image, b.labels)]
+        files = [f for b in (one, other) for f in (b.image, b.labels, b.keypoints)]
         key = key_of(content, [*files, label_names, truth])
 
         def work(
@@ -182,6 +204,7 @@ def evaluate_items(
                 own,
                 include=include,
                 exclude=exclude,
+                guidance=guidance,
                 names=names,
                 interpolation=interpolation,
                 truth=truth,

@@ -16,28 +16,31 @@ import pandas as pd
 from nir import __version__, metrics
 from nir.apply import ants_labels
 from nir.batch import failure
-from nir.config import AffineConfig, Method
+from nir.config import NO_GUIDANCE, AffineConfig, GuidanceConfig, Method
 from nir.engines import Pair, pick_device, register
 from nir.errors import NirError
 from nir.figures import LOSSES, draw_images, draw_losses
 from nir.fit import Progress
-from nir.grid import Grid
+from nir.grid import Array, Grid
 from nir.io import (
     FIELD,
     FORWARD,
     INVERSE,
     atomic,
+    grid_of,
     load_affine,
     load_displacement,
     load_json,
     load_labels,
     load_volume,
+    open_image,
     save_affine,
     save_displacement,
     save_json,
     save_volume,
 )
 from nir.kernels import set_threads
+from nir.landmarks import split_keypoints
 from nir.linear import compose_template_affines, register_affine
 from nir.machine import machine
 from nir.memory import peak_mb
@@ -57,6 +60,9 @@ class Brain:
         image: the original scan, resampled once into ``warped.nii.gz``.
         brain, mask: the prepared brain and its mask, on the scan's grid.
         labels: label map on the same grid, if there is one.
+        keypoints: table of points in the scan, see `nir.landmarks.load_keypoints`.
+        exclude: mask of what similarity leaves out, on the same grid.
+        channels: prepared further contrasts, on the same grid.
     """
 
     id: str
@@ -64,6 +70,14 @@ class Brain:
     brain: Path
     mask: Path
     labels: Path | None = None
+    keypoints: Path | None = None
+    exclude: Path | None = None
+    channels: tuple[Path, ...] = ()
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the scan and of all images beside it."""
+        return grid_of(open_image(self.brain))
 
     def check(self) -> None:
         """Raise a NirError where the preprocessing of this subject failed."""
@@ -124,12 +138,35 @@ def align_through_template(
     save_affine(matrix, compose_template_affines(fixed, moving))
 
 
-def load_pair(fixed: Brain, moving: Brain, matrix: Path) -> Pair:
-    """Read what a registration starts from: two prepared brains, a mask and an affine."""
+def load_pair(
+    fixed: Brain, moving: Brain, matrix: Path, guidance: GuidanceConfig = NO_GUIDANCE
+) -> Pair:
+    """Read what a registration starts from: prepared brains, a mask, an affine, and what guides."""
     fixed_brain, fixed_grid = load_volume(fixed.brain)
     moving_brain, moving_grid = load_volume(moving.brain)
     mask, _ = load_volume(fixed.mask)
-    return Pair(fixed_brain, fixed_grid, mask, moving_brain, moving_grid, load_affine(matrix))
+    pair = Pair(fixed_brain, fixed_grid, mask, moving_brain, moving_grid, load_affine(matrix))
+    pair.fixed_channels, pair.moving_channels = (
+        tuple(load_volume(path)[0] for path in brain.channels) for brain in (fixed, moving)
+    )
+    pair.fixed_exclude, pair.moving_exclude = (
+        load_volume(brain.exclude)[0] if brain.exclude else None for brain in (fixed, moving)
+    )
+    points, _ = keypoints_of(fixed, moving, guidance)
+    if points.size:
+        pair.fixed_points_lps, pair.moving_points_lps = points
+    if guidance.structures and fixed.labels and moving.labels:
+        pair.fixed_structures, pair.moving_structures = (
+            np.where(np.isin(labels, guidance.structures), labels, 0)
+            for labels, _ in map(load_labels, (fixed.labels, moving.labels))
+        )
+    return pair
+
+
+def keypoints_of(fixed: Brain, moving: Brain, guidance: GuidanceConfig) -> tuple[Array, Array]:
+    """Return the keypoints of a pair that guide and those that score; see `split_keypoints`."""
+    sides = [(brain.keypoints, brain.grid) for brain in (fixed, moving)]
+    return split_keypoints(sides, guidance.keypoints)
 
 
 def register_pair(
@@ -142,6 +179,7 @@ def register_pair(
     seed: int,
     device: str,
     threads: int,
+    guidance: GuidanceConfig = NO_GUIDANCE,
     save_field: bool = False,
     progress: Progress | None = None,
     log: Callable[[str], None] = print,
@@ -153,7 +191,7 @@ def register_pair(
     set_threads(threads)
     chosen = pick_device(device)
     start = time.perf_counter()
-    pair = load_pair(fixed, moving, matrix)
+    pair = load_pair(fixed, moving, matrix, guidance)
     result = register(pair, method, seed, chosen, progress, log)
     elapsed = time.perf_counter() - start
     save_displacement(folder / FORWARD, result.forward, pair.fixed_grid, rounded=True)
@@ -164,6 +202,7 @@ def register_pair(
         "method": method.name,
         "engine": method.engine,
         "settings": method.own_settings,
+        "guides": {k: v for k, v in _guides(pair).items() if v and k in GUIDES[method.engine]},
         "seed": seed,
         "device": str(chosen) if method.engine == "nir" else "cpu",
         "threads": threads,
@@ -176,6 +215,25 @@ def register_pair(
     if save_field and result.fitted:
         replace(result.fitted, provenance=record).save(folder / FIELD)
     save_json(folder / "fit.json", record)
+
+
+GUIDES = {
+    "affine": (),
+    "syn": ("excluded",),
+    "nir": ("keypoints", "structures", "excluded", "contrasts"),
+}
+
+
+def _guides(pair: Pair) -> dict[str, Any]:
+    """Tell what a pair holds beside two brains: how many, or which."""
+    structures = () if pair.fixed_structures is None else np.unique(pair.fixed_structures)
+    excluded = {"fixed": pair.fixed_exclude, "moving": pair.moving_exclude}
+    return {
+        "keypoints": 0 if pair.fixed_points_lps is None else len(pair.fixed_points_lps),
+        "structures": [int(n) for n in structures if n],
+        "excluded": [role for role, mask in excluded.items() if mask is not None],
+        "contrasts": len(pair.fixed_channels),
+    }
 
 
 def warp_pair(fixed: Brain, moving: Brain, folder: Path, interpolation: str = "nearest") -> None:

@@ -37,6 +37,13 @@ COLUMNS: dict[str, tuple[str, str, str]] = {
         "95th percentile Hausdorff distance after the whole mapping, mean over the scored labels",
         "mm",
     ),
+    "tre_before_mm": (
+        "TRE, affine",
+        "Mean distance from its moving counterpart to which a fixed keypoint is mapped, after the"
+        " affine only, over the keypoints that do not guide",
+        "mm",
+    ),
+    "tre_after_mm": ("TRE", "The same after the whole mapping", "mm"),
     "folds_percent": (
         "Folds",
         "Share of the fixed brain mask where det J <= 0, at full resolution",

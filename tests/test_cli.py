@@ -11,13 +11,14 @@ from pathlib import Path
 import ants
 import numpy as np
 import pytest
-from tiny import write_cohort
+from synthetic import ball
+from tiny import SHAPE, write_cohort
 from typer.testing import CliRunner
 
 from nir import cli
 from nir.errors import NirError
 from nir.figures import FIGURES
-from nir.io import FIELD, FORWARD, INVERSE, load_displacement, load_volume
+from nir.io import FIELD, FORWARD, INVERSE, load_displacement, load_volume, save_volume
 from nir.single import Inputs
 
 QUICK = [
@@ -57,6 +58,13 @@ def result(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     output = tmp_path_factory.mktemp("out") / "pair"
     labels = ["--fixed-labels", str(data / "s0_dseg.nii.gz")]
     labels += ["--moving-labels", str(data / "s1_dseg.nii.gz")]
+    for role, point in (("fixed", "18,20,17"), ("moving", "18.5,20,17")):
+        table = data / f"{role}.csv"
+        table.write_text(f"{point}\n")
+        labels += [f"--{role}-keypoints", str(table)]
+    lesion = ball(SHAPE, 3)
+    save_volume(data / "lesion.nii.gz", lesion, load_volume(data / "s1_T1w.nii.gz")[1])
+    labels += ["--moving-exclude", str(data / "lesion.nii.gz")]
     return output, register(data, output, *labels)
 
 
@@ -105,6 +113,8 @@ def test_the_page_tells_the_command_that_makes_it_again(
     assert taken["fixed"] == data / "s0_T1w.nii.gz"
     assert taken["moving_labels"] == data / "s1_dseg.nii.gz"
     assert taken["moving_mask"] is None
+    assert taken["moving_exclude"] == data / "lesion.nii.gz"
+    assert taken["fixed_keypoints"] == data / "fixed.csv"
     assert taken["settings"] == {
         "steps": 5,
         "encoding_levels": [8],
@@ -165,6 +175,7 @@ def test_identity_and_file_as_initial(data: Path, tmp_path: Path) -> None:
         (["--initial", "nowhere.mat"], "no such file"),
         (["--model", "affine"], "model"),
         (["--set", "lr=-1"], "lr"),
+        (["--fixed-keypoints", "a.csv"], "add --moving-keypoints"),
     ],
 )
 def test_faults_are_sentences_before_any_work(

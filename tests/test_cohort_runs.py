@@ -57,6 +57,18 @@ def test_dry_run_matrix(workplace: Path, kind: str, pairs: str) -> None:
     assert ("import analyze" in done.stderr) == (kind in ("oasis1", "lpba40"))
 
 
+@pytest.mark.parametrize("task", trees.CT_TASKS)
+def test_tasks_of_learn2reg_are_planned_as_configured(workplace: Path, task: str) -> None:
+    content = yaml.safe_load((ROOT / f"config/learn2reg_{task}.yaml").read_text())
+    data = getattr(trees, task)(workplace / "data" / task)
+    content |= {"output": str(workplace / task)}
+    content["cohort"]["data"] = str(data)
+    done = run(workplace, "-n", "--configfile", write_settings(workplace / f"{task}.yaml", content))
+    assert done.returncode == 0, done.stderr
+    assert " 2 preprocess" in done.stderr
+    assert " 1 register nir" in done.stderr
+
+
 def test_analyze_images_from_end_to_end(workplace: Path) -> None:
     config = configure(workplace, "lpba40", "consecutive", METHODS[2:])
     done = run(workplace, "--configfile", config)

@@ -21,7 +21,7 @@ from nir.cohorts import Found, guess_kind, read_subjects
 from nir.config import CohortConfig, PipelineConfig
 from nir.errors import NirError
 from nir.grid import Grid
-from nir.io import load_volume
+from nir.io import load_json, load_volume, save_json
 from nir.sheets import label_names
 
 ROOT = Path(__file__).parent.parent
@@ -222,6 +222,40 @@ class TestLearn2Reg:
         assert result.pairs == [("OASIS_0003_0000", "OASIS_0004_0000")]
         assert "pair OASIS_0001_0000, OASIS_0002_0000" in result.dropped
 
+    def test_masks_and_keypoints_beside_the_images(self, tmp_path: Path) -> None:
+        root = trees.nlst(tmp_path / "data")
+        for subject in found("learn2reg", root).subjects:
+            assert subject.mask == root / f"masksTr/{subject.id}.nii.gz"
+            assert subject.keypoints == root / f"keypointsTr/{subject.id}.csv"
+            assert subject.labels is None
+        (root / "NLST_dataset.json").unlink()
+        assert all(s.mask and s.keypoints for s in found("learn2reg", root).subjects)
+
+    def test_landmarks_go_before_keypoints(self, tmp_path: Path) -> None:
+        root = trees.lungct(tmp_path / "data")
+        (root / "landmarksTr").mkdir()
+        for path in (root / "keypointsTr").glob("LungCT_0002_*.csv"):
+            shutil.copy(path, root / "landmarksTr")
+        folders = [
+            s.keypoints and s.keypoints.parent.name for s in found("learn2reg", root).subjects
+        ]
+        assert folders == ["keypointsTr"] * 2 + ["landmarksTr"] * 2
+
+    def test_test_pairs_where_none_validate_and_masks_kept_elsewhere(self, tmp_path: Path) -> None:
+        root = trees.nlst(tmp_path / "data")
+        content = load_json(root / "NLST_dataset.json")
+        (root / "imagesTs").mkdir()
+        (root / "imagesTr/NLST_0002_0001.nii.gz").rename(root / "imagesTs/NLST_0002_0001.nii.gz")
+        pair = content.pop("registration_val")[0] | {"moving": "imagesTs/NLST_0002_0001.nii.gz"}
+        content |= {"registration_test": [pair], "training": content["training"][:3]}
+        content["training"][0]["mask"] = "./masksTr/NLST_0001_0001.nii.gz"
+        save_json(root / "NLST_dataset.json", content)
+        result = found("learn2reg", root)
+        assert result.pairs == [("NLST_0002_0000", "NLST_0002_0001")]
+        masks = {s.id: s.mask.name for s in result.subjects if s.mask}
+        assert masks["NLST_0002_0001"] == "NLST_0002_0001.nii.gz"
+        assert masks["NLST_0001_0000"] == "NLST_0001_0001.nii.gz"  # as the JSON tells
+
     def test_a_damaged_json(self, tmp_path: Path) -> None:
         root = trees.learn2reg(tmp_path / "data")
         for text in ("{", "[1]", '{"training": [{"no": 1}]}'):
@@ -329,6 +363,13 @@ class TestInspect:
         assert len(pd.read_csv(tmp_path / "t.tsv", sep="\t")) == 25
         assert "table: 25 subjects, 25 with labels" in self.call(tmp_path / "t.tsv", "--all")
 
+    def test_what_lies_beside_the_scans(self, tmp_path: Path) -> None:
+        told = self.call(trees.nlst(tmp_path / "data"), "-o", tmp_path / "t.csv")
+        assert "keypointsTr/NLST_0001_0000.csv" in told
+        assert "0 with labels, 4 with a mask, 4 with keypoints, 1 pairs of its own" in told
+        again = self.call(tmp_path / "t.csv")
+        assert "table: 4 subjects, 0 with labels, 4 with a mask, 4 with keypoints" in again
+
     def test_refused(self, tmp_path: Path) -> None:
         trees.lpba40(tmp_path / "data")
         with pytest.raises(NirError, match="orientation"):
@@ -337,13 +378,18 @@ class TestInspect:
             self.call(tmp_path / "data", "--kind", "demo")
 
 
-@pytest.mark.parametrize("name", ["oasis", "lpba40", "bids", "learn2reg_oasis"])
+CONFIGS = ["oasis", "lpba40", "bids", *(f"learn2reg_{task}" for task in ("oasis", *trees.CT_TASKS))]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
 def test_the_configurations_fit_their_cohorts(tmp_path: Path, name: str) -> None:
     import yaml
 
     content = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
-    maker = {"oasis": "neurite_oasis", "learn2reg_oasis": "learn2reg"}.get(name, name)
+    makers = {"oasis": "neurite_oasis", "learn2reg_oasis": "learn2reg"}
+    maker = makers.get(name, name.removeprefix("learn2reg_"))
     content["cohort"]["data"] = str(getattr(trees, maker)(tmp_path / "data"))
     content["output"] = str(tmp_path / "out")
     cohort = load_cohort(PipelineConfig.model_validate(content))
     assert cohort.pairs
+    assert not cohort.left_out or name == "bids" or name == "learn2reg_oasis"

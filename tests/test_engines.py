@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import ants
 import numpy as np
@@ -211,6 +213,63 @@ class TestNir:
     def test_an_empty_mask(self) -> None:
         with pytest.raises(NirError, match="mask is empty"):
             brain_box(np.zeros(FIXED.shape), FIXED, 5.0)
+
+
+class TestBesideTheImages:
+    """What else a pair may hold, where the images alone tell nothing: each on its own grid."""
+
+    method = Method(name="nir", engine="nir", set=METHODS["nir"].set | {"keypoint_weight": 1.0})
+    blank = replace(
+        PAIR,
+        fixed=(0.5 * (PAIR.fixed_mask > 0)).astype(np.float32),
+        moving=(0.5 * (PAIR.moving > 0)).astype(np.float32),
+    )
+
+    def found(self, **changes: Any) -> float:
+        """The error that is left, mm."""
+        pair = replace(self.blank, **changes)
+        return error_mm(register(pair, self.method, 1, CPU, log=lambda line: None).forward)
+
+    def test_a_second_contrast(self, run: Run) -> None:
+        seen = self.found(fixed_channels=(PAIR.fixed,), moving_channels=(PAIR.moving,))
+        assert seen < 0.6 * error_mm(run("affine").forward)
+
+    def test_keypoints(self, run: Run) -> None:
+        points = FIXED.points_lps()[PAIR.fixed_mask > 0][::40]
+        seen = self.found(fixed_points_lps=points, moving_points_lps=truth(points))
+        assert seen < 0.5 * error_mm(run("affine").forward)
+
+    def test_structures(self, run: Run) -> None:
+        def octants(points: Array) -> np.ndarray:
+            return (1 + ((points > CENTRE_LPS) @ (1, 2, 4))) * inside(points)
+
+        here = FIXED.points_lps()
+        there = apply_matrix(np.linalg.inv(AFFINE), MOVING.points_lps())
+        seen = self.found(
+            fixed_structures=octants(here + bend(here)), moving_structures=octants(there)
+        )
+        assert seen < 0.8 * error_mm(run("affine").forward)
+
+    @pytest.mark.parametrize("side", ["fixed", "moving"])
+    def test_nothing_counts_where_all_is_excluded(self, side: str, run: Run) -> None:
+        everywhere = np.ones(getattr(PAIR, side).shape, bool)
+        pair = replace(PAIR, **{f"{side}_exclude": everywhere})
+        with pytest.raises(NirError, match="every voxel of the brain is excluded"):
+            register(pair, self.method, 1, CPU, log=lambda line: None)
+
+    def test_syn_has_them_as_masks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        taken: dict[str, Any] = {}
+
+        def stop(*images: Any, **options: Any) -> None:
+            taken.update(options)
+            raise InterruptedError
+
+        monkeypatch.setattr(ants, "registration", stop)
+        with pytest.raises(InterruptedError):
+            register(replace(PAIR, moving_exclude=PAIR.moving > 0.5), METHODS["syn"], 1, CPU)
+        assert "mask" not in taken
+        kept = taken["moving_mask"].numpy()
+        assert kept.sum() == (PAIR.moving <= 0.5).sum()
 
 
 class TestBox:

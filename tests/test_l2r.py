@@ -296,7 +296,7 @@ class TestCheck:
         with pytest.raises(NirError, match=r"name the folder of the fixed scans \(--images\)"):
             check(submission, told, None)
         save_json(told, {"name": "OASIS"})
-        with pytest.raises(NirError, match="expected the JSON of a Learn2Reg dataset"):
+        with pytest.raises(NirError, match="expected the task's pairs"):
             check(submission, told, None)
 
     def test_the_form_of_2021(self, run: Path, submission: Path) -> None:

@@ -15,8 +15,8 @@ from nir.config import FitConfig, fit_config
 from nir.errors import NirError
 from nir.fit import FitResult, fit_pair
 from nir.fluid import plain_direction
-from nir.matching import PlainMatcher
-from nir.objective import Term
+from nir.matching import Matcher, PlainMatcher, SumMatcher
+from nir.objective import Pull, Term
 from nir.regularity import determinant, gradient
 from nir.transform import identity, sample, to_cube
 
@@ -80,10 +80,12 @@ def test_a_known_deformation_is_found(phases: list[dict[str, Any]], share: float
     assert error_mm(result.u_mm) < share * error_mm(ZERO)
 
 
-@pytest.mark.parametrize("preset", ["default", "fast", "accurate"])
-def test_presets_find_it_without_folds(preset: str) -> None:
+@pytest.mark.parametrize(
+    ("preset", "share"), [("default", 0.3), ("fast", 0.3), ("accurate", 0.3), ("multimodal", 0.4)]
+)
+def test_presets_find_it_without_folds(preset: str, share: float) -> None:
     result = run(small(preset))
-    assert error_mm(result.u_mm) < 0.3 * error_mm(ZERO)
+    assert error_mm(result.u_mm) < share * error_mm(ZERO)
     assert determinant(gradient(result.u_mm, SPACING)).min() > 0
 
 
@@ -161,14 +163,14 @@ def assert_the_same(one: FitResult, two: FitResult) -> None:
 
 
 def plain_matcher(
-    terms: list[Term], weight: Tensor, extent: Tensor, radius: int, pull: object
-) -> PlainMatcher:
-    """One term in plain PyTorch, as on a GPU."""
-    assert len(terms) == 1 and pull is None
-    return PlainMatcher(terms[0], weight, extent, radius)
+    terms: list[Term], weight: Tensor, extent: Tensor, radius: int, pull: Pull | None
+) -> Matcher:
+    """All terms in plain PyTorch, as on a GPU."""
+    parts = [(t.share, PlainMatcher(t, weight, extent, radius)) for t in terms]
+    return SumMatcher(parts, pull)
 
 
-@pytest.mark.parametrize("preset", ["default", "fast", "accurate"])
+@pytest.mark.parametrize("preset", ["default", "fast", "accurate", "multimodal"])
 def test_plain_pytorch_finds_the_same(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fused = run(small(preset))
     monkeypatch.setattr(fit, "matcher", plain_matcher)
@@ -179,7 +181,7 @@ def test_plain_pytorch_finds_the_same(preset: str, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("preset", ["default", "accurate"])
+@pytest.mark.parametrize("preset", ["default", "accurate", "multimodal"])
 def test_a_gpu_finds_the_same(preset: str) -> None:
     images = {"fixed": FIXED.cuda(), "moving": MOVING.cuda(), "mask": MASK.cuda()}
     there = run(small(preset), **images)

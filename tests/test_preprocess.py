@@ -43,6 +43,18 @@ def test_normalise_without_contrast() -> None:
         normalise(np.full((3, 3, 3), 7.0), np.ones((3, 3, 3)))
 
 
+def test_a_window_of_calibrated_images() -> None:
+    voxels = np.array([-1000.0, -100.0, 100.0, 300.0, 900.0]).reshape(5, 1, 1)
+    mask = np.array([1, 1, 1, 1, 0]).reshape(5, 1, 1)
+    brain, bounds = normalise(voxels, mask, window=(-100.0, 300.0))
+    assert bounds == (-100.0, 300.0)
+    assert brain.ravel().tolist() == [0.0, 0.0, 0.5, 1.0, 0.0]
+    with pytest.raises(NirError, match=r"between 1000 and 2000, found -1000 to 300"):
+        normalise(voxels, mask, window=(1000.0, 2000.0))
+    with pytest.raises(ValidationError, match=r"window: expected low < high"):
+        PreprocessConfig(window=(300, -100))
+
+
 def test_subject_files(brain_file: Path, tmp_path: Path) -> None:
     record = prepare_subject(brain_file, tmp_path / "out", PreprocessConfig())
     brain, grid = load_volume(tmp_path / "out" / "brain.nii.gz")
@@ -53,6 +65,10 @@ def test_subject_files(brain_file: Path, tmp_path: Path) -> None:
     assert record == load_json(tmp_path / "out" / "preprocess.json")
     assert record["brain_volume_ml"] == pytest.approx(mask.sum() * 0.027)
     assert "look at the mask" in record["warnings"][0]  # 463 ml
+    anything = PreprocessConfig(plausible_ml=None, window=(0, 500))
+    record = prepare_subject(brain_file, tmp_path / "out", anything)
+    assert record["warnings"] == []
+    assert (record["percentiles"], record["intensities_at_0_and_1"]) == (None, [0, 500])
 
 
 def test_no_warning_for_a_plausible_brain(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from nir.similarity import (
     box_mean,
     inside_windows,
     lncc,
-    mind,
     mind_descriptor,
     mse,
     ncc,
@@ -222,6 +221,10 @@ def three_levels() -> tuple[Tensor, Tensor]:
         for x in images()
     )
     return one.double(), two.double()
+
+
+def mind(fixed: Tensor, warped: Tensor, weight: Tensor) -> Tensor:
+    return 1 - mse(mind_descriptor(fixed), mind_descriptor(warped), weight)
 
 
 WEIGHTED = {"ncc": ncc, "nmi": nmi, "ngf": ngf, "mind": mind, "mse": mse}

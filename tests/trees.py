@@ -16,6 +16,9 @@ from nir.io import save_json, save_volume
 
 SHAPE = (20, 22, 18)
 GRID = Grid(SHAPE, np.diag([4.0, 4.0, 4.0, 1.0]))
+CT_SHIFT = (1, -1, 2)  # voxels
+CT_TASKS = ("nlst", "lungct", "abdomenctct")
+JSON_KEYS = {"images": "image", "labels": "label", "masks": "mask", "keypoints": "keypoints"}
 SCANNER = Grid((24, 24, 24), np.diag([3.5, 3.5, 3.5, 1.0]))
 
 
@@ -88,6 +91,58 @@ def learn2reg(root: Path, subjects: int = 4) -> Path:
     }
     save_json(root / "OASIS_dataset.json", content)
     return root
+
+
+def ct_pairs(root: Path, task: str, others: tuple[str, ...]) -> Path:
+    """Write two patients with two scans each, the second one moved by whole voxels.
+
+    Args:
+        others: of ``labels``, ``masks`` and ``keypoints``, what the task has; as in Learn2Reg's own
+            the JSON gives keypoints the suffix of an image.
+    """
+    region = ball(SHAPE, 7)
+    points = np.argwhere(region)[::97][:12]
+    training, pairs = [], []
+    for patient in (1, 2):
+        scan = np.where(region, -950 + 500 * texture(SHAPE, 1.5, seed=patient), 40)
+        for phase, shift in enumerate(((0, 0, 0), CT_SHIFT)):
+            name = f"{task}_{patient:04}_{phase:04}"
+            write(root / f"imagesTr/{name}.nii.gz", np.roll(scan, shift, (0, 1, 2)))
+            if "masks" in others:
+                write(root / f"masksTr/{name}.nii.gz", np.roll(region, shift, (0, 1, 2)))
+            if "labels" in others:
+                write(root / f"labelsTr/{name}.nii.gz", np.roll(sides() % 13, shift, (0, 1, 2)))
+            if "keypoints" in others:
+                (root / "keypointsTr").mkdir(exist_ok=True)
+                np.savetxt(root / f"keypointsTr/{name}.csv", points + shift, "%.3f", ",")
+            parts = {JSON_KEYS[part]: part for part in ("images", *others)}
+            training.append({key: f"./{part}Tr/{name}.nii.gz" for key, part in parts.items()})
+        images = [item["image"] for item in training[-2:]]
+        pairs.append(dict(zip(("fixed", "moving"), images, strict=True)))
+    content = {
+        "name": task,
+        "modality": {"0": "CT", "1": "CT"},
+        "registration_direction": {"fixed": 0, "moving": 1},
+        "training": training,
+        "test": [],
+        "training_paired_images": pairs,
+        "registration_val": pairs[1:],
+        "registration_test": [],
+    }
+    save_json(root / f"{task}_dataset.json", content)
+    return root
+
+
+def nlst(root: Path) -> Path:
+    return ct_pairs(root, "NLST", ("masks", "keypoints"))
+
+
+def lungct(root: Path) -> Path:
+    return ct_pairs(root, "LungCT", ("masks", "keypoints"))
+
+
+def abdomenctct(root: Path) -> Path:
+    return ct_pairs(root, "AbdomenCTCT", ("labels",))
 
 
 def lpba40(root: Path, subjects: int = 3, compressed: bool = True) -> Path:

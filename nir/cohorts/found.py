@@ -16,12 +16,31 @@ LabelCheck = Callable[[np.ndarray, Grid], tuple[str, str, str] | None]
 
 @dataclass(frozen=True)
 class Subject:
-    """One scan and what came with it."""
+    """One scan and what came with it.
+
+    Args:
+        mask: the region that counts, as the brain.
+        keypoints: table of points in the scan, see `nir.landmarks.load_keypoints`; row n of two
+            subjects belong together.
+        exclude: mask of what similarity leaves out, as a lesion.
+        channels: further contrasts of the same subject, in one order for all subjects.
+
+    All images lie on the scan's grid.
+    """
 
     id: str
     image: Path
     labels: Path | None = None
     mask: Path | None = None
+    keypoints: Path | None = None
+    exclude: Path | None = None
+    channels: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> list[Path]:
+        """All files that are given."""
+        given = (self.image, self.labels, self.mask, self.keypoints, self.exclude, *self.channels)
+        return [path for path in given if path]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""A table of scans: CSV or TSV with columns id, image and optionally labels, mask."""
+"""A table of scans: CSV or TSV, a row for each subject and a column for each kind of file."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from nir.cohorts.found import Found, Subject
@@ -9,6 +10,7 @@ from nir.config import CohortConfig
 from nir.sheets import read_rows
 
 NOTHING = ("", "n/a")  # a cell of a table that gives no file
+CHANNEL = re.compile(r"channel_([2-9]|[1-9]\d+)")
 
 
 def recognise(path: Path) -> bool:
@@ -25,8 +27,8 @@ def read(config: CohortConfig) -> Found:
 def read_table(path: Path, root: Path | None = None) -> list[Subject]:
     """Read the subjects of a CSV or TSV file, in its order.
 
-    Columns id and image are needed, labels and mask may be there; an empty cell or ``n/a`` gives no
-    file. Other columns are ignored.
+    Columns id and image are needed; labels, mask, keypoints, exclude and channel_2, channel_3, ...
+    may be there. An empty cell or ``n/a`` gives no file. Other columns are ignored.
 
     Args:
         path: the table; UTF-8, separated by tabs, commas or semicolons.
@@ -41,7 +43,18 @@ def read_table(path: Path, root: Path | None = None) -> list[Subject]:
         cell = row.get(kind, "")
         return None if cell in NOTHING else root / cell
 
+    rows = read_rows(path, ("id", "image"))
+    named = sorted(filter(CHANNEL.fullmatch, rows[0]), key=lambda name: int(name[8:]))
+    contrasts = [name for name in named if any(file(row, name) for row in rows)]
     return [
-        Subject(row["id"], file(row, "image") or root, file(row, "labels"), file(row, "mask"))
-        for row in read_rows(path, ("id", "image"))
+        Subject(
+            row["id"],
+            file(row, "image") or root,
+            file(row, "labels"),
+            file(row, "mask"),
+            file(row, "keypoints"),
+            file(row, "exclude"),
+            tuple(file(row, name) or root for name in contrasts),  # a folder is a fault
+        )
+        for row in rows
     ]

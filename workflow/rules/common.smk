@@ -43,6 +43,7 @@ except NirError as error:
 
 
 SETTINGS = RUN.config
+GUIDANCE = SETTINGS.guidance.model_dump(mode="json")
 BY_ENGINE = {
     engine: [m.name for m in SETTINGS.methods if m.engine == engine]
     for engine in ("affine", "syn", "nir")
@@ -91,7 +92,8 @@ def nir_megabytes(wildcards, attempt):
     fit = RUN.methods[wildcards.method].fit
     sides = zip(*RUN.batches[wildcards.batch])
     fixed, moving = (RUN.largest_grid(set(names)) for names in sides)
-    own = 1.2 * estimate_mb(fixed, fit, fixed, moving)
+    contrasts = 1 + len(RUN.channels())
+    own = 1.2 * estimate_mb(fixed, fit, fixed, moving, contrasts)
     return int((2 * SNAKEMAKE_MB + own) * attempt)  # these load torch for the estimate
 
 
@@ -148,36 +150,29 @@ def template_megabytes(wildcards, attempt):
     return int((SNAKEMAKE_MB + own) * attempt)
 
 
-def brains(wildcards):
-    """Return the prepared files of all subjects of a batch."""
-    return [
-        RUN.prepared(name, part)
-        for name in RUN.members(wildcards.batch)
-        for part in ("brain", "mask")
-    ]
+def files_for(reader):
+    """Return an input function: the files of all subjects of a batch that someone reads."""
+
+    def files(wildcards):
+        found = [RUN.brain_files(name, reader) for name in RUN.members(wildcards.batch)]
+        return list(dict.fromkeys(path for some in found for path in some if path))
+
+    return files
 
 
-def scans(wildcards):
-    """Return the original files of all subjects of a batch."""
-    found = [RUN.brain_files(name, scan=True) for name in RUN.members(wildcards.batch)]
-    return list(dict.fromkeys(path for files in found for path in files if path))
+def batch_for(reader):
+    """Return a parameter function: which pairs a job works on, and the files that it reads."""
 
+    def batch(wildcards):
+        return {
+            "pairs": RUN.batches[wildcards.batch],
+            "root": str(RUN.output / "pairs"),
+            "brains": {
+                n: RUN.brain_files(n, reader) for n in RUN.members(wildcards.batch)
+            },
+        }
 
-def batch_settings(wildcards):
-    """Return which pairs a job registers, and where their prepared brains are."""
-    return {
-        "pairs": RUN.batches[wildcards.batch],
-        "root": str(RUN.output / "pairs"),
-        "brains": {
-            n: RUN.brain_files(n, scan=False) for n in RUN.members(wildcards.batch)
-        },
-    }
-
-
-def batch_with_scans(wildcards):
-    """Return the same with the original scans and labels."""
-    brains = {n: RUN.brain_files(n, scan=True) for n in RUN.members(wildcards.batch)}
-    return batch_settings(wildcards) | {"brains": brains}
+    return batch
 
 
 def analyze_files(wildcards):
@@ -189,9 +184,12 @@ def analyze_files(wildcards):
 
 
 def raw_files(wildcards):
-    """Return the scan of a subject, and its mask where the skull strip needs it."""
+    """Return the scans of a subject, and its mask where the skull strip needs it."""
     subject = RUN.subject(wildcards.id)
-    files = {"image": str(subject.image)}
+    files = {
+        "image": str(subject.image),
+        "channels": [str(path) for path in subject.channels],
+    }
     if SETTINGS.preprocess.skull_strip == "mask":
         files["mask"] = str(subject.mask)
     if SETTINGS.preprocess.skull_strip == "template":

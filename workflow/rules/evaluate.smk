@@ -1,7 +1,6 @@
 rule evaluate:
     input:
-        brains,
-        scans,
+        files_for("evaluate"),
         affine=RUN.marker("affine"),
         register=RUN.marker("register", method="{method}"),
         label_names=label_names_file,
@@ -21,7 +20,8 @@ rule evaluate:
         runtime=minutes(2, 5) if SETTINGS.keep == "metrics" else minutes(1, 0.5),
         gpu=evaluate_gpu,
     params:
-        batch=batch_with_scans,
+        batch=batch_for("evaluate"),
+        guidance=GUIDANCE,
         method=method_settings,
         seed=SETTINGS.seed,
         device=device_of,
@@ -29,6 +29,6 @@ rule evaluate:
         keep=SETTINGS.keep,
         interpolation=SETTINGS.label_interpolation,
         include=SETTINGS.cohort.labels,
-        exclude=SETTINGS.cohort.labels_exclude,
+        exclude=SETTINGS.labels_unscored,
     script:
         "../scripts/batch_evaluate.py"

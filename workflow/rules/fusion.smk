@@ -21,7 +21,7 @@ if SETTINGS.fusion:
             atlases=atlas_pairs,
             votes=SETTINGS.fusion,
             include=SETTINGS.cohort.labels,
-            exclude=SETTINGS.cohort.labels_exclude,
+            exclude=SETTINGS.labels_unscored,
         script:
             "../scripts/fuse.py"
 

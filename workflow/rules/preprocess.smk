@@ -4,6 +4,7 @@ rule preprocess:
     output:
         brain=RUN.prepared("{id}", "brain"),
         mask=RUN.prepared("{id}", "mask"),
+        channels=RUN.channels(),
         record=RUN.prepared("{id}", "preprocess.json"),
     log:
         RUN.log("preprocess", "{id}"),

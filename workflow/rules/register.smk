@@ -29,7 +29,9 @@ if SETTINGS.affine.target == "template":
 # Stages of a batch of pairs. Their results lie in pairs/; the markers tell what is done.
 rule affine:
     input:
-        brains if SETTINGS.affine.target == "fixed" else template_affine_files,
+        files_for("affine")
+        if SETTINGS.affine.target == "fixed"
+        else template_affine_files,
     output:
         marker=RUN.marker("affine"),
     log:
@@ -43,7 +45,7 @@ rule affine:
         mem_mb=megabytes(850, 100) if SETTINGS.affine.target == "fixed" else 1000,
         runtime=minutes(1, 0.3) if SETTINGS.affine.target == "fixed" else 5,
     params:
-        batch=batch_settings,
+        batch=batch_for("affine"),
         settings=SETTINGS.affine.model_dump(mode="json"),
         seed=SETTINGS.seed,
         through=template_affines if SETTINGS.affine.target == "template" else None,
@@ -60,7 +62,7 @@ for engine, names in BY_ENGINE.items():
         name:
             f"register_{engine}"
         input:
-            brains,
+            files_for(engine),
             affine=RUN.marker("affine"),
         output:
             marker=RUN.marker("register", method="{method}"),
@@ -80,7 +82,8 @@ for engine, names in BY_ENGINE.items():
             gpu=1 if engine == "nir" and SETTINGS.device == "cuda" else 0,
             runtime=minutes(1, 1) if engine == "nir" else minutes(2, 5),
         params:
-            batch=batch_settings,
+            batch=batch_for(engine),
+            guidance=GUIDANCE if engine == "nir" else {},
             method=method_settings,
             seed=SETTINGS.seed,
             device=device_of,

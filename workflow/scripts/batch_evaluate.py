@@ -6,6 +6,7 @@ from nir.job import asked, job
 
 with job(snakemake):
     from nir.batch import run_batch
+    from nir.config import GuidanceConfig
     from nir.stages import Batch, evaluate_items, fits_of
 
     files, params = snakemake.input, snakemake.params
@@ -15,6 +16,7 @@ with job(snakemake):
         fits_of(batch, params, snakemake.threads),
         include=params.include,
         exclude=params.exclude,
+        guidance=GuidanceConfig(**params.guidance),
         interpolation=params.interpolation,
         label_names=Path(files.label_names[0]) if files.label_names else None,
         truth=Path(files.truth[0]) if files.truth else None,

@@ -11,14 +11,16 @@ with job(snakemake):
     from nir.config import PreprocessConfig, TemplateConfig
     from nir.preprocess import prepare_subject
 
-    brain, mask, record = (Path(p) for p in snakemake.output)
+    files = snakemake.output
+    brain, mask, record = (Path(p) for p in (files.brain, files.mask, files.record))
     work = partial(
         prepare_subject,
         snakemake.input.image,
         brain.parent,
         PreprocessConfig(**snakemake.params.settings),
         mask_path=snakemake.input.get("mask"),
+        channels=snakemake.input.channels,
         template=TemplateConfig(**snakemake.params.template),
         seed=snakemake.params.seed,
     )
-    spare_others(record, [brain, mask], work)
+    spare_others(record, [brain, mask, *map(Path, files.channels)], work)
