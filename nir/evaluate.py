@@ -120,7 +120,7 @@ def evaluate_pair(
 
 def _compared(settings: dict[str, Any]) -> list[str]:
     """Name the similarities that a fit compared beside the LNCC, which is always reported."""
-    phases = settings["fit"]["phases"] if settings["engine"] == "nir" else []
+    phases = settings.get("fit", {}).get("phases", [])
     return sorted({name for phase in phases for name in phase["similarity"]} - {"lncc"})
 
 
