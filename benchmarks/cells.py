@@ -90,7 +90,8 @@ def _cell(plan: Plan, entry: Entry, ready: Ready, work: Path) -> dict[str, Any]:
         "versions": {name: installed(name) for name in DECIDES[entry.engine]},
         "source": source_digest("nir.engines") if entry.engine == "nir" else None,
     }
-    truth = work / "cohort" / "raw" / "truth" if config.cohort.kind == "demo" else None
+    demo = work / "cohort" / "raw" / "truth" if config.cohort.kind == "demo" else None
+    truth = plan.truth or demo
     return {key: decides[key] for key in ("seed", "threads", "device", "labels")} | {
         "digest": digest(decides, ready.files),
         "name": entry.name,

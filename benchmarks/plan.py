@@ -56,13 +56,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class Plan:
-    """A comparison, its settings checked."""
+    """A comparison, its settings checked.
+
+    Args:
+        truth: folder of the true deformations, where they are known.
+    """
 
     name: str
     config: PipelineConfig
     entries: tuple[Entry, ...]
-    pairs: int | None
-    relations: tuple[Relation, ...]
+    pairs: int | None = None
+    relations: tuple[Relation, ...] = ()
+    truth: Path | None = None
 
 
 def load_plan(path: Path) -> Plan:
@@ -116,15 +121,15 @@ def _entries(path: Path, raw: tuple[dict[str, Any], ...]) -> tuple[Entry, ...]:
             items = [item]
         for one in items:
             try:
-                entries.append(_entry(one))
+                entries.append(make_entry(one))
             except ValidationError as error:
                 lines = "; ".join(validation_lines(error, Method))
                 raise NirError(f"{path}: method '{one.get('name')}': {lines}") from error
     return tuple(entries)
 
 
-def _entry(item: dict[str, Any]) -> Entry:
-    """Check the settings of one method."""
+def make_entry(item: dict[str, Any]) -> Entry:
+    """Check the settings of one method, as written in a comparison's YAML."""
     settings = {key: value for key, value in item.items() if key not in ("pairs", "needs")}
     pairs, needs = item.get("pairs"), item.get("needs")
     name, engine = settings.get("name", ""), settings.get("engine", "")

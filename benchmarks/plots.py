@@ -57,6 +57,24 @@ def growth(path: Path, table: pd.DataFrame, lines: dict[str, tuple[float, float]
         _save(path, axes)
 
 
+def pictures(path: Path, rows: dict[str, dict[str, np.ndarray]]) -> None:
+    """Draw grey pictures side by side, a row for each brain and a column for each contrast.
+
+    Args:
+        rows: title of a row: {title of a picture: intensities in [0, 1], shape (height, width)}.
+    """
+    columns = max(len(row) for row in rows.values())
+    figure = Figure(figsize=(2.2 * columns, 2.6 * len(rows)), layout="constrained")
+    for axes, (name, row) in zip(
+        figure.subplots(len(rows), columns, squeeze=False), rows.items(), strict=True
+    ):
+        for axis, (title, picture) in zip(axes, row.items(), strict=True):
+            axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axis.set(xticks=[], yticks=[], title=title)
+        axes[0].set_ylabel(name)
+    _save(path, axes[0])
+
+
 def _save(path: Path, axes: Axes) -> None:
     figure = axes.figure
     assert isinstance(figure, Figure)

@@ -15,6 +15,7 @@ from nir.io import atomic
 
 REFERENCES = ("syn-cc", "greedy")
 MEASURES = {  # column: heading and digits in the Markdown table
+    "truth_mm": ("error, mm", 2),
     "dice": ("Dice", 3),
     "hd95_mm": ("HD95, mm", 2),
     "folds_percent": ("folds, %", 4),
@@ -46,9 +47,11 @@ def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     )
 
 
-def ratio(cells: pd.DataFrame, method: str, reference: str) -> tuple[float, int]:
+def ratio(
+    cells: pd.DataFrame, method: str, reference: str, column: str = "seconds"
+) -> tuple[float, int]:
     """Return the mean of a method's seconds over a reference's, and on how many common pairs."""
-    found = paired(cells, method, reference, "seconds")
+    found = paired(cells, method, reference, column)
     return float((found[0] / found[1]).mean()), len(found)
 
 

@@ -77,9 +77,7 @@ def build_demo(config: DemoCohort, folder: Path) -> None:
             ``labels.tsv``, ``simulation.json``, per subject ``<id>_T1w.nii.gz`` (int16),
             ``<id>_dseg.nii.gz`` and ``<id>_mask.nii.gz``, and the folder ``truth``.
     """
-    phantom = head_phantom()
-    names = demo_subjects(config)
-    drawn = [_build_subject(config, i, name, phantom, folder) for i, name in enumerate(names)]
+    drawn = simulate_subjects(config, head_phantom(), folder)
     content = {
         "Description": "Simulated heads, not scans of people: random smooth deformations of the"
         " ICBM152 average brain in a drawn skull and scalp. The true deformations are in truth/.",
@@ -89,8 +87,15 @@ def build_demo(config: DemoCohort, folder: Path) -> None:
     save_json(folder / "simulation.json", content)
     labels = "".join(f"{index}\t{name}\n" for index, name in LABEL_NAMES.items())
     save_text(folder / "labels.tsv", "index\tname\n" + labels)
+    names = demo_subjects(config)
     rows = "".join(f"{n}\t{n}_T1w.nii.gz\t{n}_dseg.nii.gz\t{n}_mask.nii.gz\n" for n in names)
     save_text(folder / "participants.tsv", "id\timage\tlabels\tmask\n" + rows)
+
+
+def simulate_subjects(config: DemoCohort, phantom: Phantom, folder: Path) -> list[Simulated]:
+    """Write the subjects that are drawn from a head: scan, labels, mask and truth of each."""
+    names = demo_subjects(config)
+    return [_build_subject(config, i, name, phantom, folder) for i, name in enumerate(names)]
 
 
 def true_pair_points(truth_dir: Path, fixed: str, moving: str, points_lps: Array) -> Array:

@@ -33,7 +33,7 @@ _COARSE = [
     {**_SEARCH, "resolution_mm": 2.0, "smoothing_mm": 0.7, "reach": 2},
     {"solver": "fluid", "resolution_mm": 2.0, "radius": 3, "steps": 20},
 ]
-_MIND = {"similarity": {"mind": 1.0}, "radius": 2}
+_EDGES = {"similarity": {"ngf": 1.0}, "radius": 2}
 _FINE = {"solver": "fluid", "resolution_mm": 1.0, "viscosity_vox": 0.7}
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -53,12 +53,21 @@ PRESETS: dict[str, dict[str, Any]] = {
             {**_FINE, "radius": 5, "steps": 20, "step_vox": 0.7, "elasticity_vox": 0.6},
         ],
     },
-    # Unlike contrasts: self-similarities find the way, mutual information refines.
+    # Unlike contrasts: edges find the way, with the local correlation, whose sign does not count,
+    # they refine it. Smoother than the others, because contrasts show edges unlike.
     "multimodal": {
         "phases": [
-            {**_SEARCH, "resolution_mm": 4.0, "smoothing_mm": 2.0, "reach": 3, **_MIND},
-            {**_SEARCH, "resolution_mm": 2.0, "smoothing_mm": 0.7, "reach": 2, **_MIND},
-            {"solver": "fluid", "resolution_mm": 2.0, "steps": 20, **_MIND},
+            {**_SEARCH, "resolution_mm": 4.0, "smoothing_mm": 2.0, "reach": 3, **_EDGES},
+            {**_SEARCH, "resolution_mm": 2.0, "smoothing_mm": 0.7, "reach": 2, **_EDGES},
+            {
+                "solver": "fluid",
+                "resolution_mm": 2.0,
+                "steps": 20,
+                "radius": 2,
+                "similarity": {"ngf": 1.0, "lncc": 1.0},
+                "viscosity_vox": 2.0,
+                "elasticity_vox": 1.3,
+            },
         ],
     },
     # Neural fields with a hidden layer, coarse to fine, each on the frozen composition of those
