@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nir.batch import failure
-from nir.config import NO_GUIDANCE, GuidanceConfig
+from nir.config import NO_GUIDANCE, GuidanceConfig, Method
 from nir.engines import Pair
 from nir.errors import NirError
 from nir.grid import Array, Grid
@@ -94,14 +94,17 @@ def keypoints_of(fixed: Brain, moving: Brain, guidance: GuidanceConfig) -> tuple
     return split_keypoints(sides, guidance.keypoints)
 
 
-def guides_of(pair: Pair, engine: str) -> dict[str, Any]:
-    """Tell what an engine looks at in a pair beside two brains: how many, or which."""
+def guides_of(pair: Pair, method: Method) -> dict[str, Any]:
+    """Tell what a method looks at in a pair beside two brains: how many, or which."""
     structures = () if pair.fixed_structures is None else np.unique(pair.fixed_structures)
     excluded = {"fixed": pair.fixed_exclude, "moving": pair.moving_exclude}
-    known = {
+    known: dict[str, Any] = {
         "keypoints": 0 if pair.fixed_points_lps is None else len(pair.fixed_points_lps),
         "structures": [int(n) for n in structures if n],
         "excluded": [role for role, mask in excluded.items() if mask is not None],
         "contrasts": len(pair.fixed_channels),
     }
-    return {name: known[name] for name in GUIDES[engine] if known[name]}
+    if method.engine == "nir":
+        known["keypoints"] *= method.fit.keypoint_weight > 0
+        known["structures"] *= method.fit.structure_weight > 0
+    return {name: known[name] for name in GUIDES[method.engine] if known[name]}

@@ -129,7 +129,7 @@ def register_pair(
         "method": method.name,
         "engine": method.engine,
         "settings": method.own_settings,
-        "guides": guides_of(pair, method.engine),
+        "guides": guides_of(pair, method),
         "seed": seed,
         "device": str(chosen) if method.engine == "nir" else "cpu",
         "threads": threads,

@@ -12,7 +12,7 @@ import pytest
 import trees
 from tiny import FAST_FIT
 
-from nir.brains import Brain, load_pair
+from nir.brains import Brain, guides_of, load_pair
 from nir.cohort import Subject, check_subjects, load_cohort
 from nir.cohorts.table import read_table
 from nir.config import (
@@ -190,6 +190,10 @@ def test_what_the_pair_holds(brains: tuple[Brain, Brain, Path]) -> None:
     np.testing.assert_allclose(
         pair.moving_points_lps - pair.fixed_points_lps, np.tile(shift, (6, 1)), atol=1e-9
     )
+    told = guides_of(pair, NIR)
+    assert told == {"keypoints": 6, "structures": [21, 42], "excluded": ["fixed"], "contrasts": 1}
+    off = Method(name="off", engine="nir", set={"keypoint_weight": 0, "structure_weight": 0})
+    assert guides_of(pair, off) == {"excluded": ["fixed"], "contrasts": 1}
     bare = load_pair(fixed, moving, folder / "identity.mat")
     assert bare.fixed_points_lps is None
     assert bare.fixed_structures is None
