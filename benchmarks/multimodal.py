@@ -275,12 +275,12 @@ def markdown(table: pd.DataFrame, cells: pd.DataFrame) -> str:
     """Write the summary for readers: a table for each kind of pairs, and what failed."""
     lines = []
     for (title, contrast), part in table.groupby(["brains", "contrast"], sort=False):
-        shown = pd.DataFrame({"method": part["method"]})
+        shown = pd.DataFrame({"method": part["method"], "pairs": part["pairs"].astype(str)})
         for column, (heading, digits) in COLUMNS.items():
             if part[column].notna().any():
                 shown[heading] = [f"{value:.{digits}f}" for value in part[column]]
         shown["seconds"] += np.where(part["busy_cells"] > 0, "†", "")
-        lines += [f"## {title}, {contrast}: {part['pairs'].max()} pair(s)", ""]
+        lines += [f"## {title}, {contrast}", ""]
         lines += [shown.to_markdown(index=False, disable_numparse=True), ""]
     lines += [NOTES, "", kept()]
     if table["busy_cells"].any():

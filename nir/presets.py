@@ -54,7 +54,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         ],
     },
     # Unlike contrasts: edges find the way, with the local correlation, whose sign does not count,
-    # they refine it. Smoother than the others, because contrasts show edges unlike.
+    # they refine it. Smoother than the others, because two contrasts agree in fewer edges.
     "multimodal": {
         "phases": [
             {**_SEARCH, "resolution_mm": 4.0, "smoothing_mm": 2.0, "reach": 3, **_EDGES},
