@@ -33,7 +33,6 @@ _COARSE = [
     {**_SEARCH, "resolution_mm": 2.0, "smoothing_mm": 0.7, "reach": 2},
     {"solver": "fluid", "resolution_mm": 2.0, "radius": 3, "steps": 20},
 ]
-_EDGES = {"similarity": {"ngf": 1.0}, "radius": 2}
 _FINE = {"solver": "fluid", "resolution_mm": 1.0, "viscosity_vox": 0.7}
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -53,21 +52,20 @@ PRESETS: dict[str, dict[str, Any]] = {
             {**_FINE, "radius": 5, "steps": 20, "step_vox": 0.7, "elasticity_vox": 0.6},
         ],
     },
-    # Unlike contrasts: edges find the way, with the local correlation, whose sign does not count,
+    # Unlike contrasts: edges find the way; with the local correlation, whose sign does not count,
     # they refine it. Smoother than the others, because two contrasts agree in fewer edges.
     "multimodal": {
         "phases": [
-            {**_SEARCH, "resolution_mm": 4.0, "smoothing_mm": 2.0, "reach": 3, **_EDGES},
-            {**_SEARCH, "resolution_mm": 2.0, "smoothing_mm": 0.7, "reach": 2, **_EDGES},
+            {**_COARSE[0], "radius": 2, "similarity": "ngf"},
+            {**_COARSE[1], "radius": 2, "similarity": "ngf"},
             {
-                "solver": "fluid",
-                "resolution_mm": 2.0,
-                "steps": 20,
+                **_COARSE[2],
                 "radius": 2,
                 "similarity": {"ngf": 1.0, "lncc": 1.0},
                 "viscosity_vox": 2.0,
                 "elasticity_vox": 1.3,
             },
+            {**_FINE, "radius": 3, "steps": 12, "viscosity_vox": 1.0, "elasticity_vox": 1.0},
         ],
     },
     # Neural fields with a hidden layer, coarse to fine, each on the frozen composition of those
