@@ -189,7 +189,7 @@ def _measures(metrics: pd.DataFrame, methods: Sequence[str]) -> dict[str, Array]
     metrics = metrics.copy()
     if "dice_before" in metrics and "dice_after" in metrics:
         pair = metrics.groupby(["fixed", "moving"]).ngroup()
-        before = metrics["dice_before"].groupby(pair).mean().sort_values(kind="stable")
+        before = metrics["dice_before"].groupby(pair).mean().dropna().sort_values(kind="stable")
         hard = before.index[: round(HARD_SHARE * len(before))]
         metrics[HARD] = metrics["dice_after"].where(pair.isin(hard))
     if "engine" in metrics:

@@ -208,7 +208,7 @@ def normalised_gradient(image: Tensor) -> Tensor:
 def ngf(fixed: Tensor, warped: Tensor, weight: Tensor) -> Tensor:
     """Return the mean squared cosine between the gradients of two images, in [0, 1].
 
-    Gradients well below `EDGE` an voxel count for little. Arguments as of `ncc`.
+    Gradients well below `EDGE` a voxel count for little. Arguments as of `ncc`.
 
     Notes:
         Normalised gradient fields: Haber and Modersitzki 2006.

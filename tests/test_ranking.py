@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nir import ranking
 from nir.errors import NirError
 from nir.ranking import (
     comparisons_won,
@@ -162,3 +163,11 @@ def test_tables_that_are_refused(tmp_path: Path) -> None:
             read_metrics([table])
     with pytest.raises(NirError, match="no such file"):
         read_metrics([tmp_path / "none.tsv"])
+
+
+def test_hard_pairs_are_a_share_of_those_whose_dice_before_is_known() -> None:
+    befores = [0.1 * n if n < 10 else float("nan") for n in range(20)]
+    rows = [(f"f{n}", f"m{n}", m, before, 0.5) for n, before in enumerate(befores) for m in "ab"]
+    table = pd.DataFrame(rows, columns=["fixed", "moving", "method", "dice_before", "dice_after"])
+    hard = ranking._measures(table, ["a", "b"])["dice_30"]
+    assert np.isfinite(hard).all(axis=1).sum() == 3
