@@ -55,13 +55,14 @@ def load_points(path: Path) -> pd.DataFrame:
 
 
 def _is_bare(path: Path) -> bool:
-    """Tell whether the first line of a table holds numbers, no names."""
+    """Tell whether the first line of a table that is not blank holds numbers, no names."""
     if not path.exists():
         raise NirError(fault(path, "a table of points", "no such file", "correct the path"))
     if path.stat().st_size == 0:
         raise NirError(fault(path, "a table of points", "an empty file", CURE))
     with readable(path, "a table of points", CURE), path.open(encoding="utf-8-sig") as file:
-        cells = file.readline().split(separator(path))
+        first = next((line for line in file if line.strip()), "")  # blank lines are skipped
+    cells = first.split(separator(path))
     try:
         return bool([float(cell) for cell in cells])
     except ValueError:

@@ -48,7 +48,7 @@ def points(path: Path, text: str) -> Path:
 class TestKeypoints:
     def test_millimetres_and_voxels_are_the_same_points(self, tmp_path: Path) -> None:
         mm = points(tmp_path / "mm.csv", "name,x,y,z\na,8,-9,-4\nb,4,0,8\n")
-        voxels = points(tmp_path / "voxels.csv", "0,0,0\n2.0,3.0,6.0\n")
+        voxels = points(tmp_path / "voxels.csv", "\n0,0,0\n2.0,3.0,6.0\n")
         expected = [[-8, 9, -4], [-4, 0, 8]]  # LPS
         np.testing.assert_allclose(load_keypoints(mm, GRID), expected)
         np.testing.assert_allclose(load_keypoints(voxels, GRID), expected)
