@@ -26,7 +26,7 @@ from nir.engines import Pair, pick_device, register
 from nir.io import load_json, load_volume
 from nir.kernels import set_threads
 
-SECONDS = 9.0  # of a slow fit: a minute's job does some, and never all twelve
+SECONDS = 11.0  # of a CPU for a slow fit: a minute's job does some, and never nine of twelve
 WITHOUT_ACCOUNTING = "workflow/profiles/slurm/without-accounting"
 AT_FIRST_MB = 100  # too little for any fit
 WHY_NOT = (
@@ -58,7 +58,9 @@ def slow_fit(workplace: Path) -> dict[str, Any]:
     def seconds(steps: int) -> float:
         phase = FAST_FIT | {"lattice": 1, "steps": steps, "patience": steps}
         method = Method(name="nir", engine="nir", set={"phases": [phase]})
-        return register(pair, method, 1, pick_device("cpu")).seconds["phase_0"]
+        start = time.process_time()  # of the CPU: how busy the machine is does not matter
+        register(pair, method, 1, pick_device("cpu"))
+        return time.process_time() - start
 
     seconds(2)  # compiles
     steps = round(40 * SECONDS / seconds(40))
