@@ -164,7 +164,7 @@ class Losses(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def losses(workplace: Path, slow_fit: dict[str, Any], demo: Demo) -> Losses:
+def losses(workplace: Path, slow_fit: dict[str, Any]) -> Losses:
     """A job over its time, then its node lost, then the controller restarted."""
     output = workplace / "losses"
     content = settings(
