@@ -166,8 +166,8 @@ def test_tables_that_are_refused(tmp_path: Path) -> None:
 
 
 def test_hard_pairs_are_a_share_of_those_whose_dice_before_is_known() -> None:
-    befores = [0.1 * n if n < 10 else float("nan") for n in range(20)]
-    rows = [(f"f{n}", f"m{n}", m, before, 0.5) for n, before in enumerate(befores) for m in "ab"]
+    known = [0.1 * n if n < 10 else float("nan") for n in range(20)]
+    rows = [(f"f{n}", f"m{n}", m, before, 0.5) for n, before in enumerate(known) for m in "ab"]
     table = pd.DataFrame(rows, columns=["fixed", "moving", "method", "dice_before", "dice_after"])
     hard = ranking._measures(table, ["a", "b"])["dice_30"]
     assert np.isfinite(hard).all(axis=1).sum() == 3
