@@ -136,16 +136,11 @@ def _image_metrics(
     warped = resample(moving_brain, source, grid, displacement_map(u_lps))
     det, _ = load_volume(folder / "jacobian.nii.gz")
     inverse, _ = load_displacement(folder / INVERSE)
-    central = jacobians.central_determinant(u_lps, grid)
     mean, largest, gaps = metrics.inverse_consistency(u_lps, grid, inverse, source, mask)
     found = {
         "similarity_before": metrics.lncc_score(fixed_brain, affine, mask),
         "similarity_after": metrics.lncc_score(fixed_brain, warped, mask),
-        "folds_percent": metrics.folds_percent(det, mask),
-        "sdlogj": metrics.sd_log_jacobian(det, mask),
-        "sdlogj_l2r": jacobians.sd_log_jacobian_l2r(central),
-        "sdlogj_l2r_masked": jacobians.sd_log_jacobian_l2r(central, mask),
-        "ndv_percent": jacobians.ndv_percent(u_lps, grid, mask),
+        **jacobians.regularity(det, u_lps, grid, mask),
         "min_jacobian": float(det[mask].min()),
         "inverse_consistency_mean_mm": mean,
         "inverse_consistency_max_mm": largest,
@@ -157,7 +152,7 @@ def _image_metrics(
             plausibility.cut_percent(mapped.moving_mask, source),
         ),
     }
-    for when, image in (("before", affine), ("after", warped)):
+    for when, image in (("before", affine), ("after", warped)) if compared else ():
         scores = objective.compare(compared, fixed_brain, image, mask, grid)
         found |= {f"{name}_{when}": score for name, score in scores.items()}
     return (

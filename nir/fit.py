@@ -162,22 +162,30 @@ class Images:
     mask: Tensor
     guides: Guides
 
+    def counted(self, u_mm: Tensor, extent: Tensor) -> Images:
+        """Return the images with what does not count in the moving one carried along."""
+        counts = self.guides.moving_counts
+        if counts is None:
+            return self
+        there = _warp(counts[None, None], u_mm, extent, "nearest")[0, 0]
+        return replace(self, guides=replace(self.guides, moving_counts=there))
+
     def carried(self, u_mm: Tensor, extent: Tensor) -> Images:
-        """Return the images with the moving side carried along by a displacement."""
-        guides, points = self.guides, identity(tuple(self.mask.shape[2:]), self.mask.device)
-        points.add_(to_cube(u_mm, extent))
+        """Return the images with the whole moving side carried along by a displacement."""
+        guides = self.counted(u_mm, extent).guides
+        if guides.structures is not None:
+            here, there = guides.structures
+            there = _warp(there[None, None].float(), u_mm, extent, "nearest")[0, 0]
+            guides = replace(guides, structures=(here, there))
+        if guides.points is not None:
+            at, goal = guides.points
+            guides = replace(guides, points=(at, invert(u_mm, extent, goal)))
+        return replace(self, moving=_warp(self.moving, u_mm, extent), guides=guides)
 
-        def nearest(volume: Tensor) -> Tensor:
-            return sample(volume[None, None].float(), points, "nearest")[0, 0]
 
-        counts, structures, pairs = guides.moving_counts, guides.structures, guides.points
-        if structures is not None:
-            structures = structures[0], nearest(structures[1])
-        if pairs is not None:
-            pairs = pairs[0], invert(u_mm, extent, pairs[1])
-        counts = None if counts is None else nearest(counts)
-        there = Guides(guides.fixed_counts, counts, structures, pairs)
-        return Images(self.fixed, sample(self.moving, points), self.mask, there)
+def _warp(moving: Tensor, u_mm: Tensor, extent: Tensor, mode: str = "bilinear") -> Tensor:
+    points = identity(tuple(moving.shape[2:]), moving.device)
+    return sample(moving, points.add_(to_cube(u_mm, extent)), mode)
 
 
 Rows = list[dict[str, float]]
@@ -197,16 +205,15 @@ def _phase(
     settings = config.phases[number]
     extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=images.fixed.device)
     part: Part
-    with torch.no_grad():
-        carried = images.carried(result.u_mm, extent) if result.parts else images
+    if result.parts:
+        carry = images.counted if settings.solver == "fluid" else images.carried
+        with torch.no_grad():
+            images = carry(result.u_mm, extent)
+    level = make_level(images, grid, config, settings)
     if settings.solver == "fluid":
-        counts = carried.guides.moving_counts
-        guides = replace(images.guides, moving_counts=counts)
-        level = make_level(replace(images, guides=guides), grid, config, settings)
         part, rows = _fluid(level, result.u_mm, settings, told)
         result.u_mm, result.parts = part.dense(grid.shape), [part]
         return rows
-    level = make_level(carried, grid, config, settings)
     if settings.solver == "search":
         part, rows = _search(level, settings, told)
     else:
@@ -242,10 +249,9 @@ def _search(level: Level, settings: Phase, told: Told) -> tuple[LatticePart, Row
     found = search(costs, reach, settings.elasticity_vox)
     del costs
     u_mm = found * level.spacing.view(1, 3, 1, 1, 1)
-    points = identity(level.shape, u_mm.device).add_(to_cube(u_mm, level.extent))
     loss = 0.0 if level.pull is None else float(level.pull.loss(u_mm))
     for term in level.terms:
-        warped = sample(term.moving, points)
+        warped = _warp(term.moving, u_mm, level.extent)
         loss += term.share * (1 - float(term.score(term.fixed, warped, level.weight, radius)))
     told(0, loss)
     seconds = time.perf_counter() - start

@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 
 from nir.grid import Array, Grid
-from nir.metrics import SLAB
+from nir.metrics import SLAB, folds_percent, sd_log_jacobian
 
 RIM = 2  # voxels that Learn2Reg's script leaves out on each face
 INNER = slice(RIM, -RIM)
@@ -136,3 +136,23 @@ def _triple(a: Array, b: Array, c: Array) -> Array:
 def _negative(volumes: Array) -> float:
     """Sum what lies below zero, without its sign."""
     return float(-np.minimum(volumes, 0).sum())
+
+
+def regularity(
+    det: np.ndarray, u_lps: np.ndarray, grid: Grid, mask: np.ndarray
+) -> dict[str, float]:
+    """Measure how regular a deformation is, by the names that the tables use.
+
+    Args:
+        det: det J of the displacement by forward differences, shape (X, Y, Z).
+        u_lps: LPS mm, shape (X, Y, Z, 3), on ``grid``.
+        mask: voxels to score, shape (X, Y, Z).
+    """
+    central = central_determinant(u_lps, grid)
+    return {
+        "folds_percent": folds_percent(det, mask),
+        "sdlogj": sd_log_jacobian(det, mask),
+        "sdlogj_l2r": sd_log_jacobian_l2r(central),
+        "sdlogj_l2r_masked": sd_log_jacobian_l2r(central, mask),
+        "ndv_percent": ndv_percent(u_lps, grid, mask),
+    }

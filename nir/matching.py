@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nir import kernels
 from nir.objective import Pull, Term
-from nir.similarity import moments, window_weight
+from nir.similarity import channels, moments, window_weight
 from nir.transform import identity, sample, to_cube
 
 
@@ -42,17 +42,17 @@ def matcher(
 
 
 def _term_matcher(term: Term, weight: Tensor, extent: Tensor, radius: int) -> Matcher:
-    on_cpu, channels = weight.device.type == "cpu", term.fixed.shape[1]
-    if not on_cpu:
+    if weight.device.type != "cpu":
         return PlainMatcher(term, weight, extent, radius)
     if term.name != "lncc":
         return WarpMatcher(term, weight, extent, radius)
     windows = window_weight(weight, radius)
-    images = zip(term.fixed.split(1, 1), term.moving.split(1, 1), strict=True)
-    parts: list[tuple[float, Matcher]] = [
-        (1 / channels, FusedMatcher(f, m, windows, extent, radius)) for f, m in images
+    found = [
+        FusedMatcher(f, m, windows, extent, radius) for f, m in channels(term.fixed, term.moving)
     ]
-    return parts[0][1] if channels == 1 else SumMatcher(parts, None)
+    if len(found) == 1:
+        return found[0]
+    return SumMatcher([(1 / len(found), part) for part in found], None)
 
 
 class SumMatcher:

@@ -10,7 +10,17 @@ import torch
 from torch import Tensor
 
 from nir.grid import Grid
-from nir.similarity import lncc, mind_descriptor, mse, ncc, ngf, nmi, overlap, window_weight
+from nir.similarity import (
+    channels,
+    lncc,
+    mind_descriptor,
+    mse,
+    ncc,
+    ngf,
+    nmi,
+    overlap,
+    window_weight,
+)
 from nir.transform import resize
 
 STRUCTURES = "structures"
@@ -132,8 +142,8 @@ def _run(near: Tensor) -> slice:
 
 def _lncc(fixed: Tensor, warped: Tensor, weight: Tensor, radius: int) -> Tensor:
     windows = window_weight(weight, radius)
-    pairs = zip(fixed.split(1, 1), warped.split(1, 1), strict=True)
-    return torch.stack([lncc(f, w, windows, radius) for f, w in pairs]).mean()
+    parts = [lncc(f, w, windows, radius) for f, w in channels(fixed, warped)]
+    return torch.stack(parts).mean()
 
 
 SCORES: dict[str, Score] = {

@@ -78,7 +78,9 @@ def evaluate_files(
         found |= _means("landmark", some, ("error_before_mm", "error_mm"))
     if mapping is not None and here:
         inside, grid = load_labels(fixed.mask) if fixed.mask else (np.ones(here.shape), here)
-        found |= _regularity(displacement(mapping, grid), grid, inside > 0)
+        u_lps = displacement(mapping, grid)
+        det = metrics.jacobian_determinant(u_lps, grid)
+        found |= jacobians.regularity(det, u_lps, grid, inside > 0)
     result = {name: value for name, value in found.items() if math.isfinite(value)}
     table = pd.DataFrame(rows, columns=COLUMNS_OUT)
     with atomic(output.with_suffix(".tsv")) as temporary:
@@ -90,19 +92,6 @@ def evaluate_files(
 def _grid(side: Side) -> Grid | None:
     path = side.labels or side.mask
     return grid_of(open_image(path)) if path else None
-
-
-def _regularity(u_lps: np.ndarray, grid: Grid, inside: np.ndarray) -> dict[str, float]:
-    """Measure the deformation itself, by the names that the pipeline's tables use."""
-    det = metrics.jacobian_determinant(u_lps, grid)
-    central = jacobians.central_determinant(u_lps, grid)
-    return {
-        "folds_percent": metrics.folds_percent(det, inside),
-        "sdlogj": metrics.sd_log_jacobian(det, inside),
-        "sdlogj_l2r": jacobians.sd_log_jacobian_l2r(central),
-        "sdlogj_l2r_masked": jacobians.sd_log_jacobian_l2r(central, inside),
-        "ndv_percent": jacobians.ndv_percent(u_lps, grid, inside),
-    }
 
 
 def _means(kind: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> dict[str, float]:

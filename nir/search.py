@@ -18,6 +18,7 @@ from nir.objective import STRUCTURES, Pull, Term
 from nir.similarity import (
     EPSILON,
     box_mean,
+    channels,
     cosine,
     inside_windows,
     moments,
@@ -89,10 +90,10 @@ def all_costs(
         if term.name != "lncc":
             total = feature_costs(term, weight, radius, reach, total)
             continue
-        share = term.share / term.fixed.shape[1]
-        for fixed, moving in zip(term.fixed.split(1, 1), term.moving.split(1, 1), strict=True):
-            costs = price(fixed, moving, windows, radius, reach)
-            total = costs.mul_(share) if total is None else total.add_(costs, alpha=share)
+        share = windows * (term.share / term.fixed.shape[1])  # a price is linear in the weight
+        for fixed, moving in channels(term.fixed, term.moving):
+            costs = price(fixed, moving, share, radius, reach)
+            total = costs if total is None else total.add_(costs)
     assert total is not None  # a fit compares something
     if pull is not None:
         per_voxel = pull.share * weight.sum() / pull.strength.sum().clamp(min=1e-12)

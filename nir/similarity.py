@@ -120,7 +120,7 @@ def ncc(fixed: Tensor, warped: Tensor, weight: Tensor) -> Tensor:
         weight: of each voxel, shape (B, 1, X, Y, Z).
     """
     scores = []
-    for f, w in _channels(fixed, warped):
+    for f, w in channels(fixed, warped):
         f, w = f - _mean(f, weight), w - _mean(w, weight)
         product = _mean(f.square(), weight) * _mean(w.square(), weight)
         scores.append(_mean(f * w, weight).square() / (product + FLAT))
@@ -184,7 +184,7 @@ def nmi(fixed: Tensor, warped: Tensor, weight: Tensor, bins: int = BINS) -> Tens
         cubic B-spline for the warped image, a box for the fixed one. Normalisation: Studholme et
         al. 1999, as the symmetric uncertainty.
     """
-    parts = _channels(fixed, warped)
+    parts = channels(fixed, warped)
     return torch.stack([_Nmi.apply(w, f, weight, bins) for f, w in parts]).mean()
 
 
@@ -277,5 +277,6 @@ def _mean(x: Tensor, weight: Tensor) -> Tensor:
     return (x * weight).sum() / (weight.expand_as(x).sum()).clamp(min=1e-12)
 
 
-def _channels(fixed: Tensor, warped: Tensor) -> list[tuple[Tensor, Tensor]]:
+def channels(fixed: Tensor, warped: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return each channel of two images, shape (B, 1, X, Y, Z) each."""
     return list(zip(fixed.split(1, 1), warped.split(1, 1), strict=True))
