@@ -17,6 +17,7 @@ from nir.errors import NirError
 from nir.field import NeuralField
 from nir.fluid import fluid
 from nir.grid import Grid
+from nir.levels import level_grid
 from nir.matching import matcher
 from nir.objective import STRUCTURES, Pull, Term, image_terms, keypoint_pull
 from nir.optimiser import OPTIMISERS
@@ -266,13 +267,6 @@ def _field(
     model = NeuralField(settings, seed).to(level.extent.device)
     part = NeuralPart(model, settings, config, level.shape, level.extent)
     return part, _optimise(part, level, seed, told)
-
-
-def level_grid(grid: Grid, settings: Phase) -> Grid:
-    """Return the grid of a phase's images, never finer than the finest axis of the pair's grid."""
-    if settings.resolution_mm is None:
-        return grid
-    return grid.resampled(max(settings.resolution_mm, float(grid.spacing.min())))
 
 
 def make_level(images: Images, grid: Grid, config: FitConfig, settings: Phase) -> Level:

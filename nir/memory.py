@@ -1,4 +1,4 @@
-"""How much memory a fit will take, and whether it is there."""
+"""How much memory a fit will take, and whether it is there; planning a cohort loads no torch."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
-import torch
 
 from nir.config import FitConfig, Phase
 from nir.errors import NirError
-from nir.fit import level_grid
 from nir.grid import Grid
-from nir.parts import CHUNK, lattice_shape
+from nir.levels import CHUNK, lattice_shape, level_grid
+
+if TYPE_CHECKING:
+    import torch
 
 GRID_BYTES = 60  # a voxel of the pair's grid, all along: images, points, displacement
 COMPOSE_BYTES = 190  # a voxel of the grid while two displacements are composed
@@ -109,6 +111,8 @@ def check(
     """
     needed = estimate_mb(grid, config, fixed, moving, contrasts)
     if device.type == "cuda":
+        import torch
+
         free, where = torch.cuda.mem_get_info(device)[0] / 2**20, "GPU memory"
     else:
         free, where = psutil.virtual_memory().available / 2**20, "memory"
@@ -123,6 +127,8 @@ def check(
 def peak_mb(device: torch.device) -> float:
     """Largest memory of this process so far, MB: the GPU's where one was used, else resident."""
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.max_memory_allocated(device) / 2**20
     status = Path("/proc/self/status")
     if status.exists():  # what getrusage tells starts at the peak of the parent process

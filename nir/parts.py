@@ -6,7 +6,6 @@ Each part maps cube coordinates, [-1, 1] along each axis of the grid of the fit,
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,10 +13,10 @@ from torch import Tensor
 
 from nir.config import FitConfig, Phase
 from nir.field import NeuralField
+from nir.levels import CHUNK, lattice_shape
 from nir.transform import exponential, identity, resize, runge_kutta, sample
 
 RK4_STEPS = 4
-CHUNK = 2**16  # coordinates evaluated at once where a field is read point by point
 
 
 @dataclass
@@ -102,9 +101,3 @@ class NeuralPart:
 
 
 Part = LatticePart | NeuralPart
-
-
-def lattice_shape(level_shape: tuple[int, ...], every: int) -> tuple[int, int, int]:
-    """Return the shape of the control lattice with a node at about every n-th voxel."""
-    i, j, k = (max(4, math.ceil((n - 1) / every) + 1) for n in level_shape)
-    return i, j, k

@@ -13,7 +13,6 @@ from functools import lru_cache
 import numpy as np
 import scipy.fft
 import torch
-from nilearn import datasets
 from scipy import ndimage
 from scipy.special import expit
 
@@ -102,6 +101,8 @@ def smooth_noise(
 @lru_cache(maxsize=1)
 def head_phantom() -> Phantom:
     """Return the head in template space; read and built once."""
+    from nilearn import datasets  # slow to load, and every job imports this module
+
     image = datasets.load_mni152_template(resolution=1)
     grid = Grid(image.shape, np.asarray(image.affine))
     stored = np.asarray(datasets.load_mni152_brain_mask(resolution=1).dataobj) > 0
@@ -123,6 +124,8 @@ def template_labels() -> tuple[np.ndarray, Grid]:
 
 def _labels(brain: Array, mask: np.ndarray, grid: Grid) -> np.ndarray:
     """Divide the brain by tissue, hemisphere and planes in MNI space."""
+    from nilearn import datasets
+
     grey = datasets.load_mni152_gm_template(resolution=1).get_fdata(dtype=np.float32)
     white = datasets.load_mni152_wm_template(resolution=1).get_fdata(dtype=np.float32)
     x, y, z = np.meshgrid(

@@ -17,6 +17,13 @@ from tiny import copy_workflow, settings, write_cohort, write_settings
 SCRIPTS = ("preprocess", "batch_affine", "batch_register", "batch_evaluate", "gather", "report")
 
 
+def configure(workplace: Path, output: Path, scans: str = "data") -> Path:
+    """Write the settings of a run with one method."""
+    content = settings(workplace / scans / "subjects.tsv", output)
+    content["methods"] = content["methods"][1:]  # type: ignore[index]
+    return write_settings(workplace / f"{output.name}.yaml", content)
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = copy_workflow(ROOT, tmp_path_factory.mktemp("faults") / "pipeline")
@@ -37,8 +44,7 @@ def finished(workplace: Path) -> Path:
     for path in (workplace / "data").iterdir():
         (links / path.name).symlink_to(path)
     before = listing(workplace / "data")
-    content = settings(links / "subjects.tsv", workplace / "whole")
-    config = write_settings(workplace / "whole.yaml", content)
+    config = configure(workplace, workplace / "whole", "links")
     done = subprocess.run(
         [str(SNAKEMAKE), "--configfile", str(config)],
         cwd=workplace,
@@ -56,10 +62,10 @@ def test_scans_from_the_future_are_refused_and_links_to_them_are_not(
 ) -> None:
     scan = workplace / "data/s1_T1w.nii.gz"
     state = scan.stat()
-    content = settings(workplace / "data/subjects.tsv", workplace / "future")
+    config = configure(workplace, workplace / "future")
     os.utime(scan, (2_100_000_000, 2_100_000_000))
     try:
-        done = run(workplace, "--configfile", write_settings(workplace / "future.yaml", content))
+        done = run(workplace, "--configfile", config)
         links = run(workplace, "--configfile", workplace / "whole.yaml")
     finally:
         os.utime(scan, ns=(state.st_atime_ns, state.st_mtime_ns))
@@ -86,8 +92,7 @@ def worker(config: Path, script: str) -> int | None:
 
 
 def test_a_worker_killed_at_each_rule(workplace: Path, finished: Path) -> None:
-    content = settings(workplace / "data/subjects.tsv", workplace / "killed")
-    config = write_settings(workplace / "killed.yaml", content)
+    config = configure(workplace, workplace / "killed")
     for script in SCRIPTS:
         with (workplace / "killed.log").open("wb") as log:
             process = subprocess.Popen(
@@ -125,16 +130,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk(workplace: Path, finished: Path, small_disk: Path) -> None:
-    content = settings(workplace / "data/subjects.tsv", small_disk / "out")
-    config = write_settings(workplace / "full.yaml", content)
+    config = configure(workplace, small_disk / "full")
     done = run(workplace, "--configfile", config)
     assert done.returncode != 0
     assert "No space left" in done.stderr
-    assert not (small_disk / "out/report.html").exists()
+    assert not (small_disk / "full/report.html").exists()
     words = ["mount", "-o", "remount,size=50m", str(small_disk)]
     subprocess.run(words, check=True)
     done = run(workplace, "--configfile", config)
     assert done.returncode == 0, done.stderr
-    assert metrics_of(small_disk / "out") == metrics_of(finished)
+    assert metrics_of(small_disk / "full") == metrics_of(finished)
     hidden = {p.name for p in small_disk.rglob(".*")}
     assert hidden == {".nir.lock", ".snakemake_timestamp"}  # nothing half written

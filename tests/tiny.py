@@ -54,6 +54,7 @@ def settings(table: Path, output: Path, **changes: object) -> dict[str, object]:
         "output": str(output),
         "threads": 1,
         "device": "cpu",
+        "batch": 2,
         "cohort": {"table": str(table)},
         "preprocess": {"skull_strip": "mask"},
         "methods": [
@@ -73,9 +74,10 @@ def write_settings(path: Path, content: dict[str, object]) -> Path:
 def copy_workflow(root: Path, folder: Path) -> Path:
     """Copy what Snakemake needs, so that a run leaves nothing in the repository."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("workflow", "nir", "envs", "reports", "config", "snakemake_logger_plugin_nir"):
+    for name in ("workflow", "envs", "reports", "config", "snakemake_logger_plugin_nir"):
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(root / name, folder / name, ignore=ignore)
+    (folder / "nir").symlink_to(root / "nir")  # with its compiled kernels
     shutil.copy(root / "Snakefile", folder)
     (folder / "profiles").symlink_to("workflow/profiles")
     return folder

@@ -94,7 +94,7 @@ def nir_megabytes(wildcards, attempt):
     fixed, moving = (RUN.largest_grid(set(names)) for names in sides)
     contrasts = 1 + len(RUN.channels())
     own = 1.2 * estimate_mb(fixed, fit, fixed, moving, contrasts)
-    return int((2 * SNAKEMAKE_MB + own) * attempt)  # these load torch for the estimate
+    return int((SNAKEMAKE_MB + own) * attempt)
 
 
 def evaluate_megabytes(wildcards, attempt):
