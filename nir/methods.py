@@ -9,7 +9,7 @@ from nir.config import AffineConfig, PreprocessConfig
 
 STRIPS = {
     "none": "The images came skull-stripped.",
-    "mask": "The brains were cut out by the masks that came with the images.",
+    "mask": "The images were cut to the masks that came with them.",
     "template": "The brains were cut out by the mask of a template that was registered to each"
     " head.",
     "bet": "The brains were cut out by brainextractor, a Python version of BET (Smith, 2002).",
@@ -57,7 +57,7 @@ def citations(result: Mapping[str, Any], preprocess: PreprocessConfig) -> list[s
 
 def _preparation(config: PreprocessConfig) -> str:
     low, high = config.window or config.percentiles
-    percentiles = "Percentiles {:g} and {:g} of the intensities inside the brain"
+    percentiles = "Percentiles {:g} and {:g} of the intensities inside the mask"
     bounds = "Intensities of {:g} and {:g}" if config.window else percentiles
     sentences = [STRIPS[config.skull_strip]]
     if config.bias_correction:
@@ -194,7 +194,7 @@ SOLVERS = {"search": _search, "fluid": _fluid, "field": _field}
 def _measures(result: Mapping[str, Any], label_interpolation: str) -> str:
     text = (
         "The moving image was resampled once through the whole mapping by linear interpolation."
-        " Inside the fixed brain mask we report the mean squared local cross-correlation (LNCC,"
+        " Inside the fixed mask we report the mean squared local cross-correlation (LNCC,"
         " windows of 5³ voxels), the share of folded voxels (Jacobian determinant of zero or less"
         " by forward differences at full resolution), the standard deviation of the logarithm of"
         " the determinant (SDlogJ), and the distance between a point and its image under the"
