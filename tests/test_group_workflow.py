@@ -126,9 +126,10 @@ def test_labelled_subjects_label_the_others(workplace: Path) -> None:
         cohort={"table": str(workplace / "data/some.tsv")},
         pairs={"mode": "from-labelled"},
         fusion=["majority"],
+        batch=1,
     )
     done = run(workplace, "-n", "--configfile", config)
-    assert "2 register nir" in done.stderr  # of two pairs each: s0 <- s1, s1 <- s0, s2 <- s0 and s1
+    assert "4 register nir" in done.stderr  # s0 <- s1, s1 <- s0, s2 <- s0, s2 <- s1
     assert "2 fuse" in done.stderr  # s2 by both methods
 
 

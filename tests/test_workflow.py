@@ -139,10 +139,15 @@ def metrics_of(output: Path) -> dict[tuple[str, ...], dict[str, float]]:
     return found
 
 
+def one_by_one(workplace: Path, output: Path) -> dict[str, object]:
+    """Return the settings of a run with a job for each pair."""
+    return settings(workplace / "data/subjects.tsv", output, batch=1)
+
+
 @pytest.fixture(scope="module")
 def finished(workplace: Path) -> Path:
     output = workplace / "whole"
-    content = settings(workplace / "data/subjects.tsv", output)
+    content = one_by_one(workplace, output)
     done = run(workplace, "--configfile", write_settings(workplace / "whole.yaml", content))
     assert done.returncode == 0, done.stderr
     assert "report.html" in done.stdout + done.stderr
@@ -168,10 +173,10 @@ def test_nothing_to_do_after_a_whole_run(workplace: Path, finished: Path) -> Non
 
 
 def test_only_fits_rerun_for_a_changed_setting(workplace: Path, finished: Path) -> None:
-    content = settings(workplace / "data/subjects.tsv", finished)
+    content = one_by_one(workplace, finished)
     content["methods"][1]["set"]["phases"][0]["steps"] = 6  # type: ignore[index]
     done = run(workplace, "-n", "--configfile", write_settings(workplace / "6.yaml", content))
-    assert "1 register nir" in done.stderr
+    assert "2 register nir" in done.stderr
     assert "register affine" not in done.stderr
     assert "preprocess" not in done.stderr
 
@@ -186,7 +191,7 @@ def test_ratings_rerun_the_report_alone(workplace: Path, finished: Path) -> None
 
 
 def test_only_the_report_reruns_for_a_changed_threshold(workplace: Path, finished: Path) -> None:
-    content = settings(workplace / "data/subjects.tsv", finished)
+    content = one_by_one(workplace, finished)
     content["verdict"] = {"folds": {"warn": 2.0, "fail": 3.0}}
     config = write_settings(workplace / "threshold.yaml", content)
     done = run(workplace, "-n", "--quiet", "rules", "--configfile", config)
@@ -301,6 +306,7 @@ def test_a_fit_that_fails_is_listed_and_the_cohort_goes_on(workplace: Path) -> N
     table = write_cohort(workplace / "four", 4)
     broken = {"phases": [FAST_FIT | {"lr": 1e30, "lr_end": 1.0, "smoothness": 1e30}]}
     methods = [
+        {"name": "affine", "engine": "affine"},
         {"name": "nir", "engine": "nir", "set": {"phases": [dict(FAST_FIT)]}},
         {"name": "broken", "engine": "nir", "set": broken},
     ]
@@ -316,7 +322,7 @@ def test_a_fit_that_fails_is_listed_and_the_cohort_goes_on(workplace: Path) -> N
     page = " ".join((output / "report.html").read_text().split())
     assert "3 registrations failed" in page
     assert "s0 ← s1, broken" in page
-    assert len(metrics_of(output)) == 3
+    assert len(metrics_of(output)) == 6
     kept = {p: p.stat().st_mtime_ns for p in output.glob("pairs/*/*/result.json")}
     markers = sorted(output.glob("batches/*/broken/register.json"))
     tried = [p.stat().st_mtime_ns for p in markers]
@@ -390,7 +396,7 @@ def test_a_subject_more_runs_its_own_pairs(workplace: Path) -> None:
 @pytest.mark.parametrize("keep", ["transforms", "metrics"])
 def test_what_is_kept(workplace: Path, finished: Path, keep: str) -> None:
     output = workplace / f"keep-{keep}"
-    content = settings(workplace / "data/subjects.tsv", output, keep=keep, batch=1)
+    content = settings(workplace / "data/subjects.tsv", output, keep=keep)
     config = write_settings(workplace / f"{output.name}.yaml", content)
     done = run(workplace, "--configfile", config)
     assert done.returncode == 0, done.stderr
