@@ -22,7 +22,7 @@ from nir import __version__
 from nir.errors import NirError
 from nir.io import load_json, save_json
 
-MAX_TRIES = 2  # times that a pair may take its process with it
+MAX_TRIES = 2  # processes that a pair may take with it; see `run_batch`
 OLD_SECONDS = 86_400  # age at which a temporary file is no living job's
 NO_FAULT_OF_A_PAIR = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 PARALLEL_JOBS, LARGEST_BATCH = 32, 20  # what batches are made for where none are asked for
@@ -75,8 +75,9 @@ def run_batch(
 ) -> None:
     """Do a stage for every item that is not done yet, then write the marker.
 
-    A pair that took its process with it (memory, time, a crash) comes last in the next attempt, and
-    after ``MAX_TRIES`` of them it is noted as failed.
+    A pair that took its process with it (memory, time, a crash) comes last in the next attempt. It
+    is noted as failed after ``MAX_TRIES`` of them, in the last of which no other pair was done: one
+    that was may have used up the time.
 
     Args:
         items: those of the batch; a pair that failed before comes as (name, reason).
@@ -88,6 +89,7 @@ def run_batch(
     """
     failed: dict[str, str] = {}
     listed = sorted(items, key=_tries)
+    alone = True  # no pair was done in this process yet
     for item in listed:
         if isinstance(item, tuple):
             failed[item[0]] = item[1]
@@ -98,13 +100,14 @@ def run_batch(
         tries = _tries(item)
         if tries >= MAX_TRIES:
             failed[item.name] = (
-                f"{item.stage}: its process was killed {tries} times; ask for more memory or time"
+                f"{item.stage}: its process was killed each time, even when it was the only pair; "
+                "ask for more memory or time"
             )
             _note(item, tries=0)
             log(f"{item.name} FAILED: {failed[item.name]}")
             continue
         _sweep(item.folder)
-        _note(item, tries=tries + 1)
+        _note(item, tries=min(tries + 1, MAX_TRIES if alone else MAX_TRIES - 1))
         try:
             item.work()
         except BaseException as error:
@@ -119,6 +122,7 @@ def run_batch(
                 _trace(error, log)
             continue
         _note(item, key=item.key)
+        alone = False
         log(f"{item.name}: done")
     save_json(marker, {"failed": failed, "pairs": len(listed), **job})
 
@@ -186,7 +190,7 @@ def _keys(folder: Path) -> dict[str, Any]:
 
 
 def _tries(item: Item | tuple[str, str]) -> int:
-    """Return how often the process ended in this stage of a pair."""
+    """Return how many processes this stage of a pair took with it, as `run_batch` counts."""
     return 0 if isinstance(item, tuple) else _keys(item.folder).get(f"{item.stage}-tries", 0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -116,30 +117,80 @@ def test_what_a_killed_job_left_is_swept(pairs: Pairs, tmp_path: Path) -> None:
     assert not left.exists()
 
 
+KILLED = (
+    "register: its process was killed each time, even when it was the only pair; "
+    "ask for more memory or time"
+)
+
+
+def in_a_process(run: Callable[[], None]) -> None:
+    """Run something that may take its process with it."""
+    child = os.fork()
+    if child == 0:
+        run()
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
 def test_a_pair_that_kills_its_process_comes_last_and_is_given_up(
     pairs: Pairs, tmp_path: Path
 ) -> None:
     marker = tmp_path / "m.json"
 
     def attempt() -> None:
-        child = os.fork()
-        if child == 0:
-            item = pairs.item("a")
-            deadly = Item(*(getattr(item, f) for f in ITEM[:-1]), lambda: os._exit(9))
-            run_batch([deadly, pairs.item("b")], marker, JOB)
-            os._exit(0)
-        os.waitpid(child, 0)
+        item, refused = pairs.item("a"), pairs.item("c", error=NirError("no"))
+        deadly = Item(*(getattr(item, f) for f in ITEM[:-1]), lambda: os._exit(9))
+        in_a_process(lambda: run_batch([deadly, pairs.item("b"), refused], marker, JOB))
 
     attempt()
     assert not (tmp_path / "b/out.txt").exists()
     attempt()
     assert (tmp_path / "b/out.txt").exists()
     assert not marker.exists()
+    attempt()  # the first with no other pair in it
+    assert not marker.exists()
     attempt()
-    assert failures(marker) == {
-        "a": "register: its process was killed 2 times; ask for more memory or time"
-    }
+    assert failures(marker) == {"a": KILLED, "c": "register: no"}
     run_batch([pairs.item("a")], marker, JOB)  # tried again at the next start
+    assert failures(marker) == {}
+
+
+def test_a_pair_alone_in_its_job_is_given_up_after_two_processes(
+    pairs: Pairs, tmp_path: Path
+) -> None:
+    item = pairs.item("a")
+    deadly = Item(*(getattr(item, f) for f in ITEM[:-1]), lambda: os._exit(9))
+    for given_up in (False, False, True):
+        in_a_process(lambda: run_batch([deadly], tmp_path / "m.json", JOB))
+        assert (tmp_path / "m.json").exists() == given_up
+    assert failures(tmp_path / "m.json") == {"a": KILLED}
+
+
+@pytest.mark.parametrize("time", [1, 2, 3])
+def test_jobs_that_end_before_their_pairs_give_none_up(
+    pairs: Pairs, tmp_path: Path, time: int
+) -> None:
+    """Each job has the time for some pairs, and is killed in the next one."""
+    marker, names = tmp_path / "m.json", "abcdefg"
+
+    def attempt() -> None:
+        def items() -> Iterator[Item]:
+            for name in names:
+                item = pairs.item(name)
+
+                def work(item: Item = item) -> None:
+                    if len(pairs.calls) == time:
+                        os._exit(9)
+                    item.work()
+
+                yield Item(*(getattr(item, f) for f in ITEM[:-1]), work)
+
+        in_a_process(lambda: run_batch(items(), marker, JOB))
+
+    for done in range(time, len(names) + time, time):
+        assert not marker.exists()
+        attempt()
+        assert len(list(tmp_path.glob("*/out.txt"))) == min(done, len(names))
     assert failures(marker) == {}
 
 
