@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,11 @@ def write_cohort_page(
     failed: Any = read_table(page.parent / "failed.tsv").to_dict("records")
     failed = [row | {"reason": short(row["reason"])} for row in failed]
     records = {path.parent.name: load_json(path) for path in prepared}
+    notes = [(name, short(t)) for name, record in records.items() for t in record["warnings"]]
+    rated = None
+    if ratings is not None:
+        rated, outdated = read_ratings(ratings, metrics)
+        notes += [_outdated_note(row) for row in outdated.to_dict("records")]
     context = ReportContext(
         name=config["name"],
         simulated=config["cohort"]["kind"] == "demo",
@@ -68,8 +73,8 @@ def write_cohort_page(
         dropped_pairs=[(f, m, _reason(f, m, left_out)) for f, m in dropped_pairs],
         figures={(f, m, k): _pictures(f, m, k) for f, m in pairs for k in methods},
         checks=judge_all(metrics, VerdictConfig.model_validate(config["verdict"])),
-        ratings=None if ratings is None else read_ratings(ratings, metrics),
-        notes=[(name, short(t)) for name, record in records.items() for t in record["warnings"]],
+        ratings=rated,
+        notes=notes,
         failed=failed,
         resources=read_table(page.parent / "resources.tsv"),
         fusion=None if fusion is None else read_table(fusion),
@@ -101,6 +106,13 @@ def _write_pair_pages(
             cohort_page=f"../../../{cohort_page.name}",
         )
         pair_page(folder, folder / "report.html", found, context, templates)
+
+
+def _outdated_note(row: dict[Hashable, Any]) -> tuple[str, str]:
+    """Return where and what, for a rating of a result that is no more."""
+    by = f" by {row['rater']}" if row["rater"] else ""
+    told = f"rated {row['rating']}{by}, which counts no more: its result has changed; rate it again"
+    return f"{row['fixed']} ← {row['moving']}, {row['method']}", told
 
 
 def _pictures(fixed: str, moving: str, method: str) -> tuple[str, str]:

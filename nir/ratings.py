@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,15 @@ COLUMNS = {key: tables.COLUMNS[key] for key in KEYS} | {
     "rating": ("Rating", f"What the rater thinks of it: {', '.join(RATINGS)}", ""),
     "note": ("Note", "The rater's reason", ""),
     "rater": ("Rater", "Who rated; a rater has one rating of a registration, the last", ""),
+    "result": (
+        "Result",
+        "What was rated, told by its measures: the rating counts while they stay; empty: always",
+        "",
+    ),
 }
+WRITTEN = tuple(name for name in COLUMNS if name != "result")  # what a rater must give
+TELLING = ("similarity_after", "min_jacobian", "displacement_p99_mm", "displacement_max_mm")
+"""Measures that change with the warp, and with nothing that a rater does not see."""
 RATINGS_FILE = "ratings.tsv"
 
 
@@ -49,21 +57,31 @@ def fold_ratings(files: Sequence[Path], results: Path) -> pd.DataFrame:
         rows += new
     kept = {tuple(row[c] for c in (*KEYS, "rater")): row for row in rows}
     table = pd.DataFrame([kept[key] for key in sorted(kept)], columns=list(COLUMNS))
-    _refuse_nothing_left(metrics, table)
+    _refuse_nothing_left(metrics, table[~_outdated(table, metrics)])
     write_table(path, table.mask(table == ""), COLUMNS)
     return table
 
 
-def read_ratings(path: Path, metrics: pd.DataFrame) -> pd.DataFrame:
+def read_ratings(path: Path, metrics: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the ratings of the registrations that a table holds; those of others are passed over.
+
+    Returns:
+        Those that count, and those of results that have changed since.
 
     Raises:
         NirError: the file is damaged, or leaves nothing to report.
     """
     table = pd.DataFrame(_read_folded(path), columns=list(COLUMNS))
     table = table[_keys(table).isin(_keys(metrics))].reset_index(drop=True)
-    _refuse_nothing_left(metrics, table)
-    return table
+    outdated = _outdated(table, metrics)
+    _refuse_nothing_left(metrics, table[~outdated])
+    current, old = (table[rows].reset_index(drop=True) for rows in (~outdated, outdated))
+    return current, old
+
+
+def result_of(row: Mapping[str, Any]) -> str:
+    """Tell a result from another of the same registration, by three decimals of its measures."""
+    return " ".join(f"{row[name]:.3f}" for name in TELLING)
 
 
 def without_excluded(table: pd.DataFrame, ratings: pd.DataFrame | None) -> pd.DataFrame:
@@ -100,20 +118,31 @@ def _keys(table: pd.DataFrame) -> pd.MultiIndex:
     return pd.MultiIndex.from_frame(table[KEYS])
 
 
+def _outdated(ratings: pd.DataFrame, metrics: pd.DataFrame) -> pd.Series:
+    """Return which ratings are of a result that a registration has no more."""
+    rows: Any = metrics.to_dict("records")
+    now = dict(zip(_keys(metrics), map(result_of, rows), strict=True))
+    gone = [
+        bool(result) and result != now.get(key, result)
+        for key, result in zip(_keys(ratings), ratings["result"], strict=True)
+    ]
+    return pd.Series(gone, index=ratings.index, dtype=bool)
+
+
 def _read(path: Path) -> list[dict[str, str]]:
     """Read one file of a rater."""
     is_json = path.suffix.lower() == ".json"
-    return _checked(path, _json_rows(path) if is_json else read_rows(path, tuple(COLUMNS)))
+    return _checked(path, _json_rows(path) if is_json else read_rows(path, WRITTEN))
 
 
 def _read_folded(path: Path) -> list[dict[str, str]]:
     """Read the table of all ratings, from which a reader may have taken every row back."""
-    return _checked(path, read_rows(path, tuple(COLUMNS), least=0))
+    return _checked(path, read_rows(path, WRITTEN, least=0))
 
 
 def _checked(path: Path, rows: list[dict[str, str]]) -> list[dict[str, str]]:
     """Clear the cells of a file and refuse ratings that are none."""
-    rows = [{c: _words(row[c]) for c in COLUMNS} for row in rows]
+    rows = [{c: _words(row.get(c, "")) for c in COLUMNS} for row in rows]
     for row in rows:
         if row["rating"] not in RATINGS:
             expected = f"one of the ratings {', '.join(RATINGS)}"
@@ -148,14 +177,17 @@ def _words(cell: str) -> str:
 
 def _json_rows(path: Path) -> list[dict[str, str]]:
     """Read a list of objects that hold a text for every column."""
-    expected = f"a list of ratings, each with the texts {', '.join(COLUMNS)}"
+    expected = f"a list of ratings, each with the texts {', '.join(WRITTEN)}"
     cure = "give a file that the report's page downloaded"
     with readable(path, expected, cure):
         rows = load_json(path)
     if rows == []:
         raise NirError(fault(path, "at least one rating", "none", "rate on the page first"))
     sound = isinstance(rows, list) and all(
-        isinstance(row, dict) and all(isinstance(row.get(c), str) for c in COLUMNS) for row in rows
+        isinstance(row, dict)
+        and all(isinstance(row.get(c), str) for c in WRITTEN)
+        and isinstance(row.get("result", ""), str)
+        for row in rows
     )
     if not sound:
         raise NirError(fault(path, expected, "something else", cure))

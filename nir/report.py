@@ -69,7 +69,7 @@ class ReportContext:
         figures: for fixed, moving and method the thumbnail and the pair's own page, as paths
             relative to the page.
         checks: of each registration, by `nir.reporttables.judge_all`.
-        ratings: of readers, by `nir.ratings.read_ratings`.
+        ratings: of readers, those of `nir.ratings.read_ratings` that count.
         notes: where and what, for warnings of the preprocessing.
         failed: fixed, moving, method and reason of each registration that failed.
         resources: the table of `nir.resources`.

@@ -16,7 +16,7 @@ MISSING = "n/a"
 WARNINGS_JOIN = " | "
 TEXT = (
     *("fixed", "moving", "method", "engine", "device", "warnings", "name", "reason"),
-    *("rating", "note", "rater"),
+    *("rating", "note", "rater", "result"),
 )
 
 # column: long name, description, units

@@ -4,7 +4,7 @@
   const PAGE = 200; // rows that are laid out at a time
   const RATINGS = ["exclude", "poor", "acceptable", "excellent"];
   const ORDER = { verdict: ["fail", "warn", "pass", ""], rating: [...RATINGS, "none"] };
-  const COLUMNS = ["fixed", "moving", "method", "rating", "note", "rater"];
+  const COLUMNS = ["fixed", "moving", "method", "rating", "note", "rater", "result"];
   const STORE = `nir ratings: ${location.pathname}`;
   const names = new Intl.Collator("en", { numeric: true }); // s2 before s10
 
@@ -16,7 +16,8 @@
     const [fixed, moving, method] = [...row.cells].slice(0, 3).map((cell) => cell.textContent);
     const cell = row.cells[headers.length - 1];
     const words = `${fixed} ${moving} ${method} ${cell.textContent}`.toLowerCase();
-    return { row, cell, words, fixed, moving, method, key: JSON.stringify([fixed, moving, method]) };
+    const key = JSON.stringify([fixed, moving, method]);
+    return { row, cell, words, fixed, moving, method, key, result: row.dataset.result };
   });
 
   // What the reader rates, kept by the browser where it may
@@ -44,14 +45,22 @@
     element("save-json").disabled = element("save-tsv").disabled = count === 0;
   }
 
-  const rated = () => registrations.filter(({ key }) => drafts.ratings[key]);
-  const ratingOf = ({ key, row }) => drafts.ratings[key]?.rating ?? row.dataset.rating;
+  // A draft counts for the result that was seen; a later one is to be looked at anew
+  function draftOf({ key, result }) {
+    const draft = drafts.ratings[key];
+    return draft?.result === result ? draft : undefined;
+  }
+
+  const rated = () => registrations.filter(draftOf);
+  const ratingOf = (registration) => draftOf(registration)?.rating ?? registration.row.dataset.rating;
   const oneLine = (text) => text.replace(/\s+/g, " ").trim();
 
   function records() {
-    return rated().map(({ key, fixed, moving, method }) => {
-      const { rating, note } = drafts.ratings[key];
-      return { fixed, moving, method, rating, note: oneLine(note), rater: oneLine(drafts.rater) };
+    const rater = oneLine(drafts.rater);
+    return rated().map((registration) => {
+      const { fixed, moving, method, result } = registration;
+      const { rating, note } = draftOf(registration);
+      return { fixed, moving, method, rating, note: oneLine(note), rater, result };
     });
   }
 
@@ -70,8 +79,8 @@
   }
 
   function addControls(registration) {
-    const { cell, key, fixed, moving, method } = registration;
-    const draft = drafts.ratings[key] ?? { rating: "none", note: "" };
+    const { cell, key, fixed, moving, method, result } = registration;
+    const draft = draftOf(registration) ?? { rating: "none", note: "" };
     const select = document.createElement("select");
     select.setAttribute("aria-label", `Your rating of ${fixed} ← ${moving}, ${method}`);
     select.add(new Option("not rated", "none"));
@@ -85,7 +94,7 @@
       const rating = select.value;
       note.disabled = rating === "none";
       if (rating === "none") delete drafts.ratings[key];
-      else drafts.ratings[key] = { rating, note: note.value };
+      else drafts.ratings[key] = { rating, note: note.value, result };
       keepDrafts();
     };
     note.disabled = draft.rating === "none";

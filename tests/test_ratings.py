@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from nir import cli
 from nir.config import VerdictConfig
 from nir.errors import NirError
-from nir.ratings import COLUMNS, fold_ratings, read_ratings
+from nir.ratings import COLUMNS, TELLING, fold_ratings, read_ratings, result_of
 from nir.reporttables import judge_all
 from nir.tables import read_tables, write_tables
 
@@ -21,8 +21,8 @@ KEY = {"fixed": "001", "moving": "NA", "method": "nir"}
 OTHER = {"fixed": "NA", "moving": "001", "method": "nir"}
 
 
-def rating(value: str, note: str = "", rater: str = "ann", **key: str) -> dict[str, str]:
-    return KEY | key | {"rating": value, "note": note, "rater": rater}
+def rating(value: str, note: str = "", rater: str = "ann", **more: str) -> dict[str, str]:
+    return KEY | {"rating": value, "note": note, "rater": rater, "result": ""} | more
 
 
 @pytest.fixture
@@ -46,7 +46,8 @@ def test_the_later_file_wins_for_the_same_rater(results: Path) -> None:
     first = write(results / "a.json", rating("poor", "dull"), rating("poor", **OTHER))
     second = write(results / "b.tsv", rating("excellent"), rating("exclude", "cut", "001"))
     assert len(fold_ratings([first, second], results)) == 3
-    table = read_ratings(results / "ratings.tsv", read_tables(results)[0])
+    table, outdated = read_ratings(results / "ratings.tsv", read_tables(results)[0])
+    assert outdated.empty
     assert table.to_dict("records") == [
         rating("exclude", "cut", "001"),
         rating("excellent"),
@@ -65,7 +66,7 @@ def test_the_later_file_wins_for_the_same_rater(results: Path) -> None:
         ([rating("good")], "exclude, poor, acceptable, excellent, found 'good' of 001 ← NA, nir"),
         ([rating("poor", fixed="s9")], "of these results, found s9 ← NA, nir; name the results"),
         ([], "at least one"),
-        ([{"fixed": "001"}], "fixed, moving, method, rating, note, rater"),
+        ([{"fixed": "001"}], "fixed, moving, method, rating, note, rater, found"),
     ],
 )
 def test_what_is_unknown_is_refused_in_one_sentence(
@@ -114,7 +115,7 @@ def test_every_rating_may_be_taken_back(results: Path) -> None:
     fold_ratings([write(results / "a.json", rating("exclude"))], results)
     path.write_text(path.read_text().splitlines()[0] + "\n")
     metrics, labels = read_tables(results)
-    text = page(results, metrics, labels, ratings=read_ratings(path, metrics))
+    text = page(results, metrics, labels, ratings=read_ratings(path, metrics)[0])
     assert "1 exclude" not in text
     assert len(fold_ratings([write(results / "b.json", rating("poor"))], results)) == 1
 
@@ -129,7 +130,7 @@ def test_excluded_registrations_are_listed_and_enter_nothing(results: Path) -> N
     assert "nir 0.400" in without
     assert "rated exclude</h3>" not in without
     checks = judge_all(metrics, VerdictConfig())
-    rated = read_ratings(results / "ratings.tsv", metrics)
+    rated, _ = read_ratings(results / "ratings.tsv", metrics)
     text = page(results, metrics, labels, ratings=rated, checks=checks)
     record = json.loads((results / "report.json").read_text())
     assert sum(record["counts"].values()) == len(metrics)
@@ -145,5 +146,38 @@ def test_excluded_registrations_are_listed_and_enter_nothing(results: Path) -> N
 def test_ratings_of_registrations_that_are_gone_are_passed_over(results: Path) -> None:
     metrics, _ = read_tables(results)
     fold_ratings([write(results / "a.json", rating("poor"), rating("poor", **OTHER))], results)
-    left = read_ratings(results / "ratings.tsv", metrics[metrics["fixed"] == "NA"])
+    left, _ = read_ratings(results / "ratings.tsv", metrics[metrics["fixed"] == "NA"])
     assert left.to_dict("records") == [rating("poor", **OTHER)]
+
+
+@pytest.mark.parametrize("measure", TELLING)
+def test_a_rating_counts_while_its_result_stays(results: Path, measure: str) -> None:
+    metrics, _ = read_tables(results)
+    row = (metrics[list(KEY)] == pd.Series(KEY)).all(axis=1)
+    seen = rating("exclude", result=result_of(metrics[row].iloc[0]))
+    always = rating("poor", rater="bo")
+    path = results / "ratings.tsv"
+    fold_ratings([write(results / "a.json", seen, always)], results)
+    metrics["dice_after"], metrics["seconds_total"] = 0.5, 9.0  # tell nothing of the warp
+    metrics.loc[row, measure] *= 1.0000001  # the last digits of another machine
+    current, outdated = read_ratings(path, metrics)
+    assert (len(current), len(outdated)) == (2, 0)
+    metrics.loc[row, measure] = 0.4321
+    current, outdated = read_ratings(path, metrics)
+    assert current.to_dict("records") == [always]
+    assert outdated.to_dict("records") == [seen]
+    assert len(fold_ratings([write(results / "b.json", rating("poor", **OTHER))], results)) == 3
+
+
+def test_ratings_that_count_no_more_exclude_nothing(results: Path) -> None:
+    metrics, _ = read_tables(results)
+    keys = metrics[list(KEY)].to_dict("records")
+    gone = [rating("exclude", **key, result="0.1 0.2 0.3 0.4") for key in keys]
+    assert len(fold_ratings([write(results / "all.json", *gone)], results)) == len(keys)
+
+
+def test_a_table_from_before_ratings_told_results(results: Path) -> None:
+    path = results / "ratings.tsv"
+    path.write_text("fixed\tmoving\tmethod\trating\tnote\trater\n001\tNA\tnir\tpoor\tn/a\tann\n")
+    current, _ = read_ratings(path, read_tables(results)[0])
+    assert current.to_dict("records") == [rating("poor")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -20,8 +21,10 @@ import yaml
 from conftest import ROOT
 from tiny import FAST_FIT, copy_workflow, settings, write_cohort, write_settings
 
-from nir.config import VerdictConfig
+from nir.config import VerdictConfig, load_pipeline
 from nir.io import load_json
+from nir.pages import write_cohort_page
+from nir.ratings import fold_ratings, result_of
 from nir.tables import read_tables
 from nir.verdict import judge, overall
 
@@ -188,6 +191,35 @@ def test_ratings_rerun_the_report_alone(workplace: Path, finished: Path) -> None
     done = run(workplace, "-n", "--configfile", workplace / "whole.yaml")
     ratings.unlink()
     assert re.search(r"^2 steps: 1 (complete, 1 report|report, 1 complete)$", done.stderr, re.M)
+
+
+def test_the_page_tells_of_ratings_of_results_that_changed(finished: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished, tmp_path / "whole", symlinks=True)
+    metrics, _ = read_tables(folder)
+    rows = [
+        {"fixed": "s0", "moving": "s1", "method": method, "rating": "exclude", "note": "",
+         "rater": "ann", "result": result}
+        for method, result in (("affine", result_of(metrics.iloc[0].to_dict())), ("nir", "1 2 3 4"))
+    ]  # fmt: skip
+    (tmp_path / "ratings.json").write_text(json.dumps(rows))
+    fold_ratings([tmp_path / "ratings.json"], folder)
+    config = load_pipeline(yaml.safe_load((finished.parent / "whole.yaml").read_text()))
+    write_cohort_page(
+        folder / "report.html",
+        config.model_dump(mode="json"),
+        prepared=sorted(folder.glob("subjects/*/preprocess.json")),
+        pairs=[("s0", "s1"), ("s1", "s2")],
+        methods=["affine", "nir"],
+        left_out={},
+        dropped_pairs=[],
+        command="snakemake",
+        templates=ROOT / "reports",
+        ratings=folder / "ratings.tsv",
+    )
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "1 of 4 registrations rated: 1 exclude" in " ".join(page.split())
+    told = "rated exclude by ann, which counts no more: its result has changed; rate it again"
+    assert page.count(told) == 1
 
 
 def test_only_the_report_reruns_for_a_changed_threshold(workplace: Path, finished: Path) -> None:
