@@ -22,7 +22,7 @@ from nir import __version__
 from nir.errors import NirError
 from nir.io import load_json, save_json
 
-MAX_TRIES = 2  # processes that a pair may take with it; see `run_batch`
+MAX_TRIES = 3  # processes that a pair may take with it; see `run_batch`
 OLD_SECONDS = 86_400  # age at which a temporary file is no living job's
 NO_FAULT_OF_A_PAIR = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 PARALLEL_JOBS, LARGEST_BATCH = 32, 20  # what batches are made for where none are asked for
@@ -75,9 +75,9 @@ def run_batch(
 ) -> None:
     """Do a stage for every item that is not done yet, then write the marker.
 
-    A pair that took its process with it (memory, time, a crash) comes last in the next attempt. It
-    is noted as failed after ``MAX_TRIES`` of them, in the last of which no other pair was done: one
-    that was may have used up the time.
+    A pair that takes its process with it (memory, time, a crash) comes last in the next attempt, so
+    that the others are done first. Before it takes the last of ``MAX_TRIES`` it comes first, with
+    the job's whole time to itself: others may have used that up. After that it is noted as failed.
 
     Args:
         items: those of the batch; a pair that failed before comes as (name, reason).
@@ -88,8 +88,7 @@ def run_batch(
         OSError: the disk is full or faulty, which is no fault of the pair.
     """
     failed: dict[str, str] = {}
-    listed = sorted(items, key=_tries)
-    alone = True  # no pair was done in this process yet
+    listed = sorted(items, key=lambda item: (_tries(item) != MAX_TRIES - 1, _tries(item)))
     for item in listed:
         if isinstance(item, tuple):
             failed[item[0]] = item[1]
@@ -100,14 +99,14 @@ def run_batch(
         tries = _tries(item)
         if tries >= MAX_TRIES:
             failed[item.name] = (
-                f"{item.stage}: its process was killed each time, even when it was the only pair; "
-                "ask for more memory or time"
+                f"{item.stage}: its process was killed {tries} times, at last with no pair before"
+                " it; ask for more memory or time"
             )
             _note(item, tries=0)
             log(f"{item.name} FAILED: {failed[item.name]}")
             continue
         _sweep(item.folder)
-        _note(item, tries=min(tries + 1, MAX_TRIES if alone else MAX_TRIES - 1))
+        _note(item, tries=tries + 1)
         try:
             item.work()
         except BaseException as error:
@@ -121,8 +120,7 @@ def run_batch(
             if not isinstance(error, NirError):
                 _trace(error, log)
             continue
-        _note(item, key=item.key)
-        alone = False
+        _note(item, done=True)
         log(f"{item.name}: done")
     save_json(marker, {"failed": failed, "pairs": len(listed), **job})
 
@@ -190,14 +188,18 @@ def _keys(folder: Path) -> dict[str, Any]:
 
 
 def _tries(item: Item | tuple[str, str]) -> int:
-    """Return how many processes this stage of a pair took with it, as `run_batch` counts."""
-    return 0 if isinstance(item, tuple) else _keys(item.folder).get(f"{item.stage}-tries", 0)
+    """Return how many processes the work of an item took with it; other work starts anew."""
+    if isinstance(item, tuple):
+        return 0
+    found = _keys(item.folder).get(f"{item.stage}-tries")
+    return found["count"] if isinstance(found, dict) and found["key"] == item.key else 0
 
 
-def _note(item: Item, key: str | None = None, tries: int = 0) -> None:
-    """Keep the key of a stage that is done, or how often it was begun and not done."""
+def _note(item: Item, *, done: bool = False, tries: int = 0) -> None:
+    """Keep the key of a stage that is done, or how many processes it took with it."""
     keys = _keys(item.folder)
-    for name, value in ((item.stage, key), (f"{item.stage}-tries", tries)):
+    began = {"key": item.key, "count": tries} if tries else None
+    for name, value in ((item.stage, done and item.key), (f"{item.stage}-tries", began)):
         keys.pop(name, None)
         if value:
             keys[name] = value

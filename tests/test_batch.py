@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -118,52 +118,77 @@ def test_what_a_killed_job_left_is_swept(pairs: Pairs, tmp_path: Path) -> None:
 
 
 KILLED = (
-    "register: its process was killed each time, even when it was the only pair; "
+    "register: its process was killed 3 times, at last with no pair before it; "
     "ask for more memory or time"
 )
 
 
-def in_a_process(run: Callable[[], None]) -> None:
-    """Run something that may take its process with it."""
+def attempt(items: Iterable[Item], marker: Path) -> None:
+    """Run a batch in a process of its own, which it may take with it."""
     child = os.fork()
     if child == 0:
-        run()
+        run_batch(items, marker, JOB)
         os._exit(0)
     os.waitpid(child, 0)
+
+
+def deadly(pairs: Pairs, name: str, key: str = "k") -> Item:
+    """Return an item that takes its process with it."""
+    item = pairs.item(name, key)
+    return Item(*(getattr(item, f) for f in ITEM[:-1]), lambda: os._exit(9))
 
 
 def test_a_pair_that_kills_its_process_comes_last_and_is_given_up(
     pairs: Pairs, tmp_path: Path
 ) -> None:
     marker = tmp_path / "m.json"
-
-    def attempt() -> None:
-        item, refused = pairs.item("a"), pairs.item("c", error=NirError("no"))
-        deadly = Item(*(getattr(item, f) for f in ITEM[:-1]), lambda: os._exit(9))
-        in_a_process(lambda: run_batch([deadly, pairs.item("b"), refused], marker, JOB))
-
-    attempt()
+    refused = pairs.item("c", error=NirError("no"))
+    batch = [deadly(pairs, "a"), pairs.item("b"), refused]
+    attempt(batch, marker)
     assert not (tmp_path / "b/out.txt").exists()
-    attempt()
+    attempt(batch, marker)
     assert (tmp_path / "b/out.txt").exists()
+    attempt(batch, marker)
     assert not marker.exists()
-    attempt()  # the first with no other pair in it
-    assert not marker.exists()
-    attempt()
+    attempt(batch, marker)
     assert failures(marker) == {"a": KILLED, "c": "register: no"}
     run_batch([pairs.item("a")], marker, JOB)  # tried again at the next start
     assert failures(marker) == {}
 
 
-def test_a_pair_alone_in_its_job_is_given_up_after_two_processes(
+def test_a_pair_that_killed_its_process_is_tried_anew_for_other_settings(
     pairs: Pairs, tmp_path: Path
 ) -> None:
-    item = pairs.item("a")
-    deadly = Item(*(getattr(item, f) for f in ITEM[:-1]), lambda: os._exit(9))
-    for given_up in (False, False, True):
-        in_a_process(lambda: run_batch([deadly], tmp_path / "m.json", JOB))
-        assert (tmp_path / "m.json").exists() == given_up
-    assert failures(tmp_path / "m.json") == {"a": KILLED}
+    for _ in range(3):
+        attempt([deadly(pairs, "a")], tmp_path / "m.json")
+    attempt([pairs.item("a", "coarser")], tmp_path / "m.json")
+    assert failures(tmp_path / "m.json") == {}
+    assert known_key(tmp_path / "a", "register") == "coarser"
+
+
+def test_a_pair_cut_off_twice_gets_a_whole_job(pairs: Pairs, tmp_path: Path) -> None:
+    """A pair that raises takes its time in every job, and the one behind it needs the whole."""
+    marker, clock = tmp_path / "m.json", [0.0]
+
+    def lasting(item: Item, seconds: float) -> Item:
+        def work() -> None:
+            clock[0] -= seconds
+            if clock[0] < 0:
+                os._exit(9)
+            item.work()
+
+        return Item(*(getattr(item, f) for f in ITEM[:-1]), work)
+
+    raising = lasting(pairs.item("a", error=NirError("no")), 2.0)
+    batch = [raising, lasting(pairs.item("b"), 2.0)]
+    for done in (False, False, False):
+        clock[0] = 3.0
+        attempt(batch, marker)
+        assert marker.exists() == done
+    assert (tmp_path / "b/out.txt").exists()
+    clock[0] = 3.0
+    attempt(batch, marker)
+    assert failures(marker) == {"a": "register: no"}
 
 
 @pytest.mark.parametrize("time", [1, 2, 3])
@@ -173,23 +198,19 @@ def test_jobs_that_end_before_their_pairs_give_none_up(
     """Each job has the time for some pairs, and is killed in the next one."""
     marker, names = tmp_path / "m.json", "abcdefg"
 
-    def attempt() -> None:
-        def items() -> Iterator[Item]:
-            for name in names:
-                item = pairs.item(name)
+    def item(name: str) -> Item:
+        item = pairs.item(name)
 
-                def work(item: Item = item) -> None:
-                    if len(pairs.calls) == time:
-                        os._exit(9)
-                    item.work()
+        def work() -> None:
+            if len(pairs.calls) == time:
+                os._exit(9)
+            item.work()
 
-                yield Item(*(getattr(item, f) for f in ITEM[:-1]), work)
-
-        in_a_process(lambda: run_batch(items(), marker, JOB))
+        return Item(*(getattr(item, f) for f in ITEM[:-1]), work)
 
     for done in range(time, len(names) + time, time):
         assert not marker.exists()
-        attempt()
+        attempt([item(name) for name in names], marker)
         assert len(list(tmp_path.glob("*/out.txt"))) == min(done, len(names))
     assert failures(marker) == {}
 

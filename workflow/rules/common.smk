@@ -68,6 +68,14 @@ def names_of(wildcards):
 SNAKEMAKE_MB = 350
 
 
+def growth(attempt):
+    """Return how many times the first attempt's memory and time are asked for.
+
+    The attempt behind the profiles' third one gives up what took all of them; see nir/batch.py.
+    """
+    return min(attempt, 3)
+
+
 def megabytes(base, per_megavoxel, also=()):
     """Return a resource function: MB linear in the voxels of the job's largest image.
 
@@ -80,7 +88,7 @@ def megabytes(base, per_megavoxel, also=()):
     def mem_mb(wildcards, attempt):
         largest = RUN.megavoxels([*names_of(wildcards), *also])
         own = base + per_megavoxel * largest
-        return int((SNAKEMAKE_MB + own) * attempt)
+        return int((SNAKEMAKE_MB + own) * growth(attempt))
 
     return mem_mb
 
@@ -94,7 +102,7 @@ def nir_megabytes(wildcards, attempt):
     fixed, moving = (RUN.largest_grid(set(names)) for names in sides)
     contrasts = 1 + len(RUN.channels())
     own = 1.2 * estimate_mb(fixed, fit, fixed, moving, contrasts)
-    return int((SNAKEMAKE_MB + own) * attempt)
+    return int((SNAKEMAKE_MB + own) * growth(attempt))
 
 
 def evaluate_megabytes(wildcards, attempt):
@@ -117,19 +125,21 @@ def minutes(base, per_megavoxel):
         batch = wildcards.get("batch")
         pairs = len(RUN.batches[batch]) if batch else 1
         each = base + per_megavoxel * RUN.megavoxels(names_of(wildcards))
-        return math.ceil((3 + pairs * each) * attempt)
+        return math.ceil((3 + pairs * each) * growth(attempt))
 
     return runtime
 
 
 def report_megabytes(wildcards, attempt):
     """Return the memory of the report, MB: all registrations' scores and sentences at once."""
-    return int((1500 + len(RUN.cohort.pairs) * len(RUN.methods) / 4) * attempt)
+    return int((1500 + len(RUN.cohort.pairs) * len(RUN.methods) / 4) * growth(attempt))
 
 
 def report_minutes(wildcards, attempt):
     """Return the time of the report, minutes: a page for every registration."""
-    return math.ceil((10 + len(RUN.cohort.pairs) * len(RUN.methods) / 300) * attempt)
+    return math.ceil(
+        (10 + len(RUN.cohort.pairs) * len(RUN.methods) / 300) * growth(attempt)
+    )
 
 
 def fusion_megabytes(wildcards, attempt):
@@ -147,7 +157,7 @@ def template_megabytes(wildcards, attempt):
     is_nir = method.engine == "nir"
     fit = 1.2 * estimate_mb(grid, method.fit, grid, moving) if is_nir else 0
     own = max(fit, 1200 + 400 * math.prod(grid.shape) / 1e6)
-    return int((SNAKEMAKE_MB + own) * attempt)
+    return int((SNAKEMAKE_MB + own) * growth(attempt))
 
 
 def files_for(reader):
