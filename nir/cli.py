@@ -193,8 +193,11 @@ def ratings(
     """
     from nir.ratings import RATINGS, RATINGS_FILE, fold_ratings
 
-    counts = fold_ratings(files, results)["rating"].value_counts()
+    current, outdated = fold_ratings(files, results)
+    counts = current["rating"].value_counts()
     listing = ", ".join(f"{counts.get(rating, 0)} {rating}" for rating in RATINGS)
+    if len(outdated):
+        listing += f", and {len(outdated)} that count no more: their results have changed since"
     typer.echo(f"{results / RATINGS_FILE}: {listing}; give the run's command again")
 
 

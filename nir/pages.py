@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from nir.batch import pair_name
@@ -16,9 +17,9 @@ from nir.machine import machine
 from nir.pairpage import PairContext, pair_page
 from nir.ratings import read_ratings
 from nir.report import ReportContext, cohort_report
-from nir.reporttables import Key, judge_all
+from nir.reporttables import judge_all
 from nir.steps import versions
-from nir.tables import read_table, read_tables
+from nir.tables import Key, read_table, read_tables
 from nir.verdict import Check
 
 
@@ -59,7 +60,7 @@ def write_cohort_page(
     rated = None
     if ratings is not None:
         rated, outdated = read_ratings(ratings, metrics)
-        notes += [_outdated_note(row) for row in outdated.to_dict("records")]
+        notes += _outdated_note(ratings.name, outdated)
     context = ReportContext(
         name=config["name"],
         simulated=config["cohort"]["kind"] == "demo",
@@ -108,11 +109,17 @@ def _write_pair_pages(
         pair_page(folder, folder / "report.html", found, context, templates)
 
 
-def _outdated_note(row: dict[Hashable, Any]) -> tuple[str, str]:
-    """Return where and what, for a rating of a result that is no more."""
-    by = f" by {row['rater']}" if row["rater"] else ""
-    told = f"rated {row['rating']}{by}, which counts no more: its result has changed; rate it again"
-    return f"{row['fixed']} ← {row['moving']}, {row['method']}", told
+def _outdated_note(file: str, outdated: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return where and what, if there are ratings of results that have changed since."""
+    if outdated.empty:
+        return []
+    names = "; ".join(
+        f"{row['fixed']} ← {row['moving']}, {row['method']} ({row['rating']}"
+        + (f", {row['rater']})" if row["rater"] else ")")
+        for row in outdated.to_dict("records")
+    )
+    told = "these results have changed since they were rated, so that the ratings count no more"
+    return [(file, f"{told}; rate them again: {names}")]
 
 
 def _pictures(fixed: str, moving: str, method: str) -> tuple[str, str]:

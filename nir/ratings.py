@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from nir import tables
 from nir.errors import NirError, fault
 from nir.io import load_json, readable
 from nir.sheets import read_rows
-from nir.tables import KEYS, MISSING, read_table, write_table
+from nir.tables import KEYS, MISSING, Key, keys_of, read_table, write_table
 
 EXCLUDE = "exclude"
 RATINGS = (EXCLUDE, "poor", "acceptable", "excellent")
@@ -22,26 +23,29 @@ COLUMNS = {key: tables.COLUMNS[key] for key in KEYS} | {
     "rater": ("Rater", "Who rated; a rater has one rating of a registration, the last", ""),
     "result": (
         "Result",
-        "What was rated, told by its measures: the rating counts while they stay; empty: always",
+        "What was rated: its LNCC, minimum det J and displacements (99 %, maximum); the rating"
+        " counts while they stay, and always where they are not given",
         "",
     ),
 }
 WRITTEN = tuple(name for name in COLUMNS if name != "result")  # what a rater must give
 TELLING = ("similarity_after", "min_jacobian", "displacement_p99_mm", "displacement_max_mm")
-"""Measures that change with the warp, and with nothing that a rater does not see."""
+"""Measures that tell a result from another."""
+TOLERANCE = 1e-3  # by which they may differ, relative and absolute: the digits of another machine
 RATINGS_FILE = "ratings.tsv"
 
 
-def fold_ratings(files: Sequence[Path], results: Path) -> pd.DataFrame:
+def fold_ratings(files: Sequence[Path], results: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Check files of ratings and fold them into ``ratings.tsv`` of a run's results.
 
     Args:
         files: JSON or TSV, as the report's page downloads them. Of two ratings of one registration
-            by one rater the later one counts; those that were folded before are the first.
+            by one rater the later one counts; those that were folded before are the first. One of
+            a result that has changed since gives way to one that has not.
         results: folder of the results, which holds ``metrics.tsv``.
 
     Returns:
-        The whole table, sorted.
+        As `read_ratings`, of the whole table, which is sorted.
 
     Raises:
         NirError: a file cannot be read, is empty, or names a rating or a registration that is not
@@ -49,17 +53,20 @@ def fold_ratings(files: Sequence[Path], results: Path) -> pd.DataFrame:
     """
     path = results / RATINGS_FILE
     metrics = _metrics(results)
-    known = set(metrics[KEYS].itertuples(index=False, name=None))
+    now = results_of(metrics)
     rows = _read_folded(path) if path.exists() else []
     for file in files:
         new = _read(file)
-        _refuse_unknown(file, new, known)
+        _refuse_unknown(file, new, now)
         rows += new
-    kept = {tuple(row[c] for c in (*KEYS, "rater")): row for row in rows}
-    table = pd.DataFrame([kept[key] for key in sorted(kept)], columns=list(COLUMNS))
-    _refuse_nothing_left(metrics, table[~_outdated(table, metrics)])
+    rows.sort(key=lambda row: _counts(row, now))
+    kept = {(*_key(row), row["rater"]): row for row in rows}
+    rows = [kept[key] for key in sorted(kept)]
+    current, outdated = _split([row for row in rows if _key(row) in now], now)
+    _refuse_nothing_left(metrics, current)
+    table = _frame(rows)
     write_table(path, table.mask(table == ""), COLUMNS)
-    return table
+    return current, outdated
 
 
 def read_ratings(path: Path, metrics: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -71,17 +78,17 @@ def read_ratings(path: Path, metrics: pd.DataFrame) -> tuple[pd.DataFrame, pd.Da
     Raises:
         NirError: the file is damaged, or leaves nothing to report.
     """
-    table = pd.DataFrame(_read_folded(path), columns=list(COLUMNS))
-    table = table[_keys(table).isin(_keys(metrics))].reset_index(drop=True)
-    outdated = _outdated(table, metrics)
-    _refuse_nothing_left(metrics, table[~outdated])
-    current, old = (table[rows].reset_index(drop=True) for rows in (~outdated, outdated))
-    return current, old
+    now = results_of(metrics)
+    current, outdated = _split([row for row in _read_folded(path) if _key(row) in now], now)
+    _refuse_nothing_left(metrics, current)
+    return current, outdated
 
 
-def result_of(row: Mapping[str, Any]) -> str:
-    """Tell a result from another of the same registration, by three decimals of its measures."""
-    return " ".join(f"{row[name]:.3f}" for name in TELLING)
+def results_of(metrics: pd.DataFrame) -> dict[Key, str]:
+    """Return for each registration what tells its result from another: its measures, as text."""
+    measures = metrics.reindex(columns=TELLING).itertuples(index=False, name=None)
+    texts = (" ".join(f"{value:.6g}" for value in row) for row in measures)
+    return dict(zip(keys_of(metrics), texts, strict=True))
 
 
 def without_excluded(table: pd.DataFrame, ratings: pd.DataFrame | None) -> pd.DataFrame:
@@ -92,16 +99,17 @@ def without_excluded(table: pd.DataFrame, ratings: pd.DataFrame | None) -> pd.Da
     """
     if ratings is None:
         return table
-    excluded = _keys(table).isin(_keys(ratings[ratings["rating"] == EXCLUDE]))
-    return table[~excluded].reset_index(drop=True)
+    excluded = set(keys_of(ratings[ratings["rating"] == EXCLUDE]))
+    kept = np.array([key not in excluded for key in keys_of(table)], dtype=bool)
+    return table[kept].reset_index(drop=True)
 
 
-def by_registration(ratings: pd.DataFrame | None) -> dict[tuple[str, str, str], list[Any]]:
+def by_registration(ratings: pd.DataFrame | None) -> dict[Key, list[Any]]:
     """Return the ratings of each registration, the worst first."""
-    found: dict[tuple[str, str, str], list[Any]] = {}
-    rows = [] if ratings is None else ratings.to_dict("records")
+    found: dict[Key, list[Any]] = {}
+    rows: list[Any] = [] if ratings is None else ratings.to_dict("records")
     for row in sorted(rows, key=lambda row: RATINGS.index(row["rating"])):
-        found.setdefault((row["fixed"], row["moving"], row["method"]), []).append(row)
+        found.setdefault(_key(row), []).append(row)
     return found
 
 
@@ -113,20 +121,42 @@ def _metrics(results: Path) -> pd.DataFrame:
     return read_table(path)
 
 
-def _keys(table: pd.DataFrame) -> pd.MultiIndex:
-    """Return which registration each row is about."""
-    return pd.MultiIndex.from_frame(table[KEYS])
+def _key(row: Mapping[str, Any]) -> Key:
+    """Return which registration a row is about."""
+    return row["fixed"], row["moving"], row["method"]
 
 
-def _outdated(ratings: pd.DataFrame, metrics: pd.DataFrame) -> pd.Series:
-    """Return which ratings are of a result that a registration has no more."""
-    rows: Any = metrics.to_dict("records")
-    now = dict(zip(_keys(metrics), map(result_of, rows), strict=True))
-    gone = [
-        bool(result) and result != now.get(key, result)
-        for key, result in zip(_keys(ratings), ratings["result"], strict=True)
-    ]
-    return pd.Series(gone, index=ratings.index, dtype=bool)
+def _frame(rows: Sequence[Mapping[str, str]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _split(
+    rows: Sequence[dict[str, str]], now: Mapping[Key, str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the ratings that count and the others."""
+    counting = [_counts(row, now) for row in rows]
+    return (
+        _frame([row for row, counts in zip(rows, counting, strict=True) if counts]),
+        _frame([row for row, counts in zip(rows, counting, strict=True) if not counts]),
+    )
+
+
+def _counts(row: Mapping[str, str], now: Mapping[Key, str]) -> bool:
+    """Tell whether a rating is of the result that its registration has."""
+    if not row["result"]:
+        return True
+    seen, there = (_measures(text) for text in (row["result"], now.get(_key(row), "")))
+    return len(seen) == len(there) and np.allclose(
+        seen, there, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True
+    )
+
+
+def _measures(text: str) -> list[float]:
+    """Read what `results_of` wrote; words that are no numbers equal none."""
+    try:
+        return [float(word) for word in text.split()]
+    except ValueError:
+        return []
 
 
 def _read(path: Path) -> list[dict[str, str]]:
@@ -151,9 +181,9 @@ def _checked(path: Path, rows: list[dict[str, str]]) -> list[dict[str, str]]:
     return rows
 
 
-def _refuse_unknown(path: Path, rows: list[dict[str, str]], known: set[tuple[str, ...]]) -> None:
+def _refuse_unknown(path: Path, rows: list[dict[str, str]], known: Mapping[Key, str]) -> None:
     for row in rows:
-        if tuple(row[key] for key in KEYS) not in known:
+        if _key(row) not in known:
             cure = "name the results that were rated by -r, or remove the row"
             raise NirError(fault(path, "registrations of these results", _name(row), cure))
 
@@ -177,7 +207,7 @@ def _words(cell: str) -> str:
 
 def _json_rows(path: Path) -> list[dict[str, str]]:
     """Read a list of objects that hold a text for every column."""
-    expected = f"a list of ratings, each with the texts {', '.join(WRITTEN)}"
+    expected = f"a list of ratings, each with the texts {', '.join(WRITTEN)} (and result)"
     cure = "give a file that the report's page downloaded"
     with readable(path, expected, cure):
         rows = load_json(path)
@@ -185,8 +215,8 @@ def _json_rows(path: Path) -> list[dict[str, str]]:
         raise NirError(fault(path, "at least one rating", "none", "rate on the page first"))
     sound = isinstance(rows, list) and all(
         isinstance(row, dict)
-        and all(isinstance(row.get(c), str) for c in WRITTEN)
-        and isinstance(row.get("result", ""), str)
+        and all(isinstance(row.get(c, ""), str) for c in COLUMNS)
+        and set(row) >= set(WRITTEN)
         for row in rows
     )
     if not sound:

@@ -33,8 +33,6 @@ from nir.reportcells import (
     verdict_cells,
 )
 from nir.reporttables import (
-    Key,
-    keys_of,
     main_score,
     reasons,
     report_tables,
@@ -43,7 +41,7 @@ from nir.reporttables import (
     write_report_tables,
 )
 from nir.stats import RESAMPLES, WATCHED
-from nir.tables import COLUMNS, KEYS, MISSING, WARNINGS_JOIN, method_order
+from nir.tables import COLUMNS, KEYS, MISSING, WARNINGS_JOIN, Key, keys_of, method_order
 from nir.verdict import Check, overall
 
 WORST, PLOTS = "worst", "figures"
@@ -70,7 +68,7 @@ class ReportContext:
             relative to the page.
         checks: of each registration, by `nir.reporttables.judge_all`.
         ratings: of readers, those of `nir.ratings.read_ratings` that count.
-        notes: where and what, for warnings of the preprocessing.
+        notes: where and what, for warnings of the preprocessing and of ratings.
         failed: fixed, moving, method and reason of each registration that failed.
         resources: the table of `nir.resources`.
         fusion: the table of `nir.fusion.gather_fusion`, if labels were fused.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from nir.ranking import measure_title, ranked_measures
-from nir.ratings import EXCLUDE, RATINGS, by_registration, result_of
+from nir.ratings import EXCLUDE, RATINGS, by_registration, results_of
 from nir.tables import COLUMNS, MISSING, method_order
 from nir.verdict import GRADES, Check, overall
 
@@ -205,16 +205,15 @@ def pair_cells(
     ]
     if metrics["truth_error_after_mm"].isna().all():
         columns = [column for column in columns if column[1] != "truth_error_after_mm"]
-    rated = by_registration(ratings)
+    rated, results = by_registration(ratings), results_of(metrics)
     rows = []
-    found: Any
     for found in metrics.to_dict("records"):
         key = (found["fixed"], found["moving"], found["method"])
         thumbnail, page = figures.get(key, ("", ""))
         row = {"fixed": key[0], "moving": key[1], "method": key[2]}
         row |= {"cells": [word(found[name]) for _, name, word in columns]}
         row |= {"verdict": overall(checks[key]) if key in checks else ""}
-        row |= {"result": result_of(found)}
+        row |= {"result": results[key]}
         rows.append(row | {"thumbnail": thumbnail, "page": page, "ratings": rated.get(key, [])})
     worst = [some[0]["rating"] for some in rated.values()]
     return {

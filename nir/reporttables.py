@@ -15,11 +15,18 @@ from nir.io import save_json
 from nir.plots import structure_names
 from nir.ranking import rank_methods, ranking_columns
 from nir.stats import COMPARISON_COLUMNS, OUTLIER_COLUMNS, compare_methods, find_outliers
-from nir.tables import COLUMNS, KEYS, PER_LABEL, WARNINGS_JOIN, method_order, write_table
+from nir.tables import (
+    COLUMNS,
+    KEYS,
+    PER_LABEL,
+    WARNINGS_JOIN,
+    Key,
+    keys_of,
+    method_order,
+    write_table,
+)
 from nir.verdict import GRADES, Check, judge, overall, worst_first
 
-Key = tuple[str, str, str]
-"""Fixed, moving and method: one registration."""
 Described = dict[str, tuple[str, str, str]]
 
 WORST = 5
@@ -64,11 +71,6 @@ class Table(NamedTuple):
 
     frame: pd.DataFrame
     columns: Described
-
-
-def keys_of(table: pd.DataFrame) -> list[Key]:
-    """Return fixed, moving and method of each row."""
-    return list(table[KEYS].itertuples(index=False, name=None))
 
 
 def judge_all(metrics: pd.DataFrame, thresholds: VerdictConfig) -> dict[Key, list[Check]]:

@@ -169,6 +169,13 @@ PER_LABEL: dict[str, tuple[str, str, str]] = {
 _NAMES = list(COLUMNS)
 METRICS = _NAMES[_NAMES.index("dice_before") : _NAMES.index("seconds_total")]
 KEYS = ["fixed", "moving", "method"]
+Key = tuple[str, str, str]
+"""Fixed, moving and method: one registration."""
+
+
+def keys_of(table: pd.DataFrame) -> list[Key]:
+    """Return fixed, moving and method of each row."""
+    return list(table[KEYS].itertuples(index=False, name=None))
 
 
 def gather(

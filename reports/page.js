@@ -41,25 +41,25 @@
     } catch {
       note = "; this browser keeps nothing: download before you leave the page";
     }
-    element("rated").textContent = `${count} rated by you${note}`;
+    const old = rated().filter(isOld).length;
+    const changed = old ? `, ${old} of them before their result changed` : "";
+    element("rated").textContent = `${count} rated by you${changed}${note}`;
     element("save-json").disabled = element("save-tsv").disabled = count === 0;
   }
 
-  // A draft counts for the result that was seen; a later one is to be looked at anew
-  function draftOf({ key, result }) {
-    const draft = drafts.ratings[key];
-    return draft?.result === result ? draft : undefined;
-  }
-
-  const rated = () => registrations.filter(draftOf);
-  const ratingOf = (registration) => draftOf(registration)?.rating ?? registration.row.dataset.rating;
+  // A rating is of the result that was seen; drafts of before results were told have none
+  const resultOf = ({ key }) => drafts.ratings[key].result ?? "";
+  const isOld = (registration) => ![registration.result, ""].includes(resultOf(registration));
+  const rated = () => registrations.filter(({ key }) => drafts.ratings[key]);
+  const ratingOf = ({ key, row }) => drafts.ratings[key]?.rating ?? row.dataset.rating;
   const oneLine = (text) => text.replace(/\s+/g, " ").trim();
 
   function records() {
     const rater = oneLine(drafts.rater);
     return rated().map((registration) => {
-      const { fixed, moving, method, result } = registration;
-      const { rating, note } = draftOf(registration);
+      const { key, fixed, moving, method } = registration;
+      const { rating, note } = drafts.ratings[key];
+      const result = resultOf(registration);
       return { fixed, moving, method, rating, note: oneLine(note), rater, result };
     });
   }
@@ -80,7 +80,7 @@
 
   function addControls(registration) {
     const { cell, key, fixed, moving, method, result } = registration;
-    const draft = draftOf(registration) ?? { rating: "none", note: "" };
+    const draft = drafts.ratings[key] ?? { rating: "none", note: "" };
     const select = document.createElement("select");
     select.setAttribute("aria-label", `Your rating of ${fixed} ← ${moving}, ${method}`);
     select.add(new Option("not rated", "none"));
@@ -90,8 +90,11 @@
     note.setAttribute("aria-label", `Your note on ${fixed} ← ${moving}, ${method}`);
     note.placeholder = "note";
     note.value = draft.note;
+    const old = document.createElement("p");
+    old.textContent = draft.rating !== "none" && isOld(registration) ? "Its result has changed" : "";
     const change = () => {
       const rating = select.value;
+      old.remove();
       note.disabled = rating === "none";
       if (rating === "none") delete drafts.ratings[key];
       else drafts.ratings[key] = { rating, note: note.value, result };
@@ -101,6 +104,7 @@
     select.addEventListener("change", change);
     note.addEventListener("input", change);
     cell.querySelector(".unrated")?.remove();
+    if (old.textContent) cell.append(old);
     cell.append(select, note);
     registration.hasControls = true;
   }

@@ -23,7 +23,7 @@ from test_report import DICE, page, tables
 
 from benchmarks.browser import CHROMIUM, DRIVER, chromium, open_page
 from nir.figures import draw_images
-from nir.ratings import COLUMNS, fold_ratings, result_of
+from nir.ratings import COLUMNS, fold_ratings, results_of
 from nir.tables import read_tables, write_tables
 from nir.verdict import GRADES, Check
 
@@ -269,7 +269,7 @@ def test_rates_downloads_and_folds(opened: Chrome, site: Path, downloads: Path) 
     for kind in ("json", "tsv"):
         one(opened, f"#save-{kind}").click()
     key = {"fixed": "f0", "moving": "m0", "rater": "bo"}
-    results = map(result_of, read_tables(site)[0].to_dict("records"))
+    results = results_of(read_tables(site)[0]).values()
     expected = [
         key | {"method": "affine", "rating": "exclude", "note": 'a "big" tear; left'},
         key | {"method": "syn", "rating": "excellent", "note": ""},
@@ -277,13 +277,13 @@ def test_rates_downloads_and_folds(opened: Chrome, site: Path, downloads: Path) 
     expected = [row | {"result": result} for row, result in zip(expected, results, strict=False)]
     path = saved(downloads, "ratings.json")
     assert json.loads(path.read_text(encoding="utf-8")) == expected
-    from_json = fold_ratings([path], site)
+    from_json, _ = fold_ratings([path], site)
     assert list(from_json) == list(COLUMNS)
-    assert from_json.equals(fold_ratings([saved(downloads, "ratings.tsv")], site))
+    assert from_json.equals(fold_ratings([saved(downloads, "ratings.tsv")], site)[0])
 
 
-def test_drafts_of_results_that_changed_are_not_shown(
-    browser: Chrome, tmp_path_factory: pytest.TempPathFactory
+def test_drafts_of_results_that_changed_are_told(
+    browser: Chrome, downloads: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = write_site(tmp_path_factory.mktemp("again"), 1)
     path = folder / "report.html"
@@ -291,13 +291,23 @@ def test_drafts_of_results_that_changed_are_not_shown(
     for row in (1, 2):
         rate(browser, row, "poor")
     text = path.read_text(encoding="utf-8")
-    seen = one(browser, "#registrations tbody tr").get_attribute("data-result")
-    path.write_text(text.replace(f'data-result="{seen}"', 'data-result="1 2 3 4"', 1), "utf-8")
+    found = browser.find_elements(By.CSS_SELECTOR, "#registrations tbody tr")
+    results = [row.get_attribute("data-result") for row in found[:2]]
+    changed = text.replace(f'data-result="{results[0]}"', 'data-result="1 2 3 4"', 1)
+    path.write_text(changed, encoding="utf-8")
     browser.refresh()
-    cells = browser.find_elements(By.CSS_SELECTOR, "#registrations tbody td.rating select")
-    chosen = [Select(cell).first_selected_option.text for cell in cells]
-    assert chosen == ["not rated", "poor", "not rated"]
-    assert one(browser, "#rated").text == "1 rated by you"
+    cells = browser.find_elements(By.CSS_SELECTOR, "#registrations tbody td.rating")
+    chosen = [Select(one(cell, "select")).first_selected_option.text for cell in cells]
+    assert chosen == ["poor", "poor", "not rated"]
+    assert ["Its result has changed" in cell.text for cell in cells] == [True, False, False]
+    assert one(browser, "#rated").text == "2 rated by you, 1 of them before their result changed"
+    (downloads / "ratings.json").unlink(missing_ok=True)  # of another test
+    one(browser, "#save-json").click()
+    rows = json.loads(saved(downloads, "ratings.json").read_text(encoding="utf-8"))
+    assert [row["result"] for row in rows] == results
+    rate(browser, 1, "excellent")
+    assert one(browser, "#rated").text == "2 rated by you"
+    assert "Its result has changed" not in cells[0].text
 
 
 def test_rates_where_storage_is_denied(browser: Chrome, site: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from nir import cli
 from nir.config import VerdictConfig
 from nir.errors import NirError
-from nir.ratings import COLUMNS, TELLING, fold_ratings, read_ratings, result_of
+from nir.ratings import COLUMNS, TELLING, fold_ratings, read_ratings, results_of
 from nir.reporttables import judge_all
 from nir.tables import read_tables, write_tables
 
@@ -45,7 +46,7 @@ def write(path: Path, *rows: dict[str, str]) -> Path:
 def test_the_later_file_wins_for_the_same_rater(results: Path) -> None:
     first = write(results / "a.json", rating("poor", "dull"), rating("poor", **OTHER))
     second = write(results / "b.tsv", rating("excellent"), rating("exclude", "cut", "001"))
-    assert len(fold_ratings([first, second], results)) == 3
+    assert [len(table) for table in fold_ratings([first, second], results)] == [3, 0]
     table, outdated = read_ratings(results / "ratings.tsv", read_tables(results)[0])
     assert outdated.empty
     assert table.to_dict("records") == [
@@ -66,11 +67,12 @@ def test_the_later_file_wins_for_the_same_rater(results: Path) -> None:
         ([rating("good")], "exclude, poor, acceptable, excellent, found 'good' of 001 ← NA, nir"),
         ([rating("poor", fixed="s9")], "of these results, found s9 ← NA, nir; name the results"),
         ([], "at least one"),
-        ([{"fixed": "001"}], "fixed, moving, method, rating, note, rater, found"),
+        ([rating("poor") | {"result": 3}], "rating, note, rater (and result), found something"),
+        ([{"fixed": "001"}], "fixed, moving, method, rating, note, rater (and result)"),
     ],
 )
 def test_what_is_unknown_is_refused_in_one_sentence(
-    results: Path, content: list[dict[str, str]], said: str
+    results: Path, content: list[dict[str, Any]], said: str
 ) -> None:
     good = write(results / "good.tsv", rating("poor"))
     bad = write(results / "bad.json", *content)
@@ -117,7 +119,7 @@ def test_every_rating_may_be_taken_back(results: Path) -> None:
     metrics, labels = read_tables(results)
     text = page(results, metrics, labels, ratings=read_ratings(path, metrics)[0])
     assert "1 exclude" not in text
-    assert len(fold_ratings([write(results / "b.json", rating("poor"))], results)) == 1
+    assert len(fold_ratings([write(results / "b.json", rating("poor"))], results)[0]) == 1
 
 
 def test_excluded_registrations_are_listed_and_enter_nothing(results: Path) -> None:
@@ -154,26 +156,38 @@ def test_ratings_of_registrations_that_are_gone_are_passed_over(results: Path) -
 def test_a_rating_counts_while_its_result_stays(results: Path, measure: str) -> None:
     metrics, _ = read_tables(results)
     row = (metrics[list(KEY)] == pd.Series(KEY)).all(axis=1)
-    seen = rating("exclude", result=result_of(metrics[row].iloc[0]))
+    seen = rating("exclude", result=results_of(metrics)[tuple(KEY.values())])
     always = rating("poor", rater="bo")
     path = results / "ratings.tsv"
     fold_ratings([write(results / "a.json", seen, always)], results)
     metrics["dice_after"], metrics["seconds_total"] = 0.5, 9.0  # tell nothing of the warp
-    metrics.loc[row, measure] *= 1.0000001  # the last digits of another machine
+    metrics.loc[row, measure] *= 1.0005  # the last digits of another machine
     current, outdated = read_ratings(path, metrics)
     assert (len(current), len(outdated)) == (2, 0)
     metrics.loc[row, measure] = 0.4321
     current, outdated = read_ratings(path, metrics)
     assert current.to_dict("records") == [always]
     assert outdated.to_dict("records") == [seen]
-    assert len(fold_ratings([write(results / "b.json", rating("poor", **OTHER))], results)) == 3
+    metrics.to_csv(results / "metrics.tsv", sep="\t", index=False, na_rep="n/a")
+    current, outdated = fold_ratings([write(results / "b.json", rating("poor", **OTHER))], results)
+    assert current.to_dict("records") == [always, rating("poor", **OTHER)]
+    assert outdated.to_dict("records") == [seen]
+    again = seen | {"result": results_of(metrics)[tuple(KEY.values())], "rating": "poor"}
+    files = [write(results / "new.json", again), write(results / "old.tsv", seen)]
+    current, outdated = fold_ratings(files, results)  # an old file takes the place of no rating
+    assert again in current.to_dict("records")
+    assert outdated.empty
 
 
 def test_ratings_that_count_no_more_exclude_nothing(results: Path) -> None:
     metrics, _ = read_tables(results)
     keys = metrics[list(KEY)].to_dict("records")
     gone = [rating("exclude", **key, result="0.1 0.2 0.3 0.4") for key in keys]
-    assert len(fold_ratings([write(results / "all.json", *gone)], results)) == len(keys)
+    path = write(results / "all.json", *gone)
+    assert [len(table) for table in fold_ratings([path], results)] == [0, len(keys)]
+    done = CliRunner().invoke(cli.app, ["ratings", str(path), "-r", str(results)])
+    told = "0 exclude, 0 poor, 0 acceptable, 0 excellent, and 6 that count no more: their results"
+    assert told in " ".join(done.output.split())
 
 
 def test_a_table_from_before_ratings_told_results(results: Path) -> None:

@@ -24,7 +24,7 @@ from tiny import FAST_FIT, copy_workflow, settings, write_cohort, write_settings
 from nir.config import VerdictConfig, load_pipeline
 from nir.io import load_json
 from nir.pages import write_cohort_page
-from nir.ratings import fold_ratings, result_of
+from nir.ratings import fold_ratings, results_of
 from nir.tables import read_tables
 from nir.verdict import judge, overall
 
@@ -196,11 +196,11 @@ def test_ratings_rerun_the_report_alone(workplace: Path, finished: Path) -> None
 def test_the_page_tells_of_ratings_of_results_that_changed(finished: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(finished, tmp_path / "whole", symlinks=True)
     metrics, _ = read_tables(folder)
+    pair = {"fixed": "s0", "moving": "s1", "rating": "exclude", "note": "", "rater": "ann"}
     rows = [
-        {"fixed": "s0", "moving": "s1", "method": method, "rating": "exclude", "note": "",
-         "rater": "ann", "result": result}
-        for method, result in (("affine", result_of(metrics.iloc[0].to_dict())), ("nir", "1 2 3 4"))
-    ]  # fmt: skip
+        pair | {"method": "affine", "result": results_of(metrics)["s0", "s1", "affine"]},
+        pair | {"method": "nir", "result": "1 2 3 4"},
+    ]
     (tmp_path / "ratings.json").write_text(json.dumps(rows))
     fold_ratings([tmp_path / "ratings.json"], folder)
     config = load_pipeline(yaml.safe_load((finished.parent / "whole.yaml").read_text()))
@@ -218,8 +218,7 @@ def test_the_page_tells_of_ratings_of_results_that_changed(finished: Path, tmp_p
     )
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "1 of 4 registrations rated: 1 exclude" in " ".join(page.split())
-    told = "rated exclude by ann, which counts no more: its result has changed; rate it again"
-    assert page.count(told) == 1
+    assert page.count("rate them again: s0 ← s1, nir (exclude, ann)") == 1
 
 
 def test_only_the_report_reruns_for_a_changed_threshold(workplace: Path, finished: Path) -> None:
