@@ -29,6 +29,11 @@ PARALLEL_JOBS, LARGEST_BATCH = 32, 20  # what batches are made for where none ar
 STAGES = ("affine", "register", "evaluate")
 KEYS = "keys.json"
 """File of a folder of results: stage to the key it was finished with."""
+TRIES = "tries.json"
+"""File beside it while a stage is worked on: how many processes that took with it so far.
+
+It is removed in the end, which a full disk allows, too.
+"""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ def key_of(content: Mapping[str, Any], files: Iterable[Path | str | None] = ()) 
 
 def known_key(folder: Path, stage: str) -> str | None:
     """Return the key with which a stage was finished in a folder, if it was."""
-    return _keys(folder).get(stage)
+    return _record(folder / KEYS).get(stage)
 
 
 def run_batch(
@@ -102,15 +107,16 @@ def run_batch(
                 f"{item.stage}: its process was killed {tries} times, at last with no pair before"
                 " it; ask for more memory or time"
             )
-            _note(item, tries=0)
+            (item.folder / TRIES).unlink(missing_ok=True)
             log(f"{item.name} FAILED: {failed[item.name]}")
             continue
         _sweep(item.folder)
-        _note(item, tries=tries + 1)
+        save_json(item.folder / TRIES, {"key": item.key, "count": tries + 1})
+        _keep_key(item, None)
         try:
             item.work()
         except BaseException as error:
-            _note(item, tries=tries)
+            (item.folder / TRIES).unlink(missing_ok=True)
             if not isinstance(error, Exception):
                 raise
             if isinstance(error, OSError) and error.errno in NO_FAULT_OF_A_PAIR:
@@ -120,7 +126,8 @@ def run_batch(
             if not isinstance(error, NirError):
                 _trace(error, log)
             continue
-        _note(item, done=True)
+        _keep_key(item, item.key)
+        (item.folder / TRIES).unlink(missing_ok=True)
         log(f"{item.name}: done")
     save_json(marker, {"failed": failed, "pairs": len(listed), **job})
 
@@ -180,9 +187,18 @@ def _is_done(item: Item) -> bool:
     return there and known_key(item.folder, item.stage) == item.key
 
 
-def _keys(folder: Path) -> dict[str, Any]:
+def _keep_key(item: Item, key: str | None) -> None:
+    """Keep with which key a stage is done; None: it is not."""
+    path = item.folder / KEYS
+    keys = _record(path)
+    if keys.get(item.stage) != key:
+        kept = {**keys, item.stage: key}
+        save_json(path, {stage: value for stage, value in kept.items() if value})
+
+
+def _record(path: Path) -> dict[str, Any]:
     try:
-        return dict(load_json(folder / KEYS))
+        return dict(load_json(path))
     except (OSError, ValueError, TypeError):
         return {}
 
@@ -191,19 +207,8 @@ def _tries(item: Item | tuple[str, str]) -> int:
     """Return how many processes the work of an item took with it; other work starts anew."""
     if isinstance(item, tuple):
         return 0
-    found = _keys(item.folder).get(f"{item.stage}-tries")
-    return found["count"] if isinstance(found, dict) and found["key"] == item.key else 0
-
-
-def _note(item: Item, *, done: bool = False, tries: int = 0) -> None:
-    """Keep the key of a stage that is done, or how many processes it took with it."""
-    keys = _keys(item.folder)
-    began = {"key": item.key, "count": tries} if tries else None
-    for name, value in ((item.stage, done and item.key), (f"{item.stage}-tries", began)):
-        keys.pop(name, None)
-        if value:
-            keys[name] = value
-    save_json(item.folder / KEYS, keys)
+    found = _record(item.folder / TRIES)
+    return found.get("count", 0) if found.get("key") == item.key else 0
 
 
 def _sweep(folder: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 QUIET_SECONDS = 20.0  # after which running steps are named, so that no minute is silent
 BAR_WIDTH = 20
+SHOWN = ("Nothing to be done", "Trying to restart")  # of what Snakemake says for information
 LOG_LINES = 15  # of a failed step's log
 RULE = re.compile(r"\(Rule: (\w+)\)")
 
@@ -40,7 +41,7 @@ class StepLines:
         if handle:
             handle(vars(record))
         elif event is None and (
-            record.levelno >= logging.WARNING or "Nothing to be done" in str(record.msg)
+            record.levelno >= logging.WARNING or str(record.msg).startswith(SHOWN)
         ):
             self._print(record.getMessage())
 

@@ -91,6 +91,7 @@ def test_a_full_disk_is_no_fault_of_a_pair(pairs: Pairs, tmp_path: Path) -> None
     with pytest.raises(OSError, match="No space left"):
         run_batch([pairs.item("a"), pairs.item("b", error=full)], tmp_path / "m.json", JOB)
     assert not (tmp_path / "m.json").exists()
+    assert not list(tmp_path.glob("*/tries.json"))
     run_batch([pairs.item("a"), pairs.item("b")], tmp_path / "m.json", JOB)
     assert pairs.calls == ["a", "b", "b"]
 

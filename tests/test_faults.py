@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import ROOT
 from test_workflow import SNAKEMAKE, metrics_of, run
@@ -91,29 +92,62 @@ def worker(config: Path, script: str) -> int | None:
     return None
 
 
+def start(workplace: Path, config: Path) -> subprocess.Popen[bytes]:
+    with config.with_suffix(".log").open("wb") as log:
+        return subprocess.Popen(
+            [str(SNAKEMAKE), "--configfile", str(config), "--cores", "1"],
+            cwd=workplace,
+            stdout=log,
+            stderr=log,
+        )
+
+
 def test_a_worker_killed_at_each_rule(workplace: Path, finished: Path) -> None:
     config = configure(workplace, workplace / "killed")
+    process = start(workplace, config)
     for script in SCRIPTS:
-        with (workplace / "killed.log").open("wb") as log:
-            process = subprocess.Popen(
-                [str(SNAKEMAKE), "--configfile", str(config), "--cores", "1"],
-                cwd=workplace,
-                stdout=log,
-                stderr=log,
-            )
-            pid = None
-            while pid is None and process.poll() is None:
-                pid = worker(config, script)
-                time.sleep(0.02)
-            assert pid, f"{script} did not run: {(workplace / 'killed.log').read_text()}"
-            os.kill(pid, signal.SIGKILL)
-            assert process.wait() != 0
+        pid = None
+        while pid is None and process.poll() is None:
+            pid = worker(config, script)
+            time.sleep(0.02)
+        assert pid, f"{script} did not run: {(workplace / 'killed.log').read_text()}"
+        os.kill(pid, signal.SIGKILL)
+        if script.startswith("batch"):
+            continue  # the run does it again by itself
+        assert process.wait() != 0
         told = (workplace / "killed.log").read_text()
         assert "FAILED" in told
+        if script == "gather":
+            assert all(f"FAILED  {r}" in told for r in ("affine", "register nir", "evaluate"))
         assert "start" in told.rpartition("Not all is done")[2]
-    done = run(workplace, "--configfile", config)
-    assert done.returncode == 0, done.stderr
+        process = start(workplace, config)
+    assert process.wait() == 0, (workplace / "killed.log").read_text()
     assert metrics_of(workplace / "killed") == metrics_of(finished)
+
+
+def test_a_pair_that_kills_its_process_is_listed_and_the_cohort_goes_on(tmp_path: Path) -> None:
+    folder = copy_workflow(ROOT, tmp_path / "pipeline")
+    write_cohort(folder / "data", 3)
+    script = folder / "workflow/scripts/batch_register.py"
+    whole = "items = fits_of(batch, snakemake.params, snakemake.threads)"
+    deadly = (
+        "import dataclasses, os\n"
+        "    items = (\n"
+        "        dataclasses.replace(i, work=lambda: os._exit(9)) if 's0' in i.name else i\n"
+        f"        for i in {whole.removeprefix('items = ')}\n"
+        "    )"
+    )
+    assert whole in script.read_text()
+    script.write_text(script.read_text().replace(whole, deadly))
+    config = configure(folder, folder / "deadly")
+    done = run(folder, "--configfile", config)
+    assert done.returncode != 0
+    assert done.stderr.count("FAILED  register nir") == done.stderr.count("Trying to restart") == 3
+    assert "1 of the registrations failed" in done.stderr
+    failed = pd.read_csv(folder / "deadly/failed.tsv", sep="\t")
+    assert list(failed["fixed"]) == ["s0"]
+    assert failed["reason"][0].startswith("register: its process was killed 3 times")
+    assert list(metrics_of(folder / "deadly")) == [("s1__s2", "nir")]
 
 
 @pytest.fixture

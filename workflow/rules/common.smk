@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 
-from nir.batch import pair_name
+from nir.batch import MAX_TRIES, pair_name
 from nir.errors import NirError
 from nir.io import FIELD, FORWARD, INVERSE
 from nir.run import FolderLock, note_command, plan_run, share_package, starts_jobs
@@ -68,10 +68,14 @@ def names_of(wildcards):
 SNAKEMAKE_MB = 350
 
 
+# By the run itself, which asks for more each time; not within a cluster's job
+BATCH_RETRIES = MAX_TRIES if workflow.is_main_process else 0
+
+
 def growth(attempt):
     """Return how many times the first attempt's memory and time are asked for.
 
-    The attempt behind the profiles' third one gives up what took all of them; see nir/batch.py.
+    The fourth attempt of a batch gives up the pair that took three with it; see nir/batch.py.
     """
     return min(attempt, 3)
 

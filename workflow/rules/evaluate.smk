@@ -12,6 +12,7 @@ rule evaluate:
     benchmark:
         RUN.benchmark("evaluate", "{batch}__{method}")
     priority: 1  # before more registrations: what is not kept goes early
+    retries: BATCH_RETRIES
     conda:
         "../../envs/nir.yaml"
     threads: SETTINGS.threads if SETTINGS.keep == "metrics" else 1

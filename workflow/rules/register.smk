@@ -26,7 +26,8 @@ if SETTINGS.affine.target == "template":
             "../scripts/affine.py"
 
 
-# Stages of a batch of pairs. Their results lie in pairs/; the markers tell what is done.
+# Stages of a batch of pairs. Their results lie in pairs/; the markers tell what is done. They
+# are tried again on any machine, since a pair that kills its process is given up in the end.
 rule affine:
     input:
         files_for("affine")
@@ -38,6 +39,7 @@ rule affine:
         RUN.log("affine", "{batch}"),
     benchmark:
         RUN.benchmark("affine", "{batch}")
+    retries: BATCH_RETRIES
     conda:
         "../../envs/nir.yaml"
     threads: 1  # ANTs repeats its affine bit by bit on one thread only
@@ -72,6 +74,7 @@ for engine, names in BY_ENGINE.items():
             RUN.benchmark(f"register_{engine}", "{batch}__{method}")
         wildcard_constraints:
             method="|".join(names),
+        retries: BATCH_RETRIES
         conda:
             "../../envs/nir-cuda.yaml"
             if engine == "nir" and SETTINGS.device == "cuda"
