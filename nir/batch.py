@@ -11,9 +11,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import signal
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,18 +23,16 @@ from nir import __version__
 from nir.errors import NirError
 from nir.io import load_json, save_json
 
-MAX_TRIES = 3  # processes that a pair may take with it; see `run_batch`
+ATTEMPTS = 4  # of a batch, in the last of which pairs that killed their process are given up
+KILLED = "its process was killed or ran out of time; ask for more memory or time"
 OLD_SECONDS = 86_400  # age at which a temporary file is no living job's
 NO_FAULT_OF_A_PAIR = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 PARALLEL_JOBS, LARGEST_BATCH = 32, 20  # what batches are made for where none are asked for
 STAGES = ("affine", "register", "evaluate")
 KEYS = "keys.json"
 """File of a folder of results: stage to the key it was finished with."""
-TRIES = "tries.json"
-"""File beside it while a stage is worked on: how many processes that took with it so far.
-
-It is removed in the end, which a full disk allows, too.
-"""
+BEGUN = "begun.json"
+"""File beside it while a stage is worked on: its key. Where it is left, the process was killed."""
 
 
 @dataclass(frozen=True)
@@ -77,23 +76,28 @@ def run_batch(
     marker: Path,
     job: Mapping[str, Any],
     log: Callable[[str], None] = print,
+    *,
+    last: bool = False,
 ) -> None:
     """Do a stage for every item that is not done yet, then write the marker.
 
-    A pair that takes its process with it (memory, time, a crash) comes last in the next attempt, so
-    that the others are done first. Before it takes the last of ``MAX_TRIES`` it comes first, with
-    the job's whole time to itself: others may have used that up. After that it is noted as failed.
+    A pair that took its process with it (memory, time, a crash) comes last in the next attempt, so
+    that the others are done first. It is to blame unless the process was told to end (``SIGTERM``,
+    as at a cluster's limit of time) while others had used up some of its time.
 
     Args:
         items: those of the batch; a pair that failed before comes as (name, reason).
         marker: JSON; ``failed`` maps the names of pairs to reasons.
         job: its rule and what it asked for, for the report.
+        last: there is no attempt after this one: note a pair that took its process with it as
+            failed, instead of working on it.
 
     Raises:
         OSError: the disk is full or faulty, which is no fault of the pair.
     """
     failed: dict[str, str] = {}
-    listed = sorted(items, key=lambda item: (_tries(item) != MAX_TRIES - 1, _tries(item)))
+    listed = sorted(items, key=_is_to_blame)
+    alone = True  # no pair was worked on in this process yet
     for item in listed:
         if isinstance(item, tuple):
             failed[item[0]] = item[1]
@@ -101,22 +105,18 @@ def run_batch(
         if _is_done(item):
             log(f"{item.name}: done before")
             continue
-        tries = _tries(item)
-        if tries >= MAX_TRIES:
-            failed[item.name] = (
-                f"{item.stage}: its process was killed {tries} times, at last with no pair before"
-                " it; ask for more memory or time"
-            )
-            (item.folder / TRIES).unlink(missing_ok=True)
+        if last and _is_to_blame(item):
+            failed[item.name] = f"{item.stage}: {KILLED}"
             log(f"{item.name} FAILED: {failed[item.name]}")
             continue
-        _sweep(item.folder)
-        save_json(item.folder / TRIES, {"key": item.key, "count": tries + 1})
-        _keep_key(item, None)
         try:
-            item.work()
+            with _ended_by_exception():
+                _begin(item)
+                item.work()
+                _keep_key(item, item.key)
         except BaseException as error:
-            (item.folder / TRIES).unlink(missing_ok=True)
+            if not (isinstance(error, _ToldToEnd) and alone):
+                _begun(item).unlink(missing_ok=True)
             if not isinstance(error, Exception):
                 raise
             if isinstance(error, OSError) and error.errno in NO_FAULT_OF_A_PAIR:
@@ -125,11 +125,14 @@ def run_batch(
             log(f"{item.name} FAILED: {failed[item.name]}")
             if not isinstance(error, NirError):
                 _trace(error, log)
-            continue
-        _keep_key(item, item.key)
-        (item.folder / TRIES).unlink(missing_ok=True)
-        log(f"{item.name}: done")
+        else:
+            _begun(item).unlink(missing_ok=True)
+            log(f"{item.name}: done")
+        alone = False
     save_json(marker, {"failed": failed, "pairs": len(listed), **job})
+    for item in listed:
+        if isinstance(item, Item):
+            _begun(item).unlink(missing_ok=True)
 
 
 def spare_others(record: Path, others: Sequence[Path], work: Callable[[], None]) -> None:
@@ -187,6 +190,13 @@ def _is_done(item: Item) -> bool:
     return there and known_key(item.folder, item.stage) == item.key
 
 
+def _begin(item: Item) -> None:
+    """Note that a stage is worked on and not done; nothing of before looks done."""
+    _sweep(item.folder)
+    _keep_key(item, None)
+    save_json(_begun(item), {"key": item.key})
+
+
 def _keep_key(item: Item, key: str | None) -> None:
     """Keep with which key a stage is done; None: it is not."""
     path = item.folder / KEYS
@@ -196,6 +206,15 @@ def _keep_key(item: Item, key: str | None) -> None:
         save_json(path, {stage: value for stage, value in kept.items() if value})
 
 
+def _begun(item: Item) -> Path:
+    return item.folder / BEGUN
+
+
+def _is_to_blame(item: Item | tuple[str, str]) -> bool:
+    """Tell whether a process ended in this very work of a pair."""
+    return isinstance(item, Item) and _record(_begun(item)).get("key") == item.key
+
+
 def _record(path: Path) -> dict[str, Any]:
     try:
         return dict(load_json(path))
@@ -203,12 +222,22 @@ def _record(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _tries(item: Item | tuple[str, str]) -> int:
-    """Return how many processes the work of an item took with it; other work starts anew."""
-    if isinstance(item, tuple):
-        return 0
-    found = _record(item.folder / TRIES)
-    return found.get("count", 0) if found.get("key") == item.key else 0
+class _ToldToEnd(SystemExit):
+    """The process was told to end."""
+
+
+@contextmanager
+def _ended_by_exception() -> Iterator[None]:
+    """Let the signal to end raise, as that of the keyboard does."""
+
+    def end(number: int, frame: object) -> None:
+        raise _ToldToEnd(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _sweep(folder: Path) -> None:

@@ -22,6 +22,8 @@ from nir.steps import versions
 from nir.tables import Key, read_table, read_tables
 from nir.verdict import Check
 
+MOST_NAMED = 20  # outdated ratings in a warning
+
 
 def write_cohort_page(
     page: Path,
@@ -60,7 +62,7 @@ def write_cohort_page(
     rated = None
     if ratings is not None:
         rated, outdated = read_ratings(ratings, metrics)
-        notes += _outdated_note(ratings.name, outdated)
+        notes += outdated_note(ratings.name, outdated)
     context = ReportContext(
         name=config["name"],
         simulated=config["cohort"]["kind"] == "demo",
@@ -109,17 +111,19 @@ def _write_pair_pages(
         pair_page(folder, folder / "report.html", found, context, templates)
 
 
-def _outdated_note(file: str, outdated: pd.DataFrame) -> list[tuple[str, str]]:
+def outdated_note(file: str, outdated: pd.DataFrame) -> list[tuple[str, str]]:
     """Return where and what, if there are ratings of results that have changed since."""
     if outdated.empty:
         return []
-    names = "; ".join(
+    names = [
         f"{row['fixed']} ← {row['moving']}, {row['method']} ({row['rating']}"
         + (f", {row['rater']})" if row["rater"] else ")")
-        for row in outdated.to_dict("records")
-    )
+        for row in outdated.head(MOST_NAMED).to_dict("records")
+    ]
+    if len(outdated) > MOST_NAMED:
+        names.append(f"and {len(outdated) - MOST_NAMED} more")
     told = "these results have changed since they were rated, so that the ratings count no more"
-    return [(file, f"{told}; rate them again: {names}")]
+    return [(file, f"{told}; rate them again: {'; '.join(names)}")]
 
 
 def _pictures(fixed: str, moving: str, method: str) -> tuple[str, str]:

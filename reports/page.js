@@ -2,6 +2,7 @@
 "use strict";
 (() => {
   const PAGE = 200; // rows that are laid out at a time
+  const TOLERANCE = 1e-3; // as in nir/ratings.py
   const RATINGS = ["exclude", "poor", "acceptable", "excellent"];
   const ORDER = { verdict: ["fail", "warn", "pass", ""], rating: [...RATINGS, "none"] };
   const COLUMNS = ["fixed", "moving", "method", "rating", "note", "rater", "result"];
@@ -49,7 +50,16 @@
 
   // A rating is of the result that was seen; drafts of before results were told have none
   const resultOf = ({ key }) => drafts.ratings[key].result ?? "";
-  const isOld = (registration) => ![registration.result, ""].includes(resultOf(registration));
+
+  function isOld(registration) {
+    const seen = resultOf(registration).split(" ");
+    const close = (text, index) => {
+      const [a, b] = [parseFloat(text), parseFloat(seen[index])];
+      return text === seen[index] || Math.abs(a - b) <= TOLERANCE * (1 + Math.abs(a));
+    };
+    return seen[0] !== "" && !registration.result.split(" ").every(close);
+  }
+
   const rated = () => registrations.filter(({ key }) => drafts.ratings[key]);
   const ratingOf = ({ key, row }) => drafts.ratings[key]?.rating ?? row.dataset.rating;
   const oneLine = (text) => text.replace(/\s+/g, " ").trim();
@@ -90,11 +100,12 @@
     note.setAttribute("aria-label", `Your note on ${fixed} ← ${moving}, ${method}`);
     note.placeholder = "note";
     note.value = draft.note;
-    const old = document.createElement("p");
-    old.textContent = draft.rating !== "none" && isOld(registration) ? "Its result has changed" : "";
+    const again = document.createElement("button");
+    again.type = "button";
+    again.textContent = "The result has changed: confirm";
     const change = () => {
       const rating = select.value;
-      old.remove();
+      again.remove();
       note.disabled = rating === "none";
       if (rating === "none") delete drafts.ratings[key];
       else drafts.ratings[key] = { rating, note: note.value, result };
@@ -104,8 +115,9 @@
     select.addEventListener("change", change);
     note.addEventListener("input", change);
     cell.querySelector(".unrated")?.remove();
-    if (old.textContent) cell.append(old);
+    again.addEventListener("click", change);
     cell.append(select, note);
+    if (draft.rating !== "none" && isOld(registration)) cell.append(again);
     registration.hasControls = true;
   }
 

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+import signal
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 
-from nir.batch import Item, batch_size, failures, key_of, known_key, plan_batches, run_batch
+from nir.batch import (
+    ATTEMPTS,
+    KILLED,
+    Item,
+    batch_size,
+    failures,
+    key_of,
+    known_key,
+    plan_batches,
+    run_batch,
+)
 from nir.errors import NirError
-from nir.io import load_json
+from nir.io import load_json, save_json
 from nir.resources import write_resources
 
 ITEM = ("name", "stage", "folder", "key", "outputs", "work")
@@ -91,7 +104,7 @@ def test_a_full_disk_is_no_fault_of_a_pair(pairs: Pairs, tmp_path: Path) -> None
     with pytest.raises(OSError, match="No space left"):
         run_batch([pairs.item("a"), pairs.item("b", error=full)], tmp_path / "m.json", JOB)
     assert not (tmp_path / "m.json").exists()
-    assert not list(tmp_path.glob("*/tries.json"))
+    assert not list(tmp_path.glob("*/begun.json"))
     run_batch([pairs.item("a"), pairs.item("b")], tmp_path / "m.json", JOB)
     assert pairs.calls == ["a", "b", "b"]
 
@@ -118,102 +131,127 @@ def test_what_a_killed_job_left_is_swept(pairs: Pairs, tmp_path: Path) -> None:
     assert not left.exists()
 
 
-KILLED = (
-    "register: its process was killed 3 times, at last with no pair before it; "
-    "ask for more memory or time"
-)
-
-
-def attempt(items: Iterable[Item], marker: Path) -> None:
+def attempt(items: Iterable[Item], marker: Path, number: int = 1) -> None:
     """Run a batch in a process of its own, which it may take with it."""
     child = os.fork()
     if child == 0:
-        run_batch(items, marker, JOB)
+        with suppress(SystemExit):
+            run_batch(items, marker, JOB, last=number == ATTEMPTS)
         os._exit(0)
     os.waitpid(child, 0)
 
 
-def deadly(pairs: Pairs, name: str, key: str = "k") -> Item:
-    """Return an item that takes its process with it."""
-    item = pairs.item(name, key)
-    return Item(*(getattr(item, f) for f in ITEM[:-1]), lambda: os._exit(9))
+def acting(item: Item, act: Callable[[], None]) -> Item:
+    """Return an item that does something before its work."""
+
+    def work() -> None:
+        act()
+        item.work()
+
+    return Item(*(getattr(item, f) for f in ITEM[:-1]), work)
 
 
-def test_a_pair_that_kills_its_process_comes_last_and_is_given_up(
+def die() -> None:
+    os._exit(9)
+
+
+def test_pairs_that_kill_their_process_come_last_and_are_given_up(
     pairs: Pairs, tmp_path: Path
 ) -> None:
     marker = tmp_path / "m.json"
     refused = pairs.item("c", error=NirError("no"))
-    batch = [deadly(pairs, "a"), pairs.item("b"), refused]
-    attempt(batch, marker)
-    assert not (tmp_path / "b/out.txt").exists()
-    attempt(batch, marker)
+    items = [*(acting(pairs.item(name), die) for name in "ade"), pairs.item("b"), refused]
+    for number in (1, 2, 3):
+        attempt(items, marker, number)
+        assert not marker.exists()
+    attempt(items, marker, ATTEMPTS)
     assert (tmp_path / "b/out.txt").exists()
-    attempt(batch, marker)
-    assert not marker.exists()
-    attempt(batch, marker)
-    assert failures(marker) == {"a": KILLED, "c": "register: no"}
+    killed = dict.fromkeys("ade", f"register: {KILLED}")
+    assert failures(marker) == killed | {"c": "register: no"}
+    assert not list(tmp_path.glob("*/begun.json"))
     run_batch([pairs.item("a")], marker, JOB)  # tried again at the next start
     assert failures(marker) == {}
 
 
-def test_a_pair_that_killed_its_process_is_tried_anew_for_other_settings(
+def test_other_pairs_are_done_before_one_that_killed_its_process(
     pairs: Pairs, tmp_path: Path
 ) -> None:
-    for _ in range(3):
-        attempt([deadly(pairs, "a")], tmp_path / "m.json")
-    attempt([pairs.item("a", "coarser")], tmp_path / "m.json")
+    items = [acting(pairs.item("a"), die), pairs.item("b")]
+    attempt(items, tmp_path / "m.json", 1)
+    assert not (tmp_path / "b/out.txt").exists()
+    attempt(items, tmp_path / "m.json", 2)
+    assert (tmp_path / "b/out.txt").exists()
+    assert not (tmp_path / "m.json").exists()
+    attempt([pairs.item("a"), pairs.item("b")], tmp_path / "m.json", 3)  # with more memory
+    assert failures(tmp_path / "m.json") == {}
+
+
+def test_a_pair_that_killed_its_process_is_done_for_other_settings(
+    pairs: Pairs, tmp_path: Path
+) -> None:
+    attempt([acting(pairs.item("a"), die)], tmp_path / "m.json")
+    attempt([pairs.item("a", "coarser")], tmp_path / "m.json", ATTEMPTS)
     assert failures(tmp_path / "m.json") == {}
     assert known_key(tmp_path / "a", "register") == "coarser"
 
 
-def test_a_pair_cut_off_twice_gets_a_whole_job(pairs: Pairs, tmp_path: Path) -> None:
-    """A pair that raises takes its time in every job, and the one behind it needs the whole."""
-    marker, clock = tmp_path / "m.json", [0.0]
+@pytest.mark.parametrize("error", [NirError("no"), None])
+def test_a_pair_that_runs_out_of_time_is_to_blame_if_it_was_the_first(
+    pairs: Pairs, tmp_path: Path, error: NirError | None
+) -> None:
+    """A cluster tells a process to end; one behind others gets the next job's whole time."""
 
-    def lasting(item: Item, seconds: float) -> Item:
-        def work() -> None:
-            clock[0] -= seconds
-            if clock[0] < 0:
-                os._exit(9)
-            item.work()
+    def out_of_time() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
 
-        return Item(*(getattr(item, f) for f in ITEM[:-1]), work)
-
-    raising = lasting(pairs.item("a", error=NirError("no")), 2.0)
-    batch = [raising, lasting(pairs.item("b"), 2.0)]
-    for done in (False, False, False):
-        clock[0] = 3.0
-        attempt(batch, marker)
-        assert marker.exists() == done
-    assert (tmp_path / "b/out.txt").exists()
-    clock[0] = 3.0
-    attempt(batch, marker)
-    assert failures(marker) == {"a": "register: no"}
+    marker = tmp_path / "m.json"
+    items = [pairs.item("a", error=error), acting(pairs.item("b"), out_of_time)]
+    attempt(items, marker)
+    assert not marker.exists()
+    assert not (tmp_path / "b/begun.json").exists()
+    attempt(items[1:], marker)
+    assert (tmp_path / "b/begun.json").exists()
+    attempt(items, marker, ATTEMPTS)
+    assert failures(marker)["b"] == f"register: {KILLED}"
 
 
-@pytest.mark.parametrize("time", [1, 2, 3])
-def test_jobs_that_end_before_their_pairs_give_none_up(
-    pairs: Pairs, tmp_path: Path, time: int
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_jobs_that_end_before_their_pairs_lose_none(
+    pairs: Pairs, tmp_path: Path, count: int, stop: signal.Signals
 ) -> None:
     """Each job has the time for some pairs, and is killed in the next one."""
     marker, names = tmp_path / "m.json", "abcdefg"
 
-    def item(name: str) -> Item:
-        item = pairs.item(name)
+    def end_in_time() -> None:
+        if len(pairs.calls) == count:
+            os.kill(os.getpid(), stop)
 
-        def work() -> None:
-            if len(pairs.calls) == time:
-                os._exit(9)
-            item.work()
-
-        return Item(*(getattr(item, f) for f in ITEM[:-1]), work)
-
-    for done in range(time, len(names) + time, time):
+    items = [acting(pairs.item(name), end_in_time) for name in names]
+    for done in range(count, len(names) + count, count):
         assert not marker.exists()
-        attempt([item(name) for name in names], marker)
+        attempt(items, marker)
         assert len(list(tmp_path.glob("*/out.txt"))) == min(done, len(names))
     assert failures(marker) == {}
+
+
+@pytest.mark.parametrize("which", ["begun.json", "keys.json"])
+def test_notes_on_a_full_disk_are_no_fault_of_a_pair(
+    pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    def save(path: Path, content: dict[str, str]) -> None:
+        if path.name == which:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save_json(path, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("nir.batch.save_json", save)
+        with pytest.raises(OSError, match="No space left"):
+            run_batch([pairs.item("a")], tmp_path / "m.json", JOB)
+    assert not list(tmp_path.glob("*/begun.json"))
+    run_batch([pairs.item("a")], tmp_path / "m.json", JOB, last=True)
+    assert failures(tmp_path / "m.json") == {}
 
 
 def test_keys_follow_settings_and_files(tmp_path: Path) -> None:

@@ -299,15 +299,25 @@ def test_drafts_of_results_that_changed_are_told(
     cells = browser.find_elements(By.CSS_SELECTOR, "#registrations tbody td.rating")
     chosen = [Select(one(cell, "select")).first_selected_option.text for cell in cells]
     assert chosen == ["poor", "poor", "not rated"]
-    assert ["Its result has changed" in cell.text for cell in cells] == [True, False, False]
+    assert ["The result has changed" in cell.text for cell in cells] == [True, False, False]
     assert one(browser, "#rated").text == "2 rated by you, 1 of them before their result changed"
     (downloads / "ratings.json").unlink(missing_ok=True)  # of another test
     one(browser, "#save-json").click()
     rows = json.loads(saved(downloads, "ratings.json").read_text(encoding="utf-8"))
     assert [row["result"] for row in rows] == results
-    rate(browser, 1, "excellent")
+    one(cells[0], "button").click()
     assert one(browser, "#rated").text == "2 rated by you"
-    assert "Its result has changed" not in cells[0].text
+    assert "The result has changed" not in cells[0].text
+    (downloads / "ratings.json").unlink()
+    one(browser, "#save-json").click()
+    rows = json.loads(saved(downloads, "ratings.json").read_text(encoding="utf-8"))
+    assert [(row["rating"], row["result"]) for row in rows] == [
+        ("poor", "1 2 3 4"),
+        ("poor", results[1]),
+    ]
+    path.write_text(changed.replace("1 2 3 4", "1.0005 2 3.001 4"), encoding="utf-8")
+    browser.refresh()  # the last digits of another machine
+    assert one(browser, "#rated").text == "2 rated by you"
 
 
 def test_rates_where_storage_is_denied(browser: Chrome, site: Path) -> None:

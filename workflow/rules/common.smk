@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 
-from nir.batch import MAX_TRIES, pair_name
+from nir.batch import ATTEMPTS, pair_name
 from nir.errors import NirError
 from nir.io import FIELD, FORWARD, INVERSE
 from nir.run import FolderLock, note_command, plan_run, share_package, starts_jobs
@@ -69,15 +69,20 @@ SNAKEMAKE_MB = 350
 
 
 # By the run itself, which asks for more each time; not within a cluster's job
-BATCH_RETRIES = MAX_TRIES if workflow.is_main_process else 0
+BATCH_RETRIES = ATTEMPTS - 1 if workflow.is_main_process else 0
+
+
+def which_attempt(wildcards, attempt):
+    """Return the number of a batch's attempt, the first is 1; see nir/batch.py."""
+    return attempt
 
 
 def growth(attempt):
     """Return how many times the first attempt's memory and time are asked for.
 
-    The fourth attempt of a batch gives up the pair that took three with it; see nir/batch.py.
+    The last attempt of a batch, which gives up pairs, needs no more than the one before.
     """
-    return min(attempt, 3)
+    return min(attempt, ATTEMPTS - 1)
 
 
 def megabytes(base, per_megavoxel, also=()):

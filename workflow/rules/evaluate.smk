@@ -17,6 +17,7 @@ rule evaluate:
         "../../envs/nir.yaml"
     threads: SETTINGS.threads if SETTINGS.keep == "metrics" else 1
     resources:
+        attempt=which_attempt,
         mem_mb=evaluate_megabytes,
         runtime=minutes(2, 5) if SETTINGS.keep == "metrics" else minutes(1, 0.5),
         gpu=evaluate_gpu,

@@ -27,7 +27,7 @@ if SETTINGS.affine.target == "template":
 
 
 # Stages of a batch of pairs. Their results lie in pairs/; the markers tell what is done. They
-# are tried again on any machine, since a pair that kills its process is given up in the end.
+# are tried again on any machine, since a pair that kills its process is given up at last.
 rule affine:
     input:
         files_for("affine")
@@ -44,6 +44,7 @@ rule affine:
         "../../envs/nir.yaml"
     threads: 1  # ANTs repeats its affine bit by bit on one thread only
     resources:
+        attempt=which_attempt,
         mem_mb=megabytes(850, 100) if SETTINGS.affine.target == "fixed" else 1000,
         runtime=minutes(1, 0.3) if SETTINGS.affine.target == "fixed" else 5,
     params:
@@ -81,6 +82,7 @@ for engine, names in BY_ENGINE.items():
             else "../../envs/nir.yaml"
         threads: 1 if engine == "affine" else SETTINGS.threads
         resources:
+            attempt=which_attempt,
             mem_mb=nir_megabytes if engine == "nir" else megabytes(600, 350),
             gpu=1 if engine == "nir" and SETTINGS.device == "cuda" else 0,
             runtime=minutes(1, 1) if engine == "nir" else minutes(2, 5),
