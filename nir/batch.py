@@ -76,8 +76,7 @@ def run_batch(
     marker: Path,
     job: Mapping[str, Any],
     log: Callable[[str], None] = print,
-    *,
-    last: bool = False,
+    attempt: int = 1,
 ) -> None:
     """Do a stage for every item that is not done yet, then write the marker.
 
@@ -89,8 +88,8 @@ def run_batch(
         items: those of the batch; a pair that failed before comes as (name, reason).
         marker: JSON; ``failed`` maps the names of pairs to reasons.
         job: its rule and what it asked for, for the report.
-        last: there is no attempt after this one: note a pair that took its process with it as
-            failed, instead of working on it.
+        attempt: its number, from 1. In the last of ``ATTEMPTS`` a pair that took its process with
+            it is noted as failed instead of worked on.
 
     Raises:
         OSError: the disk is full or faulty, which is no fault of the pair.
@@ -105,7 +104,7 @@ def run_batch(
         if _is_done(item):
             log(f"{item.name}: done before")
             continue
-        if last and _is_to_blame(item):
+        if attempt == ATTEMPTS and _is_to_blame(item):
             failed[item.name] = f"{item.stage}: {KILLED}"
             log(f"{item.name} FAILED: {failed[item.name]}")
             continue

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
 from nir.batch import pair_name
@@ -15,14 +14,12 @@ from nir.figures import THUMBNAIL
 from nir.io import load_json
 from nir.machine import machine
 from nir.pairpage import PairContext, pair_page
-from nir.ratings import read_ratings
+from nir.ratings import outdated_note, read_ratings
 from nir.report import ReportContext, cohort_report
 from nir.reporttables import judge_all
 from nir.steps import versions
 from nir.tables import Key, read_table, read_tables
 from nir.verdict import Check
-
-MOST_NAMED = 20  # outdated ratings in a warning
 
 
 def write_cohort_page(
@@ -62,7 +59,7 @@ def write_cohort_page(
     rated = None
     if ratings is not None:
         rated, outdated = read_ratings(ratings, metrics)
-        notes += outdated_note(ratings.name, outdated)
+        notes += outdated_note(outdated)
     context = ReportContext(
         name=config["name"],
         simulated=config["cohort"]["kind"] == "demo",
@@ -109,21 +106,6 @@ def _write_pair_pages(
             cohort_page=f"../../../{cohort_page.name}",
         )
         pair_page(folder, folder / "report.html", found, context, templates)
-
-
-def outdated_note(file: str, outdated: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return where and what, if there are ratings of results that have changed since."""
-    if outdated.empty:
-        return []
-    names = [
-        f"{row['fixed']} ← {row['moving']}, {row['method']} ({row['rating']}"
-        + (f", {row['rater']})" if row["rater"] else ")")
-        for row in outdated.head(MOST_NAMED).to_dict("records")
-    ]
-    if len(outdated) > MOST_NAMED:
-        names.append(f"and {len(outdated) - MOST_NAMED} more")
-    told = "these results have changed since they were rated, so that the ratings count no more"
-    return [(file, f"{told}; rate them again: {'; '.join(names)}")]
 
 
 def _pictures(fixed: str, moving: str, method: str) -> tuple[str, str]:

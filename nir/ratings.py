@@ -33,6 +33,7 @@ TELLING = ("similarity_after", "min_jacobian", "displacement_p99_mm", "displacem
 """Measures that tell a result from another."""
 TOLERANCE = 1e-3  # by which they may differ, relative and absolute: the digits of another machine
 RATINGS_FILE = "ratings.tsv"
+MOST_NAMED = 20  # outdated ratings in a warning
 
 
 def fold_ratings(files: Sequence[Path], results: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -82,6 +83,20 @@ def read_ratings(path: Path, metrics: pd.DataFrame) -> tuple[pd.DataFrame, pd.Da
     current, outdated = _split([row for row in _read_folded(path) if _key(row) in now], now)
     _refuse_nothing_left(metrics, current)
     return current, outdated
+
+
+def outdated_note(outdated: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return where and what, if there are ratings of results that have changed since."""
+    if outdated.empty:
+        return []
+    rows: list[Any] = outdated.head(MOST_NAMED).to_dict("records")
+    names = [
+        f"{_name(row)} ({', '.join(filter(None, (row['rating'], row['rater'])))})" for row in rows
+    ]
+    if len(outdated) > MOST_NAMED:
+        names.append(f"and {len(outdated) - MOST_NAMED} more")
+    told = "these results have changed since they were rated, so that the ratings count no more"
+    return [(RATINGS_FILE, f"{told}; rate them again: {'; '.join(names)}")]
 
 
 def results_of(metrics: pd.DataFrame) -> dict[Key, str]:

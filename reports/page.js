@@ -35,17 +35,17 @@
   const drafts = storedDrafts();
 
   function keepDrafts() {
-    const count = rated().length;
+    const mine = rated();
     let note = "";
     try {
       localStorage.setItem(STORE, JSON.stringify(drafts));
     } catch {
       note = "; this browser keeps nothing: download before you leave the page";
     }
-    const old = rated().filter(isOld).length;
+    const old = mine.filter(isOld).length;
     const changed = old ? `, ${old} of them before their result changed` : "";
-    element("rated").textContent = `${count} rated by you${changed}${note}`;
-    element("save-json").disabled = element("save-tsv").disabled = count === 0;
+    element("rated").textContent = `${mine.length} rated by you${changed}${note}`;
+    element("save-json").disabled = element("save-tsv").disabled = mine.length === 0;
   }
 
   // A rating is of the result that was seen; drafts of before results were told have none

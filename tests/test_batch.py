@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -29,7 +30,6 @@ from nir.errors import NirError
 from nir.io import load_json, save_json
 from nir.resources import write_resources
 
-ITEM = ("name", "stage", "folder", "key", "outputs", "work")
 JOB = {"rule": "register_nir", "resources": {"threads": 2, "mem_mb": 900}}
 
 
@@ -136,7 +136,7 @@ def attempt(items: Iterable[Item], marker: Path, number: int = 1) -> None:
     child = os.fork()
     if child == 0:
         with suppress(SystemExit):
-            run_batch(items, marker, JOB, last=number == ATTEMPTS)
+            run_batch(items, marker, JOB, attempt=number)
         os._exit(0)
     os.waitpid(child, 0)
 
@@ -148,7 +148,7 @@ def acting(item: Item, act: Callable[[], None]) -> Item:
         act()
         item.work()
 
-    return Item(*(getattr(item, f) for f in ITEM[:-1]), work)
+    return replace(item, work=work)
 
 
 def die() -> None:
@@ -250,7 +250,7 @@ def test_notes_on_a_full_disk_are_no_fault_of_a_pair(
         with pytest.raises(OSError, match="No space left"):
             run_batch([pairs.item("a")], tmp_path / "m.json", JOB)
     assert not list(tmp_path.glob("*/begun.json"))
-    run_batch([pairs.item("a")], tmp_path / "m.json", JOB, last=True)
+    run_batch([pairs.item("a")], tmp_path / "m.json", JOB, attempt=ATTEMPTS)
     assert failures(tmp_path / "m.json") == {}
 
 

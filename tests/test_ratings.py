@@ -14,8 +14,14 @@ from typer.testing import CliRunner
 from nir import cli
 from nir.config import VerdictConfig
 from nir.errors import NirError
-from nir.pages import outdated_note
-from nir.ratings import COLUMNS, TELLING, fold_ratings, read_ratings, results_of
+from nir.ratings import (
+    COLUMNS,
+    TELLING,
+    fold_ratings,
+    outdated_note,
+    read_ratings,
+    results_of,
+)
 from nir.reporttables import judge_all
 from nir.tables import read_tables, write_tables
 
@@ -200,8 +206,8 @@ def test_a_table_from_before_ratings_told_results(results: Path) -> None:
 
 def test_a_warning_names_some_outdated_ratings() -> None:
     rows = pd.DataFrame([rating("poor", rater="", fixed=f"s{n}") for n in range(25)])
-    [(file, told)] = outdated_note("ratings.tsv", rows)
+    [(file, told)] = outdated_note(rows)
     assert file == "ratings.tsv"
     assert "s0 ← NA, nir (poor); s1" in told
     assert told.endswith("s19 ← NA, nir (poor); and 5 more")
-    assert outdated_note("ratings.tsv", rows[:0]) == []
+    assert outdated_note(rows[:0]) == []

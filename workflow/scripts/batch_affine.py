@@ -5,7 +5,7 @@ from pathlib import Path
 from nir.job import asked, job
 
 with job(snakemake):
-    from nir.batch import ATTEMPTS, run_batch
+    from nir.batch import run_batch
     from nir.config import AffineConfig
     from nir.stages import Batch, affine_items
 
@@ -13,5 +13,5 @@ with job(snakemake):
     items = affine_items(
         Batch.of(params), AffineConfig(**params.settings), params.seed, params.through
     )
-    last = snakemake.resources.attempt == ATTEMPTS
-    run_batch(items, Path(snakemake.output.marker), asked(snakemake), last=last)
+    attempt = snakemake.resources.attempt
+    run_batch(items, Path(snakemake.output.marker), asked(snakemake), attempt=attempt)

@@ -5,7 +5,7 @@ from pathlib import Path
 from nir.job import asked, job
 
 with job(snakemake):
-    from nir.batch import ATTEMPTS, run_batch
+    from nir.batch import run_batch
     from nir.config import GuidanceConfig
     from nir.stages import Batch, evaluate_items, fits_of
 
@@ -22,5 +22,5 @@ with job(snakemake):
         truth=Path(files.truth[0]) if files.truth else None,
         keep=params.keep,
     )
-    last = snakemake.resources.attempt == ATTEMPTS
-    run_batch(items, Path(snakemake.output.marker), asked(snakemake), last=last)
+    attempt = snakemake.resources.attempt
+    run_batch(items, Path(snakemake.output.marker), asked(snakemake), attempt=attempt)

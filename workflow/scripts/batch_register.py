@@ -5,10 +5,10 @@ from pathlib import Path
 from nir.job import asked, job
 
 with job(snakemake):
-    from nir.batch import ATTEMPTS, run_batch
+    from nir.batch import run_batch
     from nir.stages import Batch, fits_of
 
     batch = Batch.of(snakemake.params, snakemake.input.affine)
     items = fits_of(batch, snakemake.params, snakemake.threads)
-    last = snakemake.resources.attempt == ATTEMPTS
-    run_batch(items, Path(snakemake.output.marker), asked(snakemake), last=last)
+    attempt = snakemake.resources.attempt
+    run_batch(items, Path(snakemake.output.marker), asked(snakemake), attempt=attempt)
