@@ -1,8 +1,9 @@
 """Dense transforms on a lattice over the cube: warping, composition, integration, inversion.
 
-Displacements and velocities are tensors of shape (1, 3, X, Y, Z) in ``axis`` millimetres, sampled
+Displacements and velocities are tensors of shape (B, 3, X, Y, Z) in ``axis`` millimetres, sampled
 on a lattice whose corners are the corners of the cube; ``extent`` is the length of the cube's edges
-in mm, shape (3,). A displacement u stands for the map p -> p + u(p).
+in mm, shape (3,). A displacement u stands for the map p -> p + u(p). Where a docstring says
+(1, 3, X, Y, Z), one displacement is expected, and more are refused.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def sample(volume: Tensor, cube: Tensor, mode: str = "bilinear") -> Tensor:
     """Read a volume at points.
 
     Args:
-        volume: shape (1, C, X, Y, Z); outside it the border value goes on.
+        volume: shape (1, C, X, Y, Z), or (B, C, X, Y, Z); outside it the border value goes on.
         cube: points in [-1, 1], shape (B, 3, x, y, z).
         mode: ``bilinear`` (trilinear in 3-D) or ``nearest``.
 
@@ -61,7 +62,7 @@ def sample(volume: Tensor, cube: Tensor, mode: str = "bilinear") -> Tensor:
 
 
 def resize(volume: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Interpolate a volume, shape (1, C, X, Y, Z), linearly on another lattice over the cube."""
+    """Interpolate a volume, shape (B, C, X, Y, Z), linearly on another lattice over the cube."""
     if tuple(volume.shape[2:]) == tuple(shape):
         return volume
     return F.interpolate(volume, size=shape, mode="trilinear", align_corners=True)
@@ -70,15 +71,21 @@ def resize(volume: Tensor, shape: tuple[int, ...]) -> Tensor:
 def compose(outer: Tensor, inner: Tensor, extent: Tensor) -> Tensor:
     """Return the displacement of outer o inner: u(p) = inner(p) + outer(p + inner(p)).
 
-    The result lives on the lattice of ``inner``. Differentiable; where no gradient is asked for, a
-    fused kernel does it on a CPU.
+    The result lives on the lattice of ``inner``; one ``outer`` serves a whole batch of them.
+    Differentiable; where no gradient is asked for, a fused kernel does it on a CPU.
     """
     if fused(outer, inner):
-        a, b = (x[0].contiguous().numpy() for x in (outer, inner))
-        nodes, edges = np.array(a.shape[1:]) - 1, np.array(b.shape[1:]) - 1
-        scale = (nodes / extent.numpy()).astype(np.float32)
+        nodes, edges = (np.array(x.shape[2:]) - 1 for x in (outer, inner))
+        scale, step = (
+            (nodes / extent.numpy()).astype(np.float32),
+            (nodes / edges).astype(np.float32),
+        )
         result = torch.empty_like(inner, memory_format=torch.contiguous_format)
-        kernels.compose(a, b, scale, (nodes / edges).astype(np.float32), result[0].numpy())
+        outer = outer.expand(len(inner), -1, -1, -1, -1)
+        for a, b, out in zip(outer, inner, result, strict=True):
+            kernels.compose(
+                a.contiguous().numpy(), b.contiguous().numpy(), scale, step, out.numpy()
+            )
         return result
     points = identity(tuple(inner.shape[2:]), inner.device) + to_cube(inner, extent)
     return inner + sample(outer, points)
@@ -126,7 +133,7 @@ def runge_kutta(
 
 
 def smooth(volume: Tensor, sigma_vox: float | tuple[float, ...]) -> Tensor:
-    """Convolve with a Gaussian cut at 3 sigma, separably; shape (1, C, X, Y, Z).
+    """Convolve with a Gaussian cut at 3 sigma, separably; shape (B, C, X, Y, Z).
 
     The border value goes on. Differentiable; where no gradient is asked for, a fused kernel does it
     on a CPU.
@@ -136,9 +143,11 @@ def smooth(volume: Tensor, sigma_vox: float | tuple[float, ...]) -> Tensor:
     if all(len(t) == 1 for t in taps):
         return volume
     if fused(volume):
-        source = volume[0].contiguous().numpy()
-        scratch, result = np.empty_like(source), torch.empty(volume.shape)
-        kernels.gaussian(source, *(t.numpy() for t in taps), scratch, result[0].numpy())
+        weights = [t.numpy() for t in taps]
+        result = torch.empty(volume.shape)
+        scratch = np.empty(volume.shape[1:], np.float32)
+        for one, out in zip(volume, result, strict=True):
+            kernels.gaussian(one.contiguous().numpy(), *weights, scratch, out.numpy())
         return result
     for dim, kernel in enumerate(taps, start=2):
         radius, length = len(kernel) // 2, volume.shape[dim]
@@ -169,11 +178,15 @@ def invert(u: Tensor, extent: Tensor, points: Tensor, iterations: int = 60) -> T
     Returns:
         Cube coordinates q with q + u(q) = points, shape (N, 3). Not differentiable.
 
+    Raises:
+        ValueError: a batch of displacements.
+
     Notes:
         Starts as a fixed point iteration (Chen et al. 2008); each point then learns the inverse of
         the map's Jacobian from its own steps (Broyden 1965) and halves a step that overshoots, so
         that it converges where the map expands, shrinks or turns strongly.
     """
+    _single(u)
     half = extent / 2
     if fused(u, points):
         goals = ((points + 1) * half).contiguous()
@@ -217,6 +230,14 @@ def solve(displace: Callable[[Tensor], Tensor], goal: Tensor, iterations: int = 
     return result
 
 
+def _single(u: Tensor) -> None:
+    """Refuse a batch, of which all but the first displacement would be passed over."""
+    if len(u) != 1:
+        raise ValueError(
+            f"expected one displacement, shape (1, 3, X, Y, Z), found {tuple(u.shape)}"
+        )
+
+
 def _broyden(inverse: Tensor, step: Tensor, change: Tensor) -> Tensor:
     """Update inverse Jacobians, shape (N, 3, 3), so that they turn ``change`` into ``step``."""
     guess, row = inverse @ change, step.mT @ inverse
@@ -244,7 +265,11 @@ def untangle(u: Tensor, extent: Tensor, floor: float = 0.01, iterations: int = 1
 
     Returns:
         How many cells were folded at the start.
+
+    Raises:
+        ValueError: a batch of displacements.
     """
+    _single(u)
     spacing = extent / (torch.tensor(u.shape[2:], device=u.device) - 1)
     slabs = range(0, u.shape[2] - 1, UNTANGLE_SLAB)
     found = []

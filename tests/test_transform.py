@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from scipy.linalg import expm
@@ -260,3 +262,38 @@ class TestUntangle:
         monkeypatch.setattr(transform, "UNTANGLE_SLAB", 3)
         assert untangle(parts, EXTENT) == count
         assert torch.equal(whole, parts)
+
+
+class TestBatches:
+    """Every sample of a batch is done, with and without the fused kernels."""
+
+    FIELDS = torch.cat([waves(SHAPE, peak) for peak in (1.0, -2.0, 4.0)])
+
+    def each(self, work: Callable[[Tensor], Tensor]) -> Tensor:
+        return torch.cat([work(u) for u in self.FIELDS.split(1)])
+
+    def test_compose(self) -> None:
+        alone = self.each(lambda u: compose(u, u, EXTENT))
+        torch.testing.assert_close(compose(self.FIELDS, self.FIELDS, EXTENT), alone)
+        asked = self.FIELDS.clone().requires_grad_()
+        plain = compose(asked, asked, EXTENT).detach()
+        torch.testing.assert_close(plain, alone, atol=1e-4, rtol=0)
+
+    def test_one_outer_serves_all(self) -> None:
+        outer = constant(1.0, 0.5, -0.5)
+        alone = self.each(lambda u: compose(outer, u, EXTENT))
+        torch.testing.assert_close(compose(outer, self.FIELDS, EXTENT), alone)
+
+    def test_exponential(self) -> None:
+        alone = self.each(lambda u: exponential(u, EXTENT, 4))
+        torch.testing.assert_close(exponential(self.FIELDS, EXTENT, 4), alone)
+
+    def test_smooth(self) -> None:
+        alone = self.each(lambda u: smooth(u, (1.0, 0.5, 2.0)))
+        torch.testing.assert_close(smooth(self.FIELDS, (1.0, 0.5, 2.0)), alone)
+
+    def test_what_takes_one_refuses_more(self) -> None:
+        with pytest.raises(ValueError, match="one displacement"):
+            invert(self.FIELDS, EXTENT, torch.zeros(4, 3))
+        with pytest.raises(ValueError, match="one displacement"):
+            untangle(self.FIELDS, EXTENT)
