@@ -153,6 +153,13 @@ def register(
     for check in judge(result["metrics"], VerdictConfig()):
         if check.grade != "pass":
             console.print(f"{check.grade}: {check.title}: {check.sentence}", highlight=False)
+    if "undrawn" in result:
+        console.print(
+            f"warning: the registration is whole and lies in {output}, but not all of its pictures"
+            f" and its page could be drawn ({result['undrawn']})",
+            highlight=False,
+        )
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -19,11 +19,10 @@ from nir.config import AffineConfig, PreprocessConfig
 from nir.figures import FIGURES, THUMBNAIL
 from nir.io import load_json, save_text
 from nir.methods import citations, methods_text
+from nir.shipped import REPORTS
 from nir.tables import COLUMNS, METRICS, MISSING, read_table
 from nir.verdict import Check, overall, worst_first
 
-REPORTS = Path(__file__).resolve().parents[1] / "reports"
-"""Folder of the templates of all pages."""
 TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".svg": "image/svg+xml"}
 SUMS = ("registration", "total")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,9 @@ PROMISED = (
     "jacobian.nii.gz",
     FIELD,
     "trace.tsv",
-    *(f"figures/{name}" for name in FIGURES),
-    "report.html",
     "result.json",
 )
+DRAWN = (*(f"figures/{name}" for name in FIGURES), "report.html")
 YAML_END = "...\n"  # behind a scalar
 GUIDANCE = GuidanceConfig(keypoints=1)  # none is left to score a pair by
 
@@ -96,7 +95,8 @@ def register_single(
         log: takes lines of text.
 
     Returns:
-        The content of ``result.json``.
+        The content of ``result.json``; ``undrawn`` tells why there are no pictures or no page,
+        where they could not be drawn. The results are in their place before anything is drawn.
 
     Raises:
         NirError: bad input or settings, told before any heavy work.
@@ -139,16 +139,17 @@ def register_single(
             log=log,
             **options,
         )
-        log("warping, measuring and drawing")
+        log("warping and measuring")
         warp_pair(fixed, moving, made)
         evaluate_pair(fixed, moving, matrix, record, made, guidance=GUIDANCE)
-        draw_pair(fixed, moving, matrix, made)
         result: dict[str, Any] = load_json(made / "result.json")
         result |= {"fixed": str(inputs.fixed), "moving": str(inputs.moving), "initial": initial}
         for image in (moving, fixed):
             notes = load_json(image.brain.parent / "preprocess.json")["warnings"]
             result["warnings"][:0] = [f"{_short(image.image)}: {sentence}" for sentence in notes]
         save_json(made / "result.json", result)
+        _settle(made, folder, PROMISED)
+        log("drawing")
         options |= {"initial": initial, "preset": preset}
         context = PairContext(
             fixed=_short(inputs.fixed),
@@ -157,14 +158,26 @@ def register_single(
             preprocess=_preparation(inputs.fixed_mask),
             affine=AffineConfig(),
         )
-        pair_page(made, made / "report.html", judge(result["metrics"], VerdictConfig()), context)
-        (folder / "figures").mkdir(exist_ok=True)
-        for part in PROMISED:
-            if (made / part).exists():
-                (made / part).replace(folder / part)
-            else:  # of an earlier pair, which had labels
-                (folder / part).unlink(missing_ok=True)
+        checks = judge(result["metrics"], VerdictConfig())
+        try:
+            draw_pair(fixed, moving, matrix, made)
+            pair_page(made, made / "report.html", checks, context)
+        except Exception as error:  # whatever it is, the registration is worth more than its page
+            result["undrawn"] = f"{type(error).__name__}: {error}"
+        _settle(made, folder, DRAWN)
     return result
+
+
+def _settle(made: Path, folder: Path, parts: Sequence[str]) -> None:
+    """Move results to their place, and leave links to them where they were made."""
+    for part in parts:
+        goal = folder / part
+        if (made / part).exists():
+            goal.parent.mkdir(exist_ok=True)
+            (made / part).replace(goal)
+            (made / part).symlink_to(goal.resolve())
+        else:  # of an earlier pair, which had labels
+            goal.unlink(missing_ok=True)
 
 
 def _command(inputs: Inputs, folder: Path, settings: dict[str, Any], **options: Any) -> str:

@@ -130,6 +130,23 @@ def test_the_page_tells_the_command_that_makes_it_again(
     ]
 
 
+def test_a_page_that_cannot_be_drawn_loses_no_registration(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        assert (tmp_path / "result.json").exists(), "drawn before the results are in their place"
+        raise OSError("no templates here")
+
+    monkeypatch.setattr("nir.single.pair_page", fail)
+    words = [f"{data}/s0_T1w.nii.gz", f"{data}/s1_T1w.nii.gz", "-o", str(tmp_path)]
+    done = CliRunner().invoke(cli.app, ["register", *words, *QUICK, "--initial", "identity"])
+    assert done.exit_code == 1
+    assert "no templates here" in done.stderr
+    assert load_displacement(tmp_path / FORWARD)[0].any()
+    assert {p.name for p in tmp_path.iterdir()} >= {FORWARD, INVERSE, FIELD, "result.json"}
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_ants_gives_our_warped_image_from_our_file(data: Path, result: tuple[Path, dict]) -> None:
     output, _ = result
     warped, _ = load_volume(output / "warped.nii.gz")
