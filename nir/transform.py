@@ -186,7 +186,7 @@ def invert(u: Tensor, extent: Tensor, points: Tensor, iterations: int = 60) -> T
         the map's Jacobian from its own steps (Broyden 1965) and halves a step that overshoots, so
         that it converges where the map expands, shrinks or turns strongly.
     """
-    _single(u)
+    require_one(u)
     half = extent / 2
     if fused(u, points):
         goals = ((points + 1) * half).contiguous()
@@ -230,7 +230,7 @@ def solve(displace: Callable[[Tensor], Tensor], goal: Tensor, iterations: int = 
     return result
 
 
-def _single(u: Tensor) -> None:
+def require_one(u: Tensor) -> None:
     """Refuse a batch, of which all but the first displacement would be passed over."""
     if len(u) != 1:
         raise ValueError(
@@ -269,7 +269,7 @@ def untangle(u: Tensor, extent: Tensor, floor: float = 0.01, iterations: int = 1
     Raises:
         ValueError: a batch of displacements.
     """
-    _single(u)
+    require_one(u)
     spacing = extent / (torch.tensor(u.shape[2:], device=u.device) - 1)
     slabs = range(0, u.shape[2] - 1, UNTANGLE_SLAB)
     found = []

@@ -18,8 +18,8 @@ from nir.figures import LOSSES, draw_images, draw_losses
 from nir.io import load_labels, load_volume, save_json
 from nir.methods import citations, methods_text
 from nir.pairpage import PairContext, pair_page
-from nir.shipped import REPORTS
 from nir.planes import PairImages
+from nir.shipped import REPORTS
 from nir.verdict import Check
 from nir.warp import affine_map, resample
 
