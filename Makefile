@@ -4,7 +4,7 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_CONFIG := config/demo.yaml
-BENCHMARK ?= benchmarks/miccai2012.yaml
+BENCHMARK ?= benchmarks/comparison/miccai2012.yaml
 WORKERS ?= logical
 
 .PHONY: help install install-test demo test test-slurm lint format schema benchmark clean

@@ -8,8 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
+
 _INSTALLED = _PACKAGE / "share"
+
 ROOT = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent
 """Folder of ``Snakefile``, ``workflow/``, ``profiles/``, ``config/``, ``envs/``, ``reports/``."""
+
 REPORTS = ROOT / "reports"
 """Folder of the templates of all pages."""

@@ -6,7 +6,7 @@ from logging import LogRecord
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 
-from nir.progress import StepLines
+from nir.pipeline.progress import StepLines
 
 
 class LogHandler(LogHandlerBase):

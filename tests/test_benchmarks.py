@@ -13,27 +13,28 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import ROOT
-from scipy.spatial.transform import Rotation
-from synthetic import OBLIQUE, make_grid, texture
-from tiny import FAST_FIT, settings, write_cohort
-
-from benchmarks import gpu, growth, reports
 from benchmarks.cells import source_digest
 from benchmarks.compare import compare, exit_code
 from benchmarks.heads import Head, simulated_pair
-from benchmarks.machine import command_line
 from benchmarks.plan import load_plan
 from benchmarks.relations import Claim, Relation, examine, page, verdict
 from benchmarks.rivals import FireantsSettings, GreedySettings, register_rival, to_sitk
 from benchmarks.tables import frame, markdown, ratio, summary
-from nir.engines import Pair, Registration
+from conftest import ROOT
+from helpers.synthetic import OBLIQUE, make_grid, texture
+from helpers.tiny import FAST_FIT, settings, write_cohort
+from scipy.spatial.transform import Rotation
+
+from benchmarks import gpu, growth, reports
+from benchmarks.machine import command_line
+from nir.cohort.prepared import Pair
+from nir.engines.base import Registration
 from nir.errors import NirError
-from nir.grid import RAS_TO_LPS, Array, apply_matrix
-from nir.io import load_json
-from nir.metrics import inverse_consistency
-from nir.presets import PRESETS
-from nir.warp import affine_map, displacement_map, resample
+from nir.fit.presets import PRESETS
+from nir.geometry.grid import RAS_TO_LPS, Array, apply_matrix
+from nir.geometry.resample import affine_map, displacement_map, resample
+from nir.io.files import load_json
+from nir.quality.metrics import inverse_consistency
 
 CPU = torch.device("cpu")
 QUICK = [FAST_FIT | {"steps": 2}]
@@ -110,12 +111,12 @@ class TestPlan:
     @pytest.mark.parametrize("name", ["miccai2012", "ablation"])
     def test_shipped_plans_are_valid(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(ROOT)
-        plan = load_plan(Path(f"benchmarks/{name}.yaml"))
+        plan = load_plan(Path(f"benchmarks/comparison/{name}.yaml"))
         assert plan.entries
 
     def test_all_presets_are_compared(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(ROOT)
-        entries = load_plan(Path("benchmarks/miccai2012.yaml")).entries
+        entries = load_plan(Path("benchmarks/comparison/miccai2012.yaml")).entries
         found = {entry.settings["preset"] for entry in entries if entry.engine == "nir"}
         assert found == set(PRESETS)
 
@@ -132,8 +133,8 @@ class TestPlan:
             load_plan(path)
 
     def test_the_source_of_an_engine_includes_what_it_imports(self) -> None:
-        assert source_digest("nir.engines") != source_digest("nir.errors")
-        assert source_digest("nir.engines") == source_digest("nir.engines")
+        assert source_digest("nir.engines.register") != source_digest("nir.errors")
+        assert source_digest("nir.engines.register") == source_digest("nir.engines.register")
 
 
 def row(method: str, moving: str, dice: float, seconds: float, **more: Any) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
-from stand_ins import PROGRAMS, install, jobs
-from test_workflow import SNAKEMAKE
-from tiny import copy_workflow, settings, write_cohort, write_settings
+from helpers.runs import SNAKEMAKE
+from helpers.stand_ins import PROGRAMS, install, jobs
+from helpers.tiny import copy_workflow, settings, write_cohort, write_settings
 
 PROFILES = ROOT / "workflow/profiles"
 SYSTEMS = list(PROGRAMS)

@@ -10,15 +10,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import ball, texture
-from test_engines import CPU, FIXED, MOVING, PAIR
+from conftest import ROOT
+from helpers.oblique_pair import CPU, FIXED, MOVING, PAIR
+from helpers.synthetic import ball, texture
 
-from nir.config import Method
-from nir.engines import register
-from nir.io import FIELD, FORWARD, INVERSE, load_volume, save_displacement, save_volume
-from nir.warp import displacement_map, resample
+from nir.engines.register import register
+from nir.engines.settings import Method
+from nir.geometry.resample import displacement_map, resample
+from nir.io.images import load_volume, save_volume
+from nir.io.layout import FIELD, FORWARD, INVERSE
+from nir.io.warps import save_displacement
 
-PAGE = Path(__file__).parents[1] / "docs" / "read-my-warp.md"
+PAGE = ROOT / "docs" / "read-my-warp.md"
 BLOCKS = {
     name: (language, code)
     for name, language, code in re.findall(

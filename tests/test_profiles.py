@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
-from test_workflow import run
-from tiny import copy_workflow, settings, write_cohort, write_settings
+from helpers.runs import run
+from helpers.tiny import copy_workflow, settings, write_cohort, write_settings
 
 PAGE = (ROOT / "docs/clusters.md").read_text()
 EXECUTORS = {

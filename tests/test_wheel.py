@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from tiny import write_cohort
+from helpers.tiny import write_cohort
 
 LEFT_BEHIND = (".*", "results", "build", "benchmarks", "tests", "*.egg-info", "__pycache__")
 QUICK = ["--preset", "neural", "--set", "steps=3", "--set", "encoding_levels=[8]", "--threads", "1"]

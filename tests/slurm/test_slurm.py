@@ -18,13 +18,16 @@ import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
-from test_workflow import SNAKEMAKE, metrics_of
-from tiny import FAST_FIT, copy_workflow, settings, write_cohort, write_settings
+from helpers.runs import SNAKEMAKE, metrics_of
+from helpers.tiny import FAST_FIT, copy_workflow, settings, write_cohort, write_settings
 
-from nir.config import Method
-from nir.engines import Pair, pick_device, register
-from nir.io import load_json, load_volume
-from nir.kernels import set_threads
+from nir.cohort.prepared import Pair
+from nir.engines.base import pick_device
+from nir.engines.register import register
+from nir.engines.settings import Method
+from nir.geometry.kernels import set_threads
+from nir.io.files import load_json
+from nir.io.images import load_volume
 
 SECONDS = 11.0  # of a CPU for a slow fit: a minute's job does some, and never nine of twelve
 WITHOUT_ACCOUNTING = "workflow/profiles/slurm/without-accounting"

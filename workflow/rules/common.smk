@@ -5,10 +5,12 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 
-from nir.batch import ATTEMPTS, pair_name
+from nir.pipeline.batch import ATTEMPTS
+from nir.io.layout import pair_name
 from nir.errors import NirError
-from nir.io import FIELD, FORWARD, INVERSE
-from nir.run import FolderLock, note_command, plan_run, share_package, starts_jobs
+from nir.io.layout import FIELD, FORWARD, INVERSE
+from nir.pipeline.start import FolderLock, note_command, share_package, starts_jobs
+from nir.pipeline.run import plan_run
 
 share_package(workflow.basedir)
 
@@ -73,7 +75,7 @@ BATCH_RETRIES = ATTEMPTS - 1 if workflow.is_main_process else 0
 
 
 def which_attempt(wildcards, attempt):
-    """Return the number of a batch's attempt, the first is 1; see nir/batch.py."""
+    """Return the number of a batch's attempt, the first is 1; see nir/pipeline/batch.py."""
     return attempt
 
 
@@ -104,7 +106,7 @@ def megabytes(base, per_megavoxel, also=()):
 
 def nir_megabytes(wildcards, attempt):
     """Return the memory of the fits of a batch, MB, by the estimate that the fits print."""
-    from nir.memory import estimate_mb
+    from nir.fit.memory import estimate_mb
 
     fit = RUN.methods[wildcards.method].fit
     sides = zip(*RUN.batches[wildcards.batch])
@@ -159,7 +161,7 @@ def fusion_megabytes(wildcards, attempt):
 
 def template_megabytes(wildcards, attempt):
     """Return the memory of a job on the template's grid, MB."""
-    from nir.memory import estimate_mb
+    from nir.fit.memory import estimate_mb
 
     grid, method = RUN.grid("template"), RUN.methods[SETTINGS.template.build.method]
     moving = RUN.largest_grid(subject.id for subject in RUN.cohort.subjects)
@@ -196,7 +198,7 @@ def batch_for(reader):
 
 def analyze_files(wildcards):
     """Return the Analyze image, and its other half, that a scan is imported from."""
-    from nir.analyze import halves
+    from nir.io.analyze import halves
 
     source = RUN.cohort.imports[RUN.raw / f"{wildcards.id}_{wildcards.part}.nii.gz"]
     return [str(source), *(str(half) for half in halves(source) if half != source)]

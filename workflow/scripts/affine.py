@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from nir.job import job
+from nir.pipeline.job import job
 
 with job(snakemake):
     from functools import partial
 
-    from nir.batch import spare_others
-    from nir.brains import Brain
-    from nir.config import AffineConfig
-    from nir.steps import align
+    from nir.cohort.prepared import Brain
+    from nir.pair.steps import align
+    from nir.pipeline.failures import spare_others
+    from nir.preprocess.settings import AffineConfig
 
     fixed, moving = (Brain.of(snakemake.input, role) for role in ("fixed", "moving"))
     matrix, record = Path(snakemake.output.matrix), Path(snakemake.output.record)

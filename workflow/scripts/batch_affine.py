@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from nir.job import asked, job
+from nir.pipeline.job import asked, job
 
 with job(snakemake):
-    from nir.batch import run_batch
-    from nir.config import AffineConfig
-    from nir.stages import Batch, affine_items
+    from nir.pipeline.batch import run_batch
+    from nir.pipeline.stages import Batch, affine_items
+    from nir.preprocess.settings import AffineConfig
 
     params = snakemake.params
     items = affine_items(

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from nir.job import asked, job
+from nir.pipeline.job import asked, job
 
 with job(snakemake):
-    from nir.batch import run_batch
-    from nir.config import GuidanceConfig
-    from nir.stages import Batch, evaluate_items, fits_of
+    from nir.cohort.settings import GuidanceConfig
+    from nir.pipeline.batch import run_batch
+    from nir.pipeline.stages import Batch, evaluate_items, fits_of
 
     files, params = snakemake.input, snakemake.params
     batch = Batch.of(params, files.register)

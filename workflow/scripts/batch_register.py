@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from nir.job import asked, job
+from nir.pipeline.job import asked, job
 
 with job(snakemake):
-    from nir.batch import run_batch
-    from nir.stages import Batch, fits_of
+    from nir.pipeline.batch import run_batch
+    from nir.pipeline.stages import Batch, fits_of
 
     batch = Batch.of(snakemake.params, snakemake.input.affine)
     items = fits_of(batch, snakemake.params, snakemake.threads)

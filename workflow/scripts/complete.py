@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from nir.job import job
+from nir.pipeline.job import job
 
 with job(snakemake):
-    from nir.tables import confirm
+    from nir.pipeline.failures import confirm
 
     text = confirm(Path(snakemake.input.failed))
     Path(snakemake.output[0]).write_text(text, encoding="utf-8")

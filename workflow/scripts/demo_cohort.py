@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from nir.job import job
+from nir.pipeline.job import job
 
 with job(snakemake):
-    from nir.cohort import check_subjects
-    from nir.cohorts.table import read_table
-    from nir.config import DemoCohort
-    from nir.demo import build_demo
+    from nir.cohort.check import check_subjects
+    from nir.cohort.readers.table import read_table
+    from nir.cohort.settings import DemoCohort
+    from nir.cohort.simulate import build_demo
     from nir.errors import NirError
 
     table = Path(snakemake.output.table)

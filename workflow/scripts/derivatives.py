@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from nir.job import job
+from nir.pipeline.job import job
 
 with job(snakemake):
-    from nir.cohort import label_names
-    from nir.derivatives import write_derivatives
+    from nir.io.sheets import label_names
+    from nir.pipeline.derivatives import write_derivatives
 
     params = snakemake.params
     names = snakemake.input.label_names

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from nir.job import job
+from nir.pipeline.job import job
 
 with job(snakemake):
-    from nir.batch import failures
-    from nir.fusion import fuse_labels
+    from nir.pipeline.failures import failures
+    from nir.segment.fusion import fuse_labels
 
     files = snakemake.input
     truth = files.get("truth")

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from nir.job import job
+from nir.pipeline.job import job
 
 with job(snakemake):
-    from nir.resources import write_resources
-    from nir.tables import gather, sort_out, write_failures, write_tables
+    from nir.pipeline.failures import sort_out, write_failures
+    from nir.pipeline.resources import write_resources
+    from nir.report.gather import gather, write_tables
 
     done, failed = sort_out(snakemake.params.evaluated, Path(snakemake.params.root))
     metrics, labels = gather(

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from nir.job import job
+from nir.pipeline.job import job
 
 with job(snakemake):
-    from nir.fusion import gather_fusion
+    from nir.segment.fusion import gather_fusion
 
     gather_fusion(
         [Path(p) for p in snakemake.input], snakemake.params.targets, Path(snakemake.output.table)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from nir.job import job
+from nir.pipeline.job import job
 
 with job(snakemake):
-    from nir.analyze import import_image
+    from nir.io.analyze import import_image
 
     import_image(
         Path(snakemake.input[0]), Path(snakemake.output.image), snakemake.params.orientation

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from nir.job import job
+from nir.pipeline.job import job
 
 with job(snakemake):
     from functools import partial
 
-    from nir.batch import spare_others
-    from nir.config import PreprocessConfig, TemplateConfig
-    from nir.preprocess import prepare_subject
+    from nir.pipeline.failures import spare_others
+    from nir.preprocess.prepare import prepare_subject
+    from nir.preprocess.settings import PreprocessConfig, TemplateConfig
 
     files = snakemake.output
     brain, mask, record = (Path(p) for p in (files.brain, files.mask, files.record))

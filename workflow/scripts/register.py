@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from nir.job import job
+from nir.pipeline.job import job
 
 with job(snakemake):
-    from nir.brains import Brain
-    from nir.config import Method
-    from nir.steps import register_pair
+    from nir.cohort.prepared import Brain
+    from nir.engines.settings import Method
+    from nir.pair.steps import register_pair
 
     settings = {k: v for k, v in snakemake.params.method.items() if k != "fit"}
     fixed, moving = (Brain.of(snakemake.input, role) for role in ("fixed", "moving"))

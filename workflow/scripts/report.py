@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from nir.job import job
+from nir.pipeline.job import job
 
 with job(snakemake):
-    from nir.pages import write_cohort_page
+    from nir.report.write import write_cohort_page
 
     write_cohort_page(
         Path(snakemake.output.page),

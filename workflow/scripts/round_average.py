@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from nir.job import job
+from nir.pipeline.job import job
 
 with job(snakemake):
-    from nir.groupwise import Member, update_template
+    from nir.anatomy.groupwise import Member, update_template
 
     files = snakemake.input
     warps = files.get("warps", [None] * len(files.brains))

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from nir.job import job
+from nir.pipeline.job import job
 
 with job(snakemake):
-    from nir.config import TemplateConfig
-    from nir.preprocess import prepare_template
+    from nir.preprocess.prepare import prepare_template
+    from nir.preprocess.settings import TemplateConfig
 
     prepare_template(
         TemplateConfig(**snakemake.params.settings), Path(snakemake.output.brain).parent

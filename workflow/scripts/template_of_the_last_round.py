@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from nir.job import job
+from nir.pipeline.job import job
 
 with job(snakemake):
-    from nir.groupwise import finish_template
+    from nir.anatomy.groupwise import finish_template
 
     finish_template(
         [Path(p) for p in snakemake.input.records],

@@ -1,0 +1,132 @@
+"""One method on one pair, alone in its process: ``python -m benchmarks.cell SPEC.json``.
+
+Only the way from two images in memory to both transforms is timed. Reading, imports, compilation
+at first use, and measuring are not.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from benchmarks.heads import tiny_pair
+from benchmarks.timing import Timing, timed
+
+from benchmarks import rivals
+from nir.cohort.prepared import Brain, Pair, load_pair
+from nir.engines.base import Registration, pick_device
+from nir.engines.register import register
+from nir.engines.settings import Method
+from nir.errors import NirError
+from nir.geometry.kernels import set_threads
+from nir.io.files import load_json, save_json
+from nir.io.layout import FORWARD, INVERSE
+from nir.io.warps import save_displacement
+from nir.pair.evaluate import evaluate_pair
+from nir.pair.steps import warp_pair
+
+NOT_FIT = ("transforms", "inverse")  # parts of Registration.seconds that are no forward fit
+COMPILING = ("nir", "fireants")  # engines that do something once, at their first registration
+
+METRICS = {  # name in result.json: name in the tables of a comparison
+    "dice_after": "dice",
+    "hd95_after_mm": "hd95_mm",
+    "folds_percent": "folds_percent",
+    "sdlogj": "sdlogj",
+    "inverse_consistency_mean_mm": "inverse_mm",
+    "truth_error_after_mm": "truth_mm",
+}
+
+Run = Callable[[Pair], Registration]
+
+
+def engine_call(spec: dict[str, Any], device: torch.device, quick: bool = False) -> Run:
+    """Return the registration that a cell's specification asks for.
+
+    Args:
+        quick: two steps a phase only: enough for all that happens once in a process.
+    """
+    engine, settings, seed = spec["engine"], dict(spec["settings"]), spec["seed"]
+    if engine in rivals.SETTINGS:
+        chosen = rivals.SETTINGS[engine].model_validate(settings)
+        return lambda pair: rivals.register_rival(
+            engine, pair, chosen, seed, spec["threads"], device
+        )
+    if quick:
+        settings["set"] = settings.get("set", {}) | {"steps": 2}
+    method = Method(**settings)
+    return lambda pair: register(pair, method, seed, device)
+
+
+def measure(spec: dict[str, Any]) -> dict[str, Any]:
+    """Run a cell's registration and measure it; return its record, ready for JSON."""
+    set_threads(spec["threads"])
+    device = pick_device(spec["device"])
+    fixed, moving = (_brain(spec[role]) for role in ("fixed", "moving"))
+    startup = None
+    if spec["engine"] in COMPILING:
+        _, warm = timed(lambda: engine_call(spec, device, quick=True)(tiny_pair()), device)
+        startup = warm.seconds
+    pair, run = load_pair(fixed, moving, Path(spec["matrix"])), engine_call(spec, device)
+    result, timing = timed(lambda: run(pair), device)
+    found = _evaluate(spec, result, pair, fixed, moving)
+    fitting = sum(v for part, v in result.seconds.items() if part not in NOT_FIT)
+    return {
+        "seconds": timing.seconds,
+        "forward_s": fitting if fitting and rivals.BOTH not in result.seconds else None,
+        "startup_s": startup,
+        "parts_s": result.seconds,
+        **_resources(timing),
+        "device": str(device) if spec["engine"] in COMPILING else "cpu",
+        **{ours: found["metrics"].get(name) for name, ours in METRICS.items()},
+        "labels_scored": len(found["labels_scored"]),
+    }
+
+
+def _resources(timing: Timing) -> dict[str, float | None]:
+    return {
+        "busy_elsewhere": timing.busy_elsewhere,
+        "peak_mb": timing.peak_mb,
+        "gpu_mb": timing.gpu_mb,
+    }
+
+
+def _brain(files: dict[str, str | None]) -> Brain:
+    paths = {key: Path(value) for key, value in files.items() if key != "id" and value}
+    return Brain(id=str(files["id"]), **paths)
+
+
+def _evaluate(
+    spec: dict[str, Any], result: Registration, pair: Pair, fixed: Brain, moving: Brain
+) -> dict[str, Any]:
+    """Measure a result by the pipeline's own steps, the same for all; return ``result.json``."""
+    folder = Path(spec["folder"])
+    save_displacement(folder / FORWARD, result.forward, pair.fixed_grid, rounded=True)
+    save_displacement(folder / INVERSE, result.inverse, pair.moving_grid, rounded=True)
+    save_json(folder / "fit.json", {"method": spec["name"], "seconds": {"registration": 0.0}})
+    warp_pair(fixed, moving, folder)
+    evaluate_pair(
+        fixed,
+        moving,
+        Path(spec["matrix"]),
+        Path(spec["record"]),
+        folder,
+        include=spec["labels"],
+        exclude=tuple(spec["labels_exclude"]),
+        truth=Path(spec["truth"]) if spec["truth"] else None,
+    )
+    for path in folder.glob("*.nii.gz"):
+        path.unlink()
+    found: dict[str, Any] = load_json(folder / "result.json")
+    return found
+
+
+if __name__ == "__main__":
+    given = load_json(sys.argv[1])
+    try:
+        save_json(given["answer"], measure(given))
+    except NirError as error:
+        sys.exit(f"nir: {error}")

@@ -1,0 +1,221 @@
+"""The cells of a comparison: run each alone, remember it, never run it twice."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.plan import Entry, Plan
+from benchmarks.prepare import Preparation, Ready, digest
+
+import benchmarks
+from nir.errors import NirError
+from nir.io.files import load_json, save_json
+
+DECIDES = {  # distributions whose version decides an engine's numbers
+    "affine": (),
+    "syn": ("antspyx",),
+    "nir": ("torch", "numba"),
+    "greedy": ("picsl-greedy",),
+    "fireants": ("fireants", "torch"),
+}
+ROOT = Path(benchmarks.__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The rows of a comparison, one for each cell, and how many cells were run for it."""
+
+    rows: list[dict[str, Any]]
+    ran: int
+
+
+def run_plan(
+    plan: Plan,
+    output: Path,
+    only: Sequence[str] = (),
+    pairs: int | None = None,
+    log: Callable[[str], None] = print,
+) -> Outcome:
+    """Run the cells that are not there yet, pair by pair, and return the rows of all.
+
+    Args:
+        output: folder of the comparison; ``work/`` in it keeps brains, affines and cells.
+        only: names of methods to run; the rows of others are returned if they are there.
+        pairs: at most so many of the first pairs; None: as the plan says.
+
+    Raises:
+        NirError: a name in ``only`` is unknown, or the cohort has faults.
+    """
+    unknown = set(only) - {entry.name for entry in plan.entries}
+    if unknown:
+        known = ", ".join(entry.name for entry in plan.entries)
+        raise NirError(f"--only: unknown {', '.join(sorted(unknown))}; known are {known}")
+    preparation = Preparation(plan.config, output / "work", log)
+    rows, ran = [], 0
+    for number, pair in enumerate(preparation.pairs[: pairs or plan.pairs]):
+        ready = preparation.ready(pair)
+        for entry in plan.entries:
+            if entry.absent or (entry.pairs is not None and number >= entry.pairs):
+                continue
+            cell = _cell(plan, entry, ready, output / "work")
+            row = _known(cell)
+            if row is None and (not only or entry.name in only):
+                log(f"running: {entry.name} on {ready.fixed.id}, {ready.moving.id}")
+                row, ran = _run(cell), ran + 1
+                log(f"  {row['error'] or format(row['seconds'], '.1f') + ' s'}")
+            if row is not None:
+                rows.append(row)
+    return Outcome(rows, ran)
+
+
+def _cell(plan: Plan, entry: Entry, ready: Ready, work: Path) -> dict[str, Any]:
+    """Write down all that a cell's process needs to know."""
+    config = plan.config
+    folder = work / "cells" / entry.name / ready.name
+    decides = {
+        "own": entry.own,
+        "seed": config.seed,
+        "threads": config.threads,
+        "device": config.device,
+        "labels": config.cohort.labels,
+        "labels_exclude": config.cohort.labels_exclude,
+        "versions": {name: installed(name) for name in DECIDES[entry.engine]},
+        "source": source_digest("nir.engines.register") if entry.engine == "nir" else None,
+    }
+    demo = work / "cohort" / "raw" / "truth" if config.cohort.kind == "demo" else None
+    truth = plan.truth or demo
+    return {key: decides[key] for key in ("seed", "threads", "device", "labels")} | {
+        "digest": digest(decides, ready.files),
+        "name": entry.name,
+        "engine": entry.engine,
+        "settings": entry.settings,
+        "labels_exclude": list(config.cohort.labels_exclude),
+        "fixed": _files(ready, "fixed"),
+        "moving": _files(ready, "moving"),
+        "matrix": str(ready.matrix),
+        "record": str(ready.record),
+        "truth": str(truth) if truth else None,
+        "folder": str(folder),
+        "answer": str(folder / "answer.json"),
+    }
+
+
+def _files(ready: Ready, role: str) -> dict[str, str | None]:
+    brain = getattr(ready, role)
+    names = ("id", "image", "brain", "mask", "labels")
+    return {name: str(value) if (value := getattr(brain, name)) else None for name in names}
+
+
+def _known(cell: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the row of a cell that was run with the same settings and did not fail."""
+    path = Path(cell["folder"]) / "cell.json"
+    row: dict[str, Any] | None = load_json(path) if path.exists() else None
+    return row if row and row["digest"] == cell["digest"] and not row["error"] else None
+
+
+def _run(cell: dict[str, Any]) -> dict[str, Any]:
+    """Run a cell in a process of its own and write its row; a fault is part of the row."""
+    folder, answer = Path(cell["folder"]), Path(cell["answer"])
+    answer.unlink(missing_ok=True)
+    save_json(folder / "spec.json", cell)
+    words = ["benchmarks.cell", str(folder / "spec.json")]
+    error = run_alone(words, cell["threads"], folder / "log.txt")
+    if error is None and not answer.exists():
+        error = "the process left no answer"
+    row = {
+        "digest": cell["digest"],
+        "method": cell["name"],
+        "engine": cell["engine"],
+        "fixed": cell["fixed"]["id"],
+        "moving": cell["moving"]["id"],
+        "seed": cell["seed"],
+        "threads": cell["threads"],
+        "error": error,
+    }
+    row |= {} if error else load_json(answer)
+    save_json(folder / "cell.json", row)
+    return row
+
+
+def run_alone(words: Sequence[str], threads: int, log: Path) -> str | None:
+    """Run a module of this package in a fresh process and wait, without looking on.
+
+    Args:
+        words: module and arguments.
+        threads: of every library.
+        log: file that takes all output.
+
+    Returns:
+        None if it went well, else a sentence: the last line that the process wrote.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as stream:
+        code = subprocess.call(
+            [sys.executable, "-u", "-m", *words],  # a fault is the last line, whoever wrote it
+            env=environment(threads),
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+    if code == 0:
+        return None
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    last = lines[-1] if lines else "no output"
+    said = f"{last} (exit code {code})" if code > 0 else f"ended by signal {-code}; {last}"
+    return said.replace(f"{Path.cwd()}/", "").removeprefix("nir: ")
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Return the environment of a process that uses so many threads, as the pipeline's jobs do."""
+    names = ("OMP", "MKL", "OPENBLAS", "NUMBA")
+    limits = {f"{name}_NUM_THREADS": str(threads) for name in names}
+    limits["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    return os.environ | limits | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": path}
+
+
+def installed(name: str) -> str | None:
+    """Version of a distribution, None where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def source_digest(module: str) -> str:
+    """Return a hash of a module of ``nir`` and of all of ``nir`` that it imports."""
+    found: set[Path] = set()
+    _collect(module, found)
+    return digest(module, sorted(found))
+
+
+def _collect(module: str, found: set[Path]) -> None:
+    """Add the file of a module and, one after another, those of its imports."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # a name of a module, not a module
+        return
+    if spec is None or spec.origin is None or Path(spec.origin) in found:
+        return
+    path = Path(spec.origin)
+    found.add(path)
+    for name in _imports(ast.parse(path.read_text(encoding="utf-8"))):
+        _collect(name, found)
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    """Yield what a source imports from ``nir``, by full name; a name may be no module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "nir":
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("nir."))

@@ -1,0 +1,93 @@
+"""Methods side by side on the same pairs: ``python -m benchmarks.compare --help``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.cells import Outcome, run_plan
+from benchmarks.plan import Plan, load_plan
+from benchmarks.plots import dice_against_seconds
+from benchmarks.rivals import GreedySettings, greedy_command
+from benchmarks.tables import frame, markdown, summary, write_tsv
+
+from benchmarks.machine import machine
+from nir.errors import NirError
+from nir.io.files import save_json, save_text
+
+CONFIG = Path("benchmarks/comparison/miccai2012.yaml")
+RESULTS = Path("results/benchmarks")
+
+
+def command(
+    words: Sequence[str] | None,
+    description: str,
+    config: Path,
+    more: Callable[[Plan, Outcome, Path], str] = lambda plan, outcome, folder: "",
+) -> int:
+    """Run a comparison from the command line; return the exit code, 1 if a cell failed.
+
+    Args:
+        config: default of ``--config``.
+        more: writes what goes beyond the tables, and returns what to print of it.
+    """
+    found = argparse.ArgumentParser(description=description)
+    found.add_argument("--config", type=Path, default=config, help="YAML (default: %(default)s)")
+    found.add_argument("--output", type=Path, help=f"folder (default: {RESULTS}/NAME)")
+    found.add_argument("--only", default="", metavar="METHOD,...", help="run these methods only")
+    found.add_argument("--pairs", type=int, help="use so many of the first pairs only")
+    given = found.parse_args(words)
+    try:
+        only = [name for name in given.only.split(",") if name]
+        plan, outcome, folder = compare(given.config, given.output, only, given.pairs)
+    except NirError as error:
+        print(f"nir: {error}", file=sys.stderr)
+        return 2
+    print((folder / "table.md").read_text(encoding="utf-8"))
+    print(more(plan, outcome, folder), end="")
+    return exit_code(outcome)
+
+
+def compare(
+    config: Path, output: Path | None = None, only: Sequence[str] = (), pairs: int | None = None
+) -> tuple[Plan, Outcome, Path]:
+    """Run a comparison and write its tables, plot and ``machine.json``; see README.md."""
+    plan = load_plan(config)
+    folder = output or RESULTS / plan.name
+    outcome = run_plan(plan, folder, only, pairs)
+    write(plan, outcome, folder)
+    return plan, outcome, folder
+
+
+def write(plan: Plan, outcome: Outcome, folder: Path) -> None:
+    """Write all that is known of a comparison."""
+    names = [entry.name for entry in plan.entries]
+    cells = frame(outcome.rows)
+    table = summary(cells, names)
+    write_tsv(folder / "pairs.tsv", cells)
+    write_tsv(folder / "table.tsv", table)
+    save_text(folder / "table.md", markdown(table, cells, plan.entries))
+    dice_against_seconds(folder / "dice-seconds.png", cells, names)
+    seed, threads = plan.config.seed, plan.config.threads
+    commands = {entry.name: entry.own for entry in plan.entries}
+    for entry in plan.entries:
+        if entry.engine == "greedy":
+            words = greedy_command(GreedySettings(**entry.settings), seed, threads)
+            commands[entry.name] = entry.own | {"command": f"greedy {words}"}
+    save_json(folder / "machine.json", machine(seed, threads) | {"methods": commands})
+
+
+def exit_code(outcome: Outcome) -> int:
+    """1 if a cell failed."""
+    return int(any(row["error"] for row in outcome.rows))
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    return command(words, "Compare methods on the same pairs.", CONFIG)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

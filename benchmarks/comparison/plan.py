@@ -1,0 +1,139 @@
+"""What a comparison runs: the pipeline's cohort and pairs, and a list of methods, from YAML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from benchmarks.relations import Relation
+from pydantic import ValidationError
+
+from benchmarks import rivals
+from nir.engines.settings import Method
+from nir.errors import NirError, fault
+from nir.fit.presets import PRESETS
+from nir.fit.settings import Phase
+from nir.pipeline.settings import PipelineConfig, load_pipeline
+from nir.settings import Count, Settings, validation_lines
+
+ALL_PRESETS = "*"
+
+
+class PlanFile(Settings):
+    """The keys of a comparison's YAML."""
+
+    pipeline: Path
+    pairs: Count | None = None
+    methods: tuple[dict[str, Any], ...]
+    relations: tuple[Relation, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method of a comparison.
+
+    Args:
+        settings: as written, ready for the engine.
+        own: all that decides the result, defaults included, ready for JSON.
+        pairs: how many of the first pairs it runs on; None: all.
+        absent: why it cannot run here, in a sentence; None if it can.
+    """
+
+    name: str
+    engine: str
+    settings: dict[str, Any]
+    own: dict[str, Any]
+    pairs: int | None = None
+    absent: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A comparison, its settings checked.
+
+    Args:
+        truth: folder of the true deformations, where they are known.
+    """
+
+    name: str
+    config: PipelineConfig
+    entries: tuple[Entry, ...]
+    pairs: int | None = None
+    relations: tuple[Relation, ...] = ()
+    truth: Path | None = None
+
+
+def load_plan(path: Path) -> Plan:
+    """Read and check a comparison's YAML and the pipeline's settings that it names.
+
+    Paths start from the working directory, like those of the pipeline's settings.
+
+    Raises:
+        NirError: a file is missing, a key or value is wrong, or a method's name is there twice.
+    """
+    try:
+        content = PlanFile.model_validate(_read_yaml(path))
+    except ValidationError as error:
+        raise NirError("\n".join([f"{path}:", *validation_lines(error, PlanFile)])) from error
+    entries = _entries(path, content.methods)
+    names = [entry.name for entry in entries]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise NirError(fault(path, "names that differ", ", ".join(twice) + " twice", "rename one"))
+    unknown = {name for relation in content.relations for name in relation.methods} - set(names)
+    if unknown:
+        found, cure = ", ".join(sorted(unknown)), "correct the relations"
+        raise NirError(fault(path, "relations between its methods", found, cure))
+    config = load_pipeline(_read_yaml(content.pipeline))
+    return Plan(path.stem, config, entries, content.pairs, content.relations)
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        cure = "start from the folder of the repository, or correct the path"
+        raise NirError(fault(path, "a settings file", f"'{error.strerror}'", cure)) from error
+    except yaml.YAMLError as error:
+        raise NirError(fault(path, "YAML", f"'{error}'", "correct it")) from error
+
+
+def _entries(path: Path, raw: tuple[dict[str, Any], ...]) -> tuple[Entry, ...]:
+    """Turn the list of methods into entries; ``preset: "*"`` is every preset not listed itself."""
+    listed = {
+        item.get("preset", "default")
+        for item in raw
+        if item.get("engine") == "nir" and not item.get("set")
+    }
+    entries = []
+    for item in raw:
+        if item.get("preset") == ALL_PRESETS:
+            others = [preset for preset in PRESETS if preset not in listed]
+            items = [item | {"name": f"{item['name']}-{p}", "preset": p} for p in others]
+        else:
+            items = [item]
+        for one in items:
+            try:
+                entries.append(make_entry(one))
+            except ValidationError as error:
+                lines = "; ".join(validation_lines(error, Method))
+                raise NirError(f"{path}: method '{one.get('name')}': {lines}") from error
+    return tuple(entries)
+
+
+def make_entry(item: dict[str, Any]) -> Entry:
+    """Check the settings of one method, as written in a comparison's YAML."""
+    settings = {key: value for key, value in item.items() if key not in ("pairs", "needs")}
+    pairs, needs = item.get("pairs"), item.get("needs")
+    name, engine = settings.get("name", ""), settings.get("engine", "")
+    if needs is not None and needs not in Phase.model_fields:
+        absent = f"this version has no setting '{needs}'"
+        return Entry(name, engine, settings, settings, pairs, absent)
+    if engine not in rivals.SETTINGS:
+        return Entry(name, engine, settings, Method(**settings).own_settings, pairs)
+    own = {key: value for key, value in settings.items() if key not in ("name", "engine")}
+    chosen = rivals.SETTINGS[engine].model_validate(own).model_dump(mode="json")
+    decides = {"name": name, "engine": engine, **chosen}
+    return Entry(name, engine, chosen, decides, pairs, rivals.missing(engine))

@@ -1,0 +1,1 @@
+"""Models of a cohort's anatomy: the template that is its average."""

@@ -1,0 +1,1 @@
+"""Subjects, their files and pairs: read in many layouts, checked, simulated."""

@@ -1,0 +1,122 @@
+"""The files of a subject that a pair needs, and what a registration reads of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nir.cohort.settings import NO_GUIDANCE, GuidanceConfig
+from nir.errors import NirError
+from nir.geometry.grid import Array, Grid
+from nir.io.files import load_json
+from nir.io.images import grid_of, load_labels, load_volume, open_image
+from nir.io.points import split_keypoints
+from nir.io.warps import load_affine
+
+
+@dataclass
+class Pair:
+    """A pair of skull-stripped brains with intensities in [0, 1], each on its own grid.
+
+    Args:
+        fixed, moving: shape (X, Y, Z) each.
+        fixed_mask: 1 inside the fixed brain.
+        affine_lps: 4 x 4, LPS mm, fixed points to moving points.
+        fixed_channels, moving_channels: further contrasts, in one order, on the same grids.
+        fixed_exclude, moving_exclude: 1 where the similarity does not count, as in a lesion.
+        fixed_points_lps, moving_points_lps: keypoints that guide the fit, mm, shape (N, 3) each.
+        fixed_structures, moving_structures: label maps of the structures that guide the fit.
+    """
+
+    fixed: np.ndarray
+    fixed_grid: Grid
+    fixed_mask: np.ndarray
+    moving: np.ndarray
+    moving_grid: Grid
+    affine_lps: Array
+    fixed_channels: tuple[np.ndarray, ...] = ()
+    moving_channels: tuple[np.ndarray, ...] = ()
+    fixed_exclude: np.ndarray | None = None
+    moving_exclude: np.ndarray | None = None
+    fixed_points_lps: Array | None = None
+    moving_points_lps: Array | None = None
+    fixed_structures: np.ndarray | None = None
+    moving_structures: np.ndarray | None = None
+
+
+def failure(record: Path) -> str | None:
+    """Return why a subject's step failed; None: it did not, or has no record."""
+    return load_json(record).get("failed") if record.exists() else None
+
+
+@dataclass(frozen=True)
+class Brain:
+    """The files of one subject that a pair needs.
+
+    Args:
+        image: the original scan, resampled once into ``warped.nii.gz``.
+        brain, mask: the prepared brain and its mask, on the scan's grid.
+        labels: label map on the same grid, if there is one.
+        keypoints: table of points in the scan, see `nir.io.points.load_keypoints`.
+        exclude: mask of what similarity leaves out, on the same grid.
+        channels: prepared further contrasts, on the same grid.
+    """
+
+    id: str
+    image: Path
+    brain: Path
+    mask: Path
+    labels: Path | None = None
+    keypoints: Path | None = None
+    exclude: Path | None = None
+    channels: tuple[Path, ...] = ()
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the scan and of all images beside it."""
+        return grid_of(open_image(self.brain))
+
+    def check(self) -> None:
+        """Raise a NirError where the preprocessing of this subject failed."""
+        if why := failure(self.brain.with_name("preprocess.json")):
+            raise NirError(f"{self.id} was not prepared: {why}")
+
+    @classmethod
+    def of(cls, files: Any, role: str) -> Brain:
+        """Pick the prepared files of a role, ``fixed`` or ``moving``, from a rule's inputs."""
+        brain = Path(files[f"{role}_brain"])
+        return cls(brain.parent.name, brain, brain, Path(files[f"{role}_mask"]))
+
+
+def load_pair(
+    fixed: Brain, moving: Brain, matrix: Path, guidance: GuidanceConfig = NO_GUIDANCE
+) -> Pair:
+    """Read what a registration starts from: prepared brains, a mask, an affine, and what guides."""
+    fixed_brain, fixed_grid = load_volume(fixed.brain)
+    moving_brain, moving_grid = load_volume(moving.brain)
+    mask, _ = load_volume(fixed.mask)
+    pair = Pair(fixed_brain, fixed_grid, mask, moving_brain, moving_grid, load_affine(matrix))
+    pair.fixed_channels, pair.moving_channels = (
+        tuple(load_volume(path)[0] for path in brain.channels) for brain in (fixed, moving)
+    )
+    pair.fixed_exclude, pair.moving_exclude = (
+        load_volume(brain.exclude)[0] if brain.exclude else None for brain in (fixed, moving)
+    )
+    points, _ = keypoints_of(fixed, moving, guidance)
+    if points.size:
+        pair.fixed_points_lps, pair.moving_points_lps = points
+    if guidance.structures and fixed.labels and moving.labels:
+        pair.fixed_structures, pair.moving_structures = (
+            np.where(np.isin(labels, guidance.structures), labels, 0)
+            for labels, _ in map(load_labels, (fixed.labels, moving.labels))
+        )
+    return pair
+
+
+def keypoints_of(fixed: Brain, moving: Brain, guidance: GuidanceConfig) -> tuple[Array, Array]:
+    """Return the keypoints of a pair that guide and those that score; see `split_keypoints`."""
+    sides = [(brain.keypoints, brain.grid) for brain in (fixed, moving)]
+    return split_keypoints(sides, guidance.keypoints)

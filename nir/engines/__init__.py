@@ -1,0 +1,1 @@
+"""Registration engines: what turns a prepared pair into a pair of displacement fields."""

@@ -1,0 +1,1 @@
+"""The neural field: encodings, networks, what a fit composes of them, their file."""

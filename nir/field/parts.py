@@ -1,0 +1,103 @@
+"""What a fit composes: displacements over the cube, as a neural field or as a lattice of vectors.
+
+Each part maps cube coordinates, [-1, 1] along each axis of the grid of the fit, to displacements in
+``axis`` mm; ``extent`` is the length of the cube's edges, mm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nir.field.network import NeuralField
+from nir.field.settings import FieldSettings, FlowSettings
+from nir.field.sizes import CHUNK, lattice_shape
+from nir.geometry.lattice import exponential, identity, resize, runge_kutta, sample
+
+RK4_STEPS = 4
+
+
+@dataclass
+class LatticePart:
+    """Vectors on a lattice whose corners are the cube's, linear in between.
+
+    Args:
+        u_mm: shape (1, 3, X, Y, Z); outside the cube the border value goes on.
+    """
+
+    u_mm: Tensor
+
+    def at(self, cube: Tensor) -> Tensor:
+        """Read at points, shape (B, 3, x, y, z); returns mm, the same shape."""
+        return sample(self.u_mm, cube)
+
+    def dense(self, shape: tuple[int, int, int]) -> Tensor:
+        """Read on a whole lattice; returns mm, shape (1, 3, X, Y, Z)."""
+        return resize(self.u_mm, shape)
+
+    def cpu(self) -> LatticePart:
+        """Return the part on the CPU."""
+        return LatticePart(self.u_mm.cpu())
+
+
+@dataclass
+class NeuralPart:
+    """A neural field: a displacement, or a stationary velocity integrated over unit time.
+
+    Args:
+        model: the field, in mm.
+        settings: of its phase; with ``lattice`` it is evaluated (and integrated by scaling and
+            squaring) on a control lattice and interpolated, else at each point (RK4).
+        config: of the fit: displacement or velocity, and the number of squarings.
+        shape: of the level at which it was fitted.
+        extent: edges of the cube, mm, shape (3,).
+    """
+
+    model: NeuralField
+    settings: FieldSettings
+    config: FlowSettings
+    shape: tuple[int, int, int]
+    extent: Tensor
+
+    def lattice(self) -> tuple[Tensor, Tensor]:
+        """Evaluate on the control lattice; returns the field's raw values and the displacement."""
+        assert self.settings.lattice is not None
+        raw = self.model.lattice(lattice_shape(self.shape, self.settings.lattice))
+        if self.config.model == "displacement":
+            return raw, raw
+        return raw, exponential(raw, self.extent, self.config.squarings)
+
+    def at(self, cube: Tensor) -> Tensor:
+        """Evaluate at points, shape (B, 3, x, y, z); returns mm, the same shape."""
+        if self.settings.lattice is not None:
+            return sample(self.lattice()[1], cube)
+        points = cube.movedim(1, -1).reshape(-1, 3)
+        if self.config.model == "displacement":
+            u = self.model(points)
+        else:
+            u = runge_kutta(self.model, points, self.extent, RK4_STEPS)
+        return u.reshape(cube.shape[0], *cube.shape[2:], 3).movedim(-1, 1)
+
+    def velocity(self, cube: Tensor) -> Tensor:
+        """Evaluate the velocity at points, shape (N, 3); returns mm per unit time, (N, 3)."""
+        if self.settings.lattice is None:
+            return self.model(cube)
+        return sample(self.lattice()[0], cube.T[None, :, :, None, None])[0, :, :, 0, 0].T
+
+    @torch.no_grad()
+    def dense(self, shape: tuple[int, int, int]) -> Tensor:
+        """Evaluate on a whole lattice, chunk by chunk; returns mm, shape (1, 3, X, Y, Z)."""
+        if self.settings.lattice is not None:
+            return resize(self.lattice()[1], shape)
+        points = identity(shape, self.extent.device)
+        slab = max(1, CHUNK // (shape[1] * shape[2]))
+        return torch.cat([self.at(chunk) for chunk in points.split(slab, dim=2)], dim=2)
+
+    def cpu(self) -> NeuralPart:
+        """Return the part on the CPU."""
+        return replace(self, model=self.model.cpu(), extent=self.extent.cpu())
+
+
+Part = LatticePart | NeuralPart

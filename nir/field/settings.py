@@ -1,0 +1,42 @@
+"""Settings of a neural field, and of how it stands for a map."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from nir.settings import Count, Positive, Settings
+
+
+class FieldSettings(Settings):
+    """What a neural field is made of."""
+
+    lattice: Count | None = Field(
+        2,
+        description="spacing of the control lattice on which the field is evaluated, voxels of the"
+        " level; null: evaluate the field at every sampled coordinate",
+    )
+    encoding: Literal["grid", "fourier"] = Field(
+        "grid", description="grid: dense multi-resolution features; fourier: Gaussian Fourier"
+    )
+    encoding_levels: tuple[Count, ...] = Field(
+        (8, 16, 32, 64), min_length=1, description="grid: nodes along each axis, coarse to fine"
+    )
+    encoding_features: Count = Field(4, description="grid: features a node and level")
+    fourier_features: Count = Field(128, description="fourier: frequencies")
+    fourier_scale: Positive = Field(1.0, description="fourier: standard deviation of them")
+    width: Count = Field(32, description="units of each hidden layer of the MLP")
+    hidden: Count = Field(1, description="hidden layers of the MLP")
+    activation: Literal["relu", "sine"] = Field("relu", description="of the hidden layers")
+    gain_mm: Positive = Field(1.0, description="millimetres per unit of the network's output")
+    bounded: bool = Field(False, description="bound each component to the gain by tanh")
+
+
+class FlowSettings(Settings):
+    """How the vectors of a field stand for a map."""
+
+    model: Literal["displacement", "velocity"] = Field(
+        "velocity", description="velocity: stationary, integrated, diffeomorphic"
+    )
+    squarings: Count = Field(5, description="velocity on a lattice: scaling and squaring steps")

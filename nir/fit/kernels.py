@@ -1,0 +1,130 @@
+"""Fused CPU kernels of the solvers; see `nir.geometry.kernels`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from nir.geometry.kernels import _parallel
+from nir.losses.kernels import _EPSILON, _sum_yz
+
+
+@_parallel
+def mean_square(g):
+    """Mean of the squared length of the vectors of a field, shape (3, X, Y, Z)."""
+    _, nx, ny, nz = g.shape
+    totals = np.zeros(nx)
+    for x in prange(nx):
+        total = 0.0
+        for d in range(3):
+            for y in range(ny):
+                for z in range(nz):
+                    total += g[d, x, y, z] ** 2
+        totals[x] = total
+    return totals.sum() / (nx * ny * nz)
+
+
+@_parallel
+def adapt(g, mean, square, step, beta1, beta2, floor):
+    """Update the moments of Adam, one second moment a node; return the longest direction.
+
+    ``g`` (3, X, Y, Z) turns into the direction mean / sqrt(square), both without their bias.
+    """
+    _, nx, ny, nz = g.shape
+    c1 = np.float32(1 / (1 - beta1**step))
+    c2 = np.float32(1 / (1 - beta2**step))
+    longest = np.zeros(nx, np.float32)
+    for x in prange(nx):
+        top = np.float32(0.0)
+        for y in range(ny):
+            for z in range(nz):
+                g0, g1, g2 = g[0, x, y, z], g[1, x, y, z], g[2, x, y, z]
+                q = beta2 * square[x, y, z] + (1 - beta2) * (g0 * g0 + g1 * g1 + g2 * g2)
+                square[x, y, z] = q
+                scale = c1 / (np.sqrt(q * c2) + floor)
+                m0 = beta1 * mean[0, x, y, z] + (1 - beta1) * g0
+                m1 = beta1 * mean[1, x, y, z] + (1 - beta1) * g1
+                m2 = beta1 * mean[2, x, y, z] + (1 - beta1) * g2
+                mean[0, x, y, z], mean[1, x, y, z], mean[2, x, y, z] = m0, m1, m2
+                g0, g1, g2 = m0 * scale, m1 * scale, m2 * scale
+                g[0, x, y, z], g[1, x, y, z], g[2, x, y, z] = g0, g1, g2
+                top = max(top, g0 * g0 + g1 * g1 + g2 * g2)
+        longest[x] = top
+    return np.sqrt(longest.max())
+
+
+@_parallel
+def match_costs(fixed, moving, mean_f, var_f, mean_m, var_m, weight, reach, radius, costs):
+    """Price every whole-voxel displacement of every voxel: minus the signed squared LNCC.
+
+    Args:
+        fixed, moving: shape (X, Y, Z); mean and var: of their windows.
+        weight: cost factor of each voxel.
+        reach: largest displacement along each axis, voxels.
+        costs: result, shape ((2 reach + 1)^3, X, Y, Z), displacements along z vary fastest.
+
+    Notes:
+        Twin: ``nir.search.plain_costs``.
+    """
+    nx, ny, nz = fixed.shape
+    width = 2 * reach + 1
+    n = np.float32(1.0 / (2 * radius + 1) ** 3)
+    for q in prange(width**3):
+        dx, dy, dz = q // width**2 - reach, q // width % width - reach, q % width - reach
+        planes = np.empty((1, nx, ny, nz), np.float32)
+        plane = np.empty((1, ny, nz), np.float32)
+        row_sums = np.empty((ny, nz), np.float32)
+        for x in range(nx):
+            xs = min(max(x + dx, 0), nx - 1)
+            for y in range(ny):
+                ys = min(max(y + dy, 0), ny - 1)
+                for z in range(nz):
+                    zs = min(max(z + dz, 0), nz - 1)
+                    plane[0, y, z] = fixed[x, y, z] * moving[xs, ys, zs]
+            _sum_yz(plane, row_sums, radius, planes[:, x])
+        total = np.empty((ny, nz), np.float32)
+        for x in range(nx):
+            total[:] = 0
+            for t in range(max(0, x - radius), min(nx, x + radius + 1)):
+                for y in range(ny):
+                    for z in range(nz):
+                        total[y, z] += planes[0, t, y, z]
+            xs = x + dx
+            costs[q, x] = 0
+            if xs < radius or xs >= nx - radius:
+                continue
+            for y in range(max(0, radius - dy), min(ny, ny - radius - dy)):
+                ys = y + dy
+                for z in range(max(0, radius - dz), min(nz, nz - radius - dz)):
+                    zs = z + dz
+                    cov = total[y, z] * n - mean_f[x, y, z] * mean_m[xs, ys, zs]
+                    power = var_f[x, y, z] * var_m[xs, ys, zs] + _EPSILON
+                    costs[q, x, y, z] = -weight[x, y, z] * cov * abs(cov) / power
+
+
+@_parallel
+def best_displacement(costs, near, coupling, reach, best):
+    """Pick for each voxel the displacement of least cost + coupling x squared distance to ``near``.
+
+    Args:
+        costs: as `match_costs` writes them; near, best: shape (3, X, Y, Z), voxels.
+    """
+    _, nx, ny, nz = costs.shape
+    width = 2 * reach + 1
+    for x in prange(nx):
+        least = np.full((ny, nz), np.float32(np.inf))
+        for q in range(width**3):
+            dx = np.float32(q // width**2 - reach)
+            dy = np.float32(q // width % width - reach)
+            dz = np.float32(q % width - reach)
+            for y in range(ny):
+                for z in range(nz):
+                    a = dx - near[0, x, y, z]
+                    b = dy - near[1, x, y, z]
+                    c = dz - near[2, x, y, z]
+                    cost = costs[q, x, y, z] + coupling * (a * a + b * b + c * c)
+                    if cost < least[y, z]:
+                        least[y, z] = cost
+                        best[0, x, y, z] = dx
+                        best[1, x, y, z] = dy
+                        best[2, x, y, z] = dz

@@ -1,0 +1,124 @@
+"""The fit of one pair: phases of fresh fields, each on the frozen composition before it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from nir.errors import NirError
+from nir.field.parts import Part
+from nir.fit.level import Guides, Images, make_level
+from nir.fit.settings import FitConfig
+from nir.fit.solvers.base import Rows, Told
+from nir.fit.solvers.field import _field
+from nir.fit.solvers.fluid import _fluid
+from nir.fit.solvers.search import _search
+from nir.geometry.folds import untangle
+from nir.geometry.grid import Grid
+from nir.geometry.lattice import compose
+
+Progress = Callable[[int, int, float], None]
+"""Called after each step with phase, step and loss."""
+
+
+@dataclass
+class FitResult:
+    """What a fit found.
+
+    Args:
+        u_mm: displacement in ``axis`` mm on the grid of the fit, shape (1, 3, X, Y, Z).
+        trace: one row a step: phase, step, loss and its terms, learning rate, seconds.
+        seconds: wall time of each phase.
+        repaired: folded cells of the composition that were smoothed away at the end.
+        parts: what the displacement is composed of; the last one acts first on a point.
+    """
+
+    u_mm: Tensor
+    trace: list[dict[str, float]] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    repaired: int = 0
+    parts: list[Part] = field(default_factory=list)
+
+
+def fit_pair(
+    fixed: Tensor,
+    moving: Tensor,
+    mask: Tensor,
+    grid: Grid,
+    config: FitConfig,
+    seed: int,
+    progress: Progress | None = None,
+    guides: Guides | None = None,
+) -> FitResult:
+    """Register two images that share a grid.
+
+    Args:
+        fixed, moving: intensities in [0, 1], shape (X, Y, Z), or (C, X, Y, Z) of several contrasts
+            in one order, on the device of the fit.
+        mask: 1 where the fixed image counts, shape (X, Y, Z).
+        grid: their common grid.
+        config: model and phases.
+        seed: of every random number in the fit.
+        guides: what else steers the fit.
+
+    Returns:
+        The displacement that maps fixed points to moving points, and the trace.
+
+    Raises:
+        NirError: a level is too coarse for the images, or the loss is not finite.
+    """
+    fixed, moving, mask = (x.reshape(1, -1, *grid.shape).float() for x in (fixed, moving, mask))
+    images = Images(fixed, moving, mask, guides or Guides())
+    extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=fixed.device)
+    result = FitResult(torch.zeros(1, 3, *grid.shape, device=fixed.device))
+    for number in range(len(config.phases)):
+        start = time.perf_counter()
+        told = partial(progress, number) if progress else lambda step, loss: None
+        try:
+            rows = _phase(result, images, grid, config, number, seed, told)
+        except NirError as error:
+            raise NirError(f"phase {number} of the fit: {error}") from error
+        result.trace += [{"phase": number} | row for row in rows]
+        result.seconds.append(time.perf_counter() - start)
+    if config.repair_folds:
+        with torch.no_grad():
+            result.repaired = untangle(result.u_mm, extent)
+    return result
+
+
+def _phase(
+    result: FitResult,
+    images: Images,
+    grid: Grid,
+    config: FitConfig,
+    number: int,
+    seed: int,
+    told: Told,
+) -> Rows:
+    """Run one phase on top of a result, and change the result; return the trace."""
+    settings = config.phases[number]
+    extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=images.fixed.device)
+    part: Part
+    if result.parts:
+        carry = images.counted if settings.solver == "fluid" else images.carried
+        with torch.no_grad():
+            images = carry(result.u_mm, extent)
+    level = make_level(images, grid, config, settings)
+    if settings.solver == "fluid":
+        part, rows = _fluid(level, result.u_mm, settings, told)
+        result.u_mm, result.parts = part.dense(grid.shape), [part]
+        return rows
+    if settings.solver == "search":
+        part, rows = _search(level, settings, told)
+    else:
+        part, rows = _field(level, config, settings, seed + number, told)
+    with torch.no_grad():
+        inner = part.dense(grid.shape)
+        result.u_mm = compose(result.u_mm, inner, extent) if result.parts else inner
+    result.parts.append(part)
+    return rows

@@ -1,0 +1,108 @@
+"""Named settings of the fit: `default` is what we recommend, `paper` is for comparison."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from typing import Any
+
+from nir.errors import NirError
+
+_PAPER_PHASE = {
+    "optimiser": "adam",
+    "lattice": None,
+    "encoding": "fourier",
+    "fourier_features": 128,
+    "fourier_scale": 1.0,
+    "width": 256,
+    "hidden": 4,
+    "activation": "sine",
+    "gain_mm": 90.0,  # half a field of view: the reference's output is in units of the cube
+    "dropout": 0.2,
+    "smoothness": 0.0,
+    "jacobian": 10.0,
+    "steps": 200,
+    "lr": 1e-4,
+    "lr_end": 0.91,  # the reference falls to a tenth over 2000 steps
+    "patience": 200,
+}
+
+_SEARCH = {"solver": "search", "radius": 3, "elasticity_vox": 1.5}
+
+_COARSE = [
+    {**_SEARCH, "resolution_mm": 4.0, "smoothing_mm": 2.0, "reach": 3},
+    {**_SEARCH, "resolution_mm": 2.0, "smoothing_mm": 0.7, "reach": 2},
+    {"solver": "fluid", "resolution_mm": 2.0, "radius": 3, "steps": 20},
+]
+
+_FINE = {"solver": "fluid", "resolution_mm": 1.0, "viscosity_vox": 0.7}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # A search over all displacements finds the start, fluid phases refine it.
+    "default": {
+        "phases": [
+            *_COARSE,
+            {**_FINE, "radius": 4, "steps": 12, "step_vox": 0.5, "elasticity_vox": 0.7},
+        ],
+    },
+    # Without the full resolution.
+    "fast": {"phases": _COARSE},
+    # Longer steps and a larger window at full resolution.
+    "accurate": {
+        "phases": [
+            *_COARSE,
+            {**_FINE, "radius": 5, "steps": 20, "step_vox": 0.7, "elasticity_vox": 0.6},
+        ],
+    },
+    # Unlike contrasts: edges find the way; with the local correlation, whose sign does not count,
+    # they refine it. Smoother than the others, because two contrasts agree in fewer edges.
+    "multimodal": {
+        "phases": [
+            {**_COARSE[0], "radius": 2, "similarity": "ngf"},
+            {**_COARSE[1], "radius": 2, "similarity": "ngf"},
+            {
+                **_COARSE[2],
+                "radius": 2,
+                "similarity": {"ngf": 1.0, "lncc": 1.0},
+                "viscosity_vox": 2.0,
+                "elasticity_vox": 1.3,
+            },
+            {**_FINE, "radius": 3, "steps": 12, "viscosity_vox": 1.0, "elasticity_vox": 1.0},
+        ],
+    },
+    # Neural fields with a hidden layer, coarse to fine, each on the frozen composition of those
+    # before it.
+    "neural": {
+        "model": "velocity",
+        "phases": [
+            {"resolution_mm": 4.0, "smoothing_mm": 4.0, "smoothness": 0.8},
+            {"resolution_mm": 4.0, "smoothing_mm": 3.2, "smoothness": 0.8},
+            {"resolution_mm": 2.0, "smoothing_mm": 2.2, "smoothness": 0.8},
+            {"resolution_mm": 2.0, "smoothing_mm": 1.6, "smoothness": 0.8},
+            {"resolution_mm": 1.5, "smoothing_mm": 1.2, "smoothness": 0.8},
+        ],
+    },
+    # The numbers of the reference implementation (hybrid: downsize, then mini-patch on top). Its
+    # windows of 9 and 18 samples become 9 and 19: a window here has a voxel in its middle.
+    "paper": {
+        "model": "displacement",
+        "repair_folds": False,
+        "phases": [
+            {**_PAPER_PHASE, "sampler": "downsize", "stride": 3, "radius": 4},
+            {**_PAPER_PHASE, "sampler": "mini-patch", "radius": 9},
+        ],
+    },
+}
+
+
+def preset_settings(name: str) -> dict[str, Any]:
+    """Return a copy of a preset's settings.
+
+    Raises:
+        NirError: no preset has this name; the message lists the known ones and the nearest.
+    """
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise NirError(f"unknown preset '{name}': known are {', '.join(PRESETS)}{hint}")
+    return copy.deepcopy(PRESETS[name])

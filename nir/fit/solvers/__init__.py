@@ -1,0 +1,1 @@
+"""The solvers of a phase: search, fluid and field."""

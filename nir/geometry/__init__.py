@@ -1,0 +1,1 @@
+"""Grids, frames, dense and point-wise transforms, their composition, inverse and resampling."""

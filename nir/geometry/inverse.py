@@ -1,0 +1,90 @@
+"""The inverse of a displacement, point by point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nir.geometry import kernels
+from nir.geometry.lattice import fused, require_one, sample
+
+INVERSE_MM = 1e-3  # residual at which a point of an inverse is good enough
+
+
+def invert(u: Tensor, extent: Tensor, points: Tensor, iterations: int = 60) -> Tensor:
+    """Find where the map p -> p + u(p) reaches given points.
+
+    Args:
+        u: displacement in mm, shape (1, 3, X, Y, Z).
+        points: cube coordinates to be reached, shape (N, 3); they may lie outside the cube.
+        iterations: at most; a point leaves the iteration once it is within ``INVERSE_MM``.
+
+    Returns:
+        Cube coordinates q with q + u(q) = points, shape (N, 3). Not differentiable.
+
+    Raises:
+        ValueError: a batch of displacements.
+
+    Notes:
+        Starts as a fixed point iteration (Chen et al. 2008); each point then learns the inverse of
+        the map's Jacobian from its own steps (Broyden 1965) and halves a step that overshoots, so
+        that it converges where the map expands, shrinks or turns strongly.
+    """
+    require_one(u)
+    half = extent / 2
+    if fused(u, points):
+        goals = ((points + 1) * half).contiguous()
+        found = torch.empty_like(goals)
+        field = u[0].contiguous().numpy()
+        scale = ((np.array(field.shape[1:]) - 1) / extent.numpy()).astype(np.float32)
+        kernels.invert_points(
+            field, scale, goals.numpy(), iterations, np.float32(INVERSE_MM**2), found.numpy()
+        )
+        return found / half - 1
+    return solve(lambda q: _at_points(u, q / half), points * half, iterations) / half
+
+
+def solve(displace: Callable[[Tensor], Tensor], goal: Tensor, iterations: int = 60) -> Tensor:
+    """Find the points q with q + displace(q) = goal, mm, shape (N, 3); see `invert`."""
+
+    def residual(q: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
+        r = q + displace(q) - goal
+        return r, r.square().sum(1, keepdim=True)
+
+    q = goal - displace(goal)
+    result = q.clone()
+    left = torch.arange(len(goal), device=goal.device)
+    r, size = residual(q, goal)
+    share = torch.ones_like(size)
+    inverse = torch.eye(3, device=goal.device).repeat(len(goal), 1, 1)
+    for _ in range(iterations):
+        keep = size[:, 0] > INVERSE_MM**2
+        if not keep.any():
+            break
+        state = (left, q, goal, r, size, share, inverse)
+        left, q, goal, r, size, share, inverse = (x[keep] for x in state)
+        step = -share * (inverse @ r[:, :, None])[:, :, 0]
+        trial_r, trial_size = residual(q + step, goal)
+        inverse = _broyden(inverse, step[:, :, None], (trial_r - r)[:, :, None])
+        better = trial_size < size
+        q, r = torch.where(better, q + step, q), torch.where(better, trial_r, r)
+        size = torch.where(better, trial_size, size)
+        share = torch.where(better, (2 * share).clamp(max=1.0), share / 2)
+        result[left] = q
+    return result
+
+
+def _broyden(inverse: Tensor, step: Tensor, change: Tensor) -> Tensor:
+    """Update inverse Jacobians, shape (N, 3, 3), so that they turn ``change`` into ``step``."""
+    guess, row = inverse @ change, step.mT @ inverse
+    scale = step.mT @ guess
+    sound = scale.abs() > 1e-3 * step.mT @ step  # else the update would blow up
+    return inverse + torch.where(sound, (step - guess) @ row / scale, 0)
+
+
+def _at_points(volume: Tensor, cube: Tensor) -> Tensor:
+    """Read a volume with three channels at points, shape (N, 3)."""
+    return sample(volume, cube.T[None, :, :, None, None])[0, :, :, 0, 0].T

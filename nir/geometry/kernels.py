@@ -1,0 +1,274 @@
+"""Fused CPU kernels: what PyTorch does in dozens of passes over memory, in a few.
+
+Each has a plain PyTorch twin (named in its docstring) that the tests compare it to. Arrays are
+contiguous float32; displacements have shape (3, X, Y, Z), in ``axis`` mm, where nothing else is
+said; ``scale`` is voxels (or nodes) a mm along each axis, shape (3,). Results do not depend on the
+number of threads: work is cut by the data's shape alone, and partial sums are added in order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from numba import njit, prange
+
+_FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}  # not "nnan": a NaN must stay one
+
+_parallel: Any = njit(parallel=True, fastmath=_FAST, cache=True)
+
+_inline: Any = njit(fastmath=_FAST, cache=True, inline="always")
+
+_THREADS = numba.get_num_threads()  # as many as may ever be asked for
+
+
+def set_threads(count: int) -> None:
+    """Bound the threads of these kernels and of PyTorch."""
+    torch.set_num_threads(count)
+    numba.set_num_threads(min(count, _THREADS))
+
+
+@_inline
+def _cell(at, count):
+    """Lower corner, weight of the upper one, and 1 where the point was inside, else 0."""
+    inside = np.float32(1.0)
+    if at < 0:
+        at = np.float32(0.0)
+        inside = np.float32(0.0)
+    elif at > count - 1:
+        at = np.float32(count - 1)
+        inside = np.float32(0.0)
+    low = max(min(int(at), count - 2), 0)  # max: a NaN must not read beyond the array
+    return low, np.float32(at - low), inside
+
+
+@_parallel
+def compose(outer, inner, scale_outer, step, out):
+    """Displacement of outer o inner on the lattice of ``inner``: inner(p) + outer(p + inner(p)).
+
+    Args:
+        outer: shape (3, A, B, C); inner, out: shape (3, X, Y, Z), mm.
+        scale_outer: nodes of ``outer`` a mm, shape (3,).
+        step: nodes of ``outer`` a node of ``inner``, shape (3,).
+    """
+    _, na, nb, nc = outer.shape
+    _, nx, ny, nz = inner.shape
+    for x in prange(nx):
+        for y in range(ny):
+            for z in range(nz):
+                u0, u1, u2 = inner[0, x, y, z], inner[1, x, y, z], inner[2, x, y, z]
+                i, a, _ = _cell(x * step[0] + u0 * scale_outer[0], na)
+                j, b, _ = _cell(y * step[1] + u1 * scale_outer[1], nb)
+                k, c, _ = _cell(z * step[2] + u2 * scale_outer[2], nc)
+                for d in range(3):
+                    v00 = outer[d, i, j, k] * (1 - c) + outer[d, i, j, k + 1] * c
+                    v01 = outer[d, i, j + 1, k] * (1 - c) + outer[d, i, j + 1, k + 1] * c
+                    v10 = outer[d, i + 1, j, k] * (1 - c) + outer[d, i + 1, j, k + 1] * c
+                    v11 = outer[d, i + 1, j + 1, k] * (1 - c) + outer[d, i + 1, j + 1, k + 1] * c
+                    v0 = v00 * (1 - b) + v01 * b
+                    v1 = v10 * (1 - b) + v11 * b
+                    out[d, x, y, z] = inner[d, x, y, z] + v0 * (1 - a) + v1 * a
+
+
+@_parallel
+def gaussian(volume, taps_x, taps_y, taps_z, scratch, out):
+    """Convolve each channel, shape (C, X, Y, Z), with three odd kernels; borders go on."""
+    channels, nx, ny, nz = volume.shape
+    rx, ry, rz = len(taps_x) // 2, len(taps_y) // 2, len(taps_z) // 2
+    for job in prange(channels * nx):
+        d, x = job // nx, job % nx
+        line = np.empty(nz + 2 * rz, np.float32)
+        plane = np.empty((ny, nz), np.float32)
+        for y in range(ny):
+            for z in range(nz):
+                line[z + rz] = volume[d, x, y, z]
+            for z in range(rz):
+                line[z] = line[rz]
+                line[nz + rz + z] = line[nz + rz - 1]
+            plane[y] = 0
+            for t in range(2 * rz + 1):
+                w = taps_z[t]
+                for z in range(nz):
+                    plane[y, z] += w * line[z + t]
+        for y in range(ny):
+            scratch[d, x, y] = 0
+            for t in range(2 * ry + 1):
+                w = taps_y[t]
+                s = min(max(y + t - ry, 0), ny - 1)
+                for z in range(nz):
+                    scratch[d, x, y, z] += w * plane[s, z]
+    for job in prange(channels * ny):
+        d, y = job // ny, job % ny
+        for x in range(nx):
+            out[d, x, y] = 0
+            for t in range(2 * rx + 1):
+                w = taps_x[t]
+                s = min(max(x + t - rx, 0), nx - 1)
+                for z in range(nz):
+                    out[d, x, y, z] += w * scratch[d, s, y, z]
+
+
+@_inline
+def _gap(u, scale, q, goal, r):
+    """Write how far q + u(q) is from the goal, mm; return its square."""
+    _, nx, ny, nz = u.shape
+    i, a, _ = _cell(q[0] * scale[0], nx)
+    j, b, _ = _cell(q[1] * scale[1], ny)
+    k, c, _ = _cell(q[2] * scale[2], nz)
+    total = np.float32(0.0)
+    for d in range(3):
+        v00 = u[d, i, j, k] * (1 - c) + u[d, i, j, k + 1] * c
+        v01 = u[d, i, j + 1, k] * (1 - c) + u[d, i, j + 1, k + 1] * c
+        v10 = u[d, i + 1, j, k] * (1 - c) + u[d, i + 1, j, k + 1] * c
+        v11 = u[d, i + 1, j + 1, k] * (1 - c) + u[d, i + 1, j + 1, k + 1] * c
+        v0, v1 = v00 * (1 - b) + v01 * b, v10 * (1 - b) + v11 * b
+        r[d] = q[d] + v0 * (1 - a) + v1 * a - goal[d]
+        total += r[d] * r[d]
+    return total
+
+
+@_parallel
+def invert_points(u, scale, goals, iterations, tolerance, found):
+    """Find q with q + u(q) = goal for many goals; method and twin: `nir.geometry.inverse.invert`.
+
+    Args:
+        goals, found: mm from the first corner of the lattice, shape (N, 3).
+        tolerance: squared residual at which a point is good enough, mm^2.
+    """
+    count = goals.shape[0]
+    chunk = 4096
+    for part in prange((count + chunk - 1) // chunk):
+        q, t = np.empty(3, np.float32), np.empty(3, np.float32)
+        r, s = np.empty(3, np.float32), np.empty(3, np.float32)
+        step, guess, row = np.empty(3, np.float32), np.empty(3, np.float32), np.empty(3, np.float32)
+        h = np.empty((3, 3), np.float32)
+        for n in range(part * chunk, min(count, (part + 1) * chunk)):
+            goal = goals[n]
+            _gap(u, scale, goal, goal, r)
+            for d in range(3):
+                q[d] = goal[d] - r[d]
+                for e in range(3):
+                    h[d, e] = 1 if d == e else 0
+            size = _gap(u, scale, q, goal, r)
+            share = np.float32(1.0)
+            for _ in range(iterations):
+                if size <= tolerance:
+                    break
+                for d in range(3):
+                    step[d] = -share * (h[d, 0] * r[0] + h[d, 1] * r[1] + h[d, 2] * r[2])
+                    t[d] = q[d] + step[d]
+                trial = _gap(u, scale, t, goal, s)
+                along = norm = np.float32(0.0)
+                for d in range(3):
+                    guess[d] = (
+                        h[d, 0] * (s[0] - r[0]) + h[d, 1] * (s[1] - r[1]) + h[d, 2] * (s[2] - r[2])
+                    )
+                    row[d] = step[0] * h[0, d] + step[1] * h[1, d] + step[2] * h[2, d]
+                    along += step[d] * guess[d]
+                    norm += step[d] * step[d]
+                if abs(along) > np.float32(1e-3) * norm:
+                    for d in range(3):
+                        for e in range(3):
+                            h[d, e] += (step[d] - guess[d]) * row[e] / along
+                if trial < size:
+                    size = trial
+                    share = min(2 * share, np.float32(1.0))
+                    for d in range(3):
+                        q[d], r[d] = t[d], s[d]
+                else:
+                    share = share / 2
+            for d in range(3):
+                found[n, d] = q[d]
+
+
+@_inline
+def _slope(u, i, j, k, back, to_vox, g):
+    """Write the derivative by LPS mm at a node: to one voxel ahead, from one behind (``back``)."""
+    nx, ny, nz, _ = u.shape
+    i1, j1, k1 = min(i + 1, nx - 1), min(j + 1, ny - 1), min(k + 1, nz - 1)
+    i0, j0, k0 = max(i - back, 0), max(j - back, 0), max(k - back, 0)
+    for c in range(3):
+        x = (u[i1, j, k, c] - u[i0, j, k, c]) / np.float32(i1 - i0)
+        y = (u[i, j1, k, c] - u[i, j0, k, c]) / np.float32(j1 - j0)
+        z = (u[i, j, k1, c] - u[i, j, k0, c]) / np.float32(k1 - k0)
+        for a in range(3):
+            g[c, a] = x * to_vox[0, a] + y * to_vox[1, a] + z * to_vox[2, a]
+
+
+@_inline
+def _determinant(g):
+    """Return det(I + g)."""
+    a, e, r = g[0, 0] + 1, g[1, 1] + 1, g[2, 2] + 1
+    return (
+        a * (e * r - g[1, 2] * g[2, 1])
+        - g[0, 1] * (g[1, 0] * r - g[1, 2] * g[2, 0])
+        + g[0, 2] * (g[1, 0] * g[2, 1] - e * g[2, 0])
+    )
+
+
+@_parallel
+def undo(u, other, index, to_lps, to_vox, to_other, close_mm, step_mm, out):
+    """Move nodes towards where the other direction leads back to them: a damped Newton step.
+
+    Args:
+        u, other: the two directions, LPS mm, shapes (X, Y, Z, 3) and (A, B, C, 3).
+        index: nodes of ``u``, shape (N, 3).
+        to_lps: its voxels to LPS mm, (3, 4); to_vox: the inverse of the first three columns.
+        to_other: LPS mm to voxels of ``other``, (3, 4).
+        close_mm: a node that is led back this closely stays.
+        step_mm: length of a step at most.
+        out: shape of ``u``; the nodes are written.
+
+    Notes:
+        Equations and twin: `nir.geometry.reconcile`.
+    """
+    nodes, (na, nb, nc, _) = len(index), other.shape
+    for n in prange(nodes):
+        p, q = np.empty(3, np.float32), np.empty(3, np.float32)
+        g = np.empty((3, 3), np.float32)
+        i, j, k = index[n, 0], index[n, 1], index[n, 2]
+        for c in range(3):
+            p[c] = to_lps[c, 0] * i + to_lps[c, 1] * j + to_lps[c, 2] * k + to_lps[c, 3]
+            p[c] += u[i, j, k, c]
+        for c in range(3):
+            q[c] = to_other[c, 0] * p[0] + to_other[c, 1] * p[1] + to_other[c, 2] * p[2]
+            q[c] += to_other[c, 3]
+        x, a, in_x = _cell(q[0], na)
+        y, b, in_y = _cell(q[1], nb)
+        z, d, in_z = _cell(q[2], nc)
+        size = np.float32(0.0)
+        for c in range(3):
+            v00 = other[x, y, z, c] * (1 - d) + other[x, y, z + 1, c] * d
+            v01 = other[x, y + 1, z, c] * (1 - d) + other[x, y + 1, z + 1, c] * d
+            v10 = other[x + 1, y, z, c] * (1 - d) + other[x + 1, y, z + 1, c] * d
+            v11 = other[x + 1, y + 1, z, c] * (1 - d) + other[x + 1, y + 1, z + 1, c] * d
+            v0, v1 = v00 * (1 - b) + v01 * b, v10 * (1 - b) + v11 * b
+            p[c] = (u[i, j, k, c] + v0 * (1 - a) + v1 * a) * in_x * in_y * in_z
+            size += p[c] * p[c]
+        if size <= close_mm * close_mm:
+            for c in range(3):
+                out[i, j, k, c] = u[i, j, k, c]
+            continue
+        _slope(u, i, j, k, 1, to_vox, g)
+        share = 1 / (1 + min(max(_determinant(g), np.float32(0.01)), np.float32(100)))
+        for c in range(3):
+            q[c] = share * (p[c] + g[c, 0] * p[0] + g[c, 1] * p[1] + g[c, 2] * p[2])
+        length = np.sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2])
+        cut = np.float32(1.0) if length <= step_mm else step_mm / length
+        for c in range(3):
+            out[i, j, k, c] = u[i, j, k, c] - cut * q[c]
+
+
+@_parallel
+def cell_determinants(u, index, to_vox, out):
+    """Determinants of id + u by forward differences at nodes that have a next one, (N, 3) -> (N,).
+
+    Twin: `nir.geometry.reconcile`, on another device than the CPU.
+    """
+    nodes = len(index)
+    for n in prange(nodes):
+        g = np.empty((3, 3), np.float32)
+        _slope(u, index[n, 0], index[n, 1], index[n, 2], 0, to_vox, g)
+        out[n] = _determinant(g)

@@ -1,0 +1,1 @@
+"""Files: images, warps, tables, points, and where results lie."""

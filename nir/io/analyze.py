@@ -1,0 +1,52 @@
+"""Analyze 7.5 images, whose headers do not tell how their axes lie: read as declared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.orientations import axcodes2ornt
+
+from nir.geometry.grid import Array, Grid
+from nir.io.files import DAMAGED, readable
+from nir.io.images import open_image, save_volume
+
+
+def is_analyze(image: Any) -> bool:
+    """Tell whether an opened image is an Analyze one (a NIfTI pair is none)."""
+    return isinstance(image, nib.AnalyzeImage) and not isinstance(image, nib.Nifti1Pair)
+
+
+def oriented(grid: Grid, orientation: str) -> Grid:
+    """Return the grid of the same voxels with declared axes, its middle at the origin.
+
+    Args:
+        orientation: towards which sides the three indices grow, such as ``LAS``.
+    """
+    turns: Array = axcodes2ornt(tuple(orientation))
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    for axis, (side, sign) in enumerate(turns):
+        affine[int(side), axis] = sign * grid.spacing[axis]
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array(grid.shape) - 1) / 2)
+    return Grid(grid.shape, affine)
+
+
+def import_image(source: Path, target: Path, orientation: str) -> None:
+    """Write an Analyze image as NIfTI with the declared orientation; its type of voxels is kept."""
+    image = open_image(source)
+    with readable(source, "a complete image", DAMAGED):
+        voxels = np.asanyarray(image.dataobj).reshape(image.shape[:3])
+    i, j, k = voxels.shape
+    save_volume(target, voxels, oriented(Grid((i, j, k), np.asarray(image.affine)), orientation))
+
+
+def halves(path: Path) -> list[Path]:
+    """Return the files of an image: itself, or header and voxels of a pair."""
+    stem = Path(path.name.removesuffix(".gz"))
+    if stem.suffix not in (".hdr", ".img"):
+        return [path]
+    every = [path.with_name(stem.stem + s) for s in (".hdr", ".hdr.gz", ".img", ".img.gz")]
+    return [half for half in every if half == path or half.exists()]

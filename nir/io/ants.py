@@ -1,0 +1,63 @@
+"""Images and labels through ANTs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nir.geometry.grid import Grid
+
+
+def to_ants(voxels: np.ndarray, grid: Grid) -> Any:
+    """Hand a volume to ANTs without a file; the result is an ``ants.ANTsImage`` in LPS space."""
+    import ants
+
+    return ants.from_numpy(
+        voxels.astype(np.float32),
+        origin=grid.vox_to_lps[:3, 3].tolist(),
+        spacing=grid.spacing.tolist(),
+        direction=grid.axis_to_lps,
+    )
+
+
+@contextmanager
+def ants_seed(seed: int) -> Iterator[None]:
+    """Seed the random sampling of every ANTs call inside the block.
+
+    antspyx ignores an argument ``random_seed``; the library behind it reads the environment.
+    """
+    before = os.environ.get("ANTS_RANDOM_SEED")
+    os.environ["ANTS_RANDOM_SEED"] = str(seed)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["ANTS_RANDOM_SEED"]
+        else:
+            os.environ["ANTS_RANDOM_SEED"] = before
+
+
+def ants_labels(
+    labels: np.ndarray, source: Grid, target: Grid, transform: Path, interpolator: str
+) -> np.ndarray:
+    """Warp a label map by one of ANTs' own interpolations; the type of the labels is kept.
+
+    ANTs counts in single precision, which does not hold every label: it is given their ranks.
+    """
+    import ants
+
+    values = np.unique(labels[labels != 0])
+    ranks = np.where(labels == 0, 0, np.searchsorted(values, labels) + 1)
+    warped = ants.apply_transforms(
+        fixed=to_ants(np.zeros(target.shape), target),
+        moving=to_ants(ranks, source),
+        transformlist=[str(transform)],
+        interpolator=interpolator,
+    )
+    names = np.concatenate([np.zeros(1, labels.dtype), values])
+    return names[np.rint(warped.numpy()).astype(np.intp)]

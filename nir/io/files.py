@@ -1,0 +1,65 @@
+"""Any file: read with a sentence where it is damaged, written to a temporary name and renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nir.errors import NirError, fault
+
+DAMAGED = "the file is truncated or damaged: restore it"
+
+
+@contextmanager
+def atomic(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` and rename it on success.
+
+    A job that is killed leaves no file under the final name. The temporary name keeps the suffixes,
+    because nibabel, ANTs and others choose the format by them.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def readable(path: Path | str, expected: str, cure: str) -> Iterator[None]:
+    """Turn what a reader raises on a damaged file, which may be any error, into a sentence."""
+    try:
+        yield
+    except Exception as error:
+        gist = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise NirError(fault(path, expected, gist, cure)) from error
+
+
+def save_json(path: Path | str, content: Any) -> None:
+    """Write JSON with stable key order; NaN is not allowed, use None."""
+    text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    save_text(path, text)
+
+
+def load_json(path: Path | str) -> Any:
+    """Read JSON."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def save_text(path: Path | str, text: str) -> None:
+    """Write a text file in UTF-8."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

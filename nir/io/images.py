@@ -1,0 +1,149 @@
+"""Files: NIfTI volumes, ITK displacement fields and affines, JSON; every write is atomic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from nir.errors import NirError, fault
+from nir.geometry.grid import Grid
+from nir.io.files import DAMAGED, atomic, readable
+
+
+def open_image(path: Path | str) -> nib.Nifti1Image:
+    """Open a NIfTI or Analyze image without reading its voxels.
+
+    Raises:
+        NirError: the file is missing, empty or no image that nibabel reads.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise NirError(fault(path, "an image file", "no such file", "correct the path"))
+    with readable(path, "a readable NIfTI image", "convert or restore the file"):
+        image = load_image(path)
+        assert image.shape is not None
+    return image
+
+
+def load_image(path: Path) -> Any:
+    """Open an image by nibabel, also where one half of a .hdr/.img pair alone is compressed."""
+    if path.suffix == ".hdr" and not path.with_suffix(".img").exists():
+        voxels = path.with_suffix(".img.gz")
+        if voxels.exists():
+            nifti = b"ni1" in path.read_bytes()[344:348]
+            kind: Any = nib.Nifti1Pair if nifti else nib.AnalyzeImage
+            names = {"header": str(path), "image": str(voxels)}
+            return kind.from_file_map(kind.make_file_map(names))
+    return nib.load(path)
+
+
+def grid_of(image: nib.Nifti1Image) -> Grid:
+    """Return the grid of an opened image in space.
+
+    Raises:
+        NirError: the image has fewer than three dimensions.
+    """
+    if len(image.shape) < 3:
+        raise NirError(
+            fault(image.get_filename(), "a 3-D image", f"shape {image.shape}", "give a volume")
+        )
+    i, j, k = image.shape[:3]
+    return Grid((i, j, k), np.asarray(image.affine, dtype=float))
+
+
+def load_volume(path: Path | str, dtype: Any = np.float32) -> tuple[np.ndarray, Grid]:
+    """Read a 3-D volume.
+
+    Returns:
+        The voxels, shape (X, Y, Z), and their grid. A trailing axis of length one is dropped.
+
+    Raises:
+        NirError: the file cannot be read or does not hold a 3-D image.
+    """
+    image = open_image(path)
+    shape = image.shape
+    if len(shape) < 3 or any(n != 1 for n in shape[3:]):
+        cure = "extract one volume"
+        raise NirError(fault(path, "a 3-D image", f"shape {tuple(shape)}", cure))
+    _check_real(path, image)
+    with readable(path, "a complete image", DAMAGED):
+        voxels = np.asanyarray(image.dataobj).reshape(shape[:3])
+    return np.ascontiguousarray(voxels, dtype=dtype), grid_of(image)
+
+
+def load_series(path: Path | str) -> tuple[np.ndarray, Grid, float]:
+    """Read a 3-D image or a 4-D series in its own type of voxels.
+
+    Returns:
+        Voxels, shape (X, Y, Z, T), their grid, and the seconds from volume to volume. Integers of
+        64 bits, which NIfTI tools refuse, become 32 bits.
+
+    Raises:
+        NirError: the file cannot be read, is neither 3-D nor 4-D, or holds no real numbers.
+    """
+    image = open_image(path)
+    if len(image.shape) not in (3, 4):
+        cure = "give a 3-D image or a 4-D series"
+        raise NirError(fault(path, "a 3-D or 4-D image", f"shape {tuple(image.shape)}", cure))
+    _check_real(path, image)
+    with readable(path, "a complete image", DAMAGED):
+        voxels = np.asanyarray(image.dataobj).reshape(*image.shape[:3], -1)
+    if voxels.dtype.kind in "iu" and voxels.dtype.itemsize == 8:
+        _check_32_bits(path, voxels)
+        voxels = voxels.astype(np.int32)
+    step = 0.0
+    if len(image.shape) == 4:
+        nifti = isinstance(image, nib.Nifti1Image)
+        unit = image.header.get_xyzt_units()[1] if nifti else "sec"
+        step = float(image.header.get_zooms()[3]) * {"msec": 1e-3, "usec": 1e-6}.get(unit, 1.0)
+    return voxels, grid_of(image), step
+
+
+def _check_real(path: Path | str, image: nib.Nifti1Image) -> None:
+    """Refuse colours and complex numbers."""
+    if image.get_data_dtype().kind not in "biuf":
+        found, cure = f"voxels of type {image.get_data_dtype()}", "convert it to grey values"
+        raise NirError(fault(path, "one real number a voxel", found, cure))
+
+
+def _check_32_bits(path: Path | str, labels: np.ndarray) -> None:
+    """Refuse labels that 32 bits do not hold."""
+    if np.abs(labels).max() > np.iinfo(np.int32).max:
+        cure = "store the label map as integers"
+        raise NirError(fault(path, "labels of 32 bits", "larger values", cure))
+
+
+def load_labels(path: Path | str) -> tuple[np.ndarray, Grid]:
+    """Read a label map as int32, shape (X, Y, Z); labels stored as whole floats are accepted."""
+    voxels, grid = load_volume(path, dtype=np.float64)
+    if not np.array_equal(voxels, np.rint(voxels)):
+        cure = "store the label map as integers"
+        raise NirError(fault(path, "whole-number labels", "fractional values", cure))
+    _check_32_bits(path, voxels)
+    return voxels.astype(np.int32), grid
+
+
+def save_volume(path: Path | str, voxels: np.ndarray, grid: Grid) -> None:
+    """Write a volume, shape (X, Y, Z), as NIfTI with equal qform and sform."""
+    _save(path, nib.Nifti1Image(voxels, grid.affine), grid)
+
+
+def save_series(path: Path | str, voxels: np.ndarray, grid: Grid, step: float) -> None:
+    """Write volumes, shape (X, Y, Z, T), ``step`` seconds apart; a single one as a 3-D image."""
+    if voxels.shape[3] == 1:
+        save_volume(path, voxels[..., 0], grid)
+        return
+    image = nib.Nifti1Image(voxels, grid.affine)
+    image.header.set_zooms((*grid.spacing, step))
+    _save(path, image, grid)
+
+
+def _save(path: Path | str, image: nib.Nifti1Image, grid: Grid) -> None:
+    image.set_qform(grid.affine, code=1)
+    image.set_sform(grid.affine, code=1)
+    image.header.set_xyzt_units("mm", "sec" if len(image.shape) == 4 else None)
+    with atomic(path) as temporary:
+        nib.save(image, temporary)

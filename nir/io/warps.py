@@ -1,0 +1,73 @@
+"""Displacement fields and affines as ITK files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from scipy.io import loadmat, savemat
+
+from nir.errors import NirError, fault
+from nir.geometry.grid import Array, Grid
+from nir.io.files import DAMAGED, atomic, readable
+from nir.io.images import _save, grid_of, open_image
+
+VECTOR_INTENT = "vector"  # NIfTI intent code 1007, what ITK reads as a displacement field
+
+
+def save_displacement(
+    path: Path | str, u_lps: np.ndarray, grid: Grid, *, rounded: bool = False
+) -> None:
+    """Write a displacement field that ITK, ANTs and SimpleITK read.
+
+    Args:
+        u_lps: millimetres in LPS, shape (X, Y, Z, 3): the point x goes to x + u(x).
+        grid: the grid on which the field is sampled.
+        rounded: to whole 1024ths of a millimetre, which compress to half the size.
+    """
+    if rounded:
+        u_lps = np.rint(1024 * u_lps) / 1024
+    image = nib.Nifti1Image(u_lps.astype(np.float32)[:, :, :, None, :], grid.affine)
+    image.header.set_intent(VECTOR_INTENT)
+    _save(path, image, grid)
+
+
+def load_displacement(path: Path | str) -> tuple[np.ndarray, Grid]:
+    """Read an ITK displacement field: LPS mm, float32, shape (X, Y, Z, 3), and its grid."""
+    image = open_image(path)
+    if len(image.shape) != 5 or image.shape[3:] != (1, 3):
+        cure = "give an ITK displacement field"
+        raise NirError(fault(path, "shape (X, Y, Z, 1, 3)", str(tuple(image.shape)), cure))
+    with readable(path, "a complete displacement field", DAMAGED):
+        u_lps = np.asarray(image.dataobj, dtype=np.float32)[:, :, :, 0, :]
+    return u_lps, grid_of(image)
+
+
+def save_affine(path: Path | str, lps: Array) -> None:
+    """Write a 4 x 4 matrix in LPS millimetres (fixed to moving points) as an ITK ``.mat`` file."""
+    parameters = np.concatenate([lps[:3, :3].ravel(), lps[:3, 3]])[:, None]
+    content = {"AffineTransform_double_3_3": parameters, "fixed": np.zeros((3, 1))}
+    with atomic(path) as temporary:
+        savemat(temporary, content, format="4")
+
+
+def load_affine(path: Path | str) -> Array:
+    """Read an ITK affine ``.mat`` as a 4 x 4 matrix in LPS millimetres, its centre included.
+
+    ITK defines T(x) = M (x - c) + c + t, so the translation is t + c - M c.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise NirError(fault(path, "an ITK affine file", "no such file", "correct the path"))
+    cure = "give the GenericAffine.mat of ANTs or one of ours"
+    with readable(path, "an ITK affine .mat file", cure):
+        content = loadmat(path)
+        key = next((k for k in content if "Transform" in k), "no transform")
+        parameters, centre = content[key].ravel(), content["fixed"].ravel()
+        if len(parameters) != 12:
+            raise ValueError(f"{key} with {len(parameters)} parameters instead of 12")
+    matrix = np.eye(4)
+    matrix[:3, :3] = parameters[:9].reshape(3, 3)
+    matrix[:3, 3] = parameters[9:] + centre - matrix[:3, :3] @ centre
+    return matrix

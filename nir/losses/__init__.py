@@ -1,0 +1,1 @@
+"""What a fit compares and penalises: similarities, structures, keypoints, regularity."""

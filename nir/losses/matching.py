@@ -1,0 +1,194 @@
+"""The similarity of a fixed image and a warped one, with its derivative by a dense displacement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from scipy.ndimage import maximum_filter1d
+from torch import Tensor
+
+from nir.geometry.lattice import identity, sample, to_cube
+from nir.losses import kernels
+from nir.losses.keypoints import Pull
+from nir.losses.terms import Term
+from nir.losses.windows import channels, moments, window_weight
+
+
+class Matcher(Protocol):
+    """Compares two images under a displacement."""
+
+    def __call__(self, u_mm: Tensor, out: Tensor) -> float:
+        """Return the score at ``u_mm``, shape (1, 3, X, Y, Z); write its derivative to ``out``."""
+
+
+def matcher(
+    terms: Sequence[Term], weight: Tensor, extent: Tensor, radius: int, pull: Pull | None = None
+) -> Matcher:
+    """Prepare images for many evaluations: by fused kernels on a CPU, by PyTorch elsewhere.
+
+    Args:
+        terms: what is compared, on one lattice.
+        weight: of each voxel, shape (1, 1, X, Y, Z).
+        extent: edges of the cube, mm, shape (3,).
+        radius: half-width of the windows of the LNCC, voxels.
+        pull: what keypoints ask for; its loss lessens the score.
+    """
+    if len(terms) == 1 and pull is None and terms[0].share == 1:
+        return _term_matcher(terms[0], weight, extent, radius)
+    parts = [(term.share, _term_matcher(term, weight, extent, radius)) for term in terms]
+    return SumMatcher(parts, pull)
+
+
+def _term_matcher(term: Term, weight: Tensor, extent: Tensor, radius: int) -> Matcher:
+    if weight.device.type != "cpu":
+        return PlainMatcher(term, weight, extent, radius)
+    if term.name != "lncc":
+        return WarpMatcher(term, weight, extent, radius)
+    windows = window_weight(weight, radius)
+    found = [
+        FusedMatcher(f, m, windows, extent, radius) for f, m in channels(term.fixed, term.moving)
+    ]
+    if len(found) == 1:
+        return found[0]
+    return SumMatcher([(1 / len(found), part) for part in found], None)
+
+
+class SumMatcher:
+    """A weighted sum of others, less the loss of keypoints."""
+
+    def __init__(self, parts: Sequence[tuple[float, Matcher]], pull: Pull | None) -> None:
+        self.parts, self.pull = parts, pull
+
+    def __call__(self, u_mm: Tensor, out: Tensor) -> float:
+        """Return the score; write its derivative by ``u_mm``, of the same shape, into ``out``."""
+        out.zero_()
+        total, own = 0.0, torch.empty_like(out)
+        for share, part in self.parts:
+            total += share * part(u_mm, own)
+            out.add_(own, alpha=share)
+        if self.pull is not None:
+            with torch.enable_grad():
+                leaf = u_mm.detach().requires_grad_()
+                loss = self.pull.loss(leaf)
+                out.sub_(torch.autograd.grad(loss, leaf)[0])
+            total -= float(loss.detach())
+        return total
+
+
+class PlainMatcher:
+    """One term in plain PyTorch, on any device."""
+
+    def __init__(self, term: Term, weight: Tensor, extent: Tensor, radius: int) -> None:
+        self.term, self.weight, self.extent, self.radius = term, weight, extent, radius
+        self.points = identity(tuple(weight.shape[2:]), weight.device)
+
+    def __call__(self, u_mm: Tensor, out: Tensor) -> float:
+        """Return the score; write its derivative by ``u_mm``, of the same shape, into ``out``."""
+        with torch.enable_grad():
+            leaf = u_mm.detach().requires_grad_()
+            warped = sample(self.term.moving, self.points + to_cube(leaf, self.extent))
+            score = self.term.score(self.term.fixed, warped, self.weight, self.radius)
+            out.copy_(torch.autograd.grad(score, leaf)[0])
+        return float(score.detach())
+
+
+class WarpMatcher:
+    """One term on a CPU: the warp and its slope by a kernel, the score by PyTorch."""
+
+    def __init__(self, term: Term, weight: Tensor, extent: Tensor, radius: int) -> None:
+        self.term, self.weight, self.radius = term, weight, radius
+        self.moving = term.moving[0].contiguous().numpy()
+        shape = self.moving.shape[1:]
+        self.scale = ((np.array(shape) - 1) / extent.numpy()).astype(np.float32)
+        self.rows = np.empty((*shape[:2], 2), np.int32)
+        self.rows[:] = 0, shape[2]
+        self.warped = torch.empty_like(term.moving, memory_format=torch.contiguous_format)
+        self.slope = torch.empty(3, *shape)
+
+    def __call__(self, u_mm: Tensor, out: Tensor) -> float:
+        """Return the score; write its derivative by ``u_mm``, of the same shape, into ``out``."""
+        for number in range(len(self.moving)):
+            self._warp(number, u_mm)
+        with torch.enable_grad():
+            leaf = self.warped.detach().requires_grad_()
+            score = self.term.score(self.term.fixed, leaf, self.weight, self.radius)
+            (force,) = torch.autograd.grad(score, leaf)
+        out.zero_()
+        for number, by in enumerate(force[0]):
+            if len(self.moving) > 1:  # one slope at a time: all of them are too large
+                self._warp(number, u_mm)
+            out[0].addcmul_(self.slope, by)
+        return float(score.detach())
+
+    def _warp(self, number: int, u_mm: Tensor) -> None:
+        kernels.warp_slope(
+            self.moving[number], u_mm.detach()[0].numpy(), self.scale, self.rows,
+            self.warped[0, number].numpy(), self.slope.numpy(),
+        )  # fmt: skip
+
+
+class FusedMatcher:
+    """The LNCC by fused kernels on a CPU, without the rows of air; its buffers are used again."""
+
+    def __init__(
+        self, fixed: Tensor, moving: Tensor, weight: Tensor, extent: Tensor, radius: int
+    ) -> None:
+        self.moving, self.weight = volume(moving), volume(weight)
+        shape = self.moving.shape
+        self.radius = radius
+        self.scale = ((np.array(shape) - 1) / extent.numpy()).astype(np.float32)
+        self.share = np.float32(1 / max(float(self.weight.sum(dtype=np.float64)), 1e-12))
+        self.rows = needed_rows(self.weight, radius)
+        z = np.arange(shape[2])
+        needed = (z >= self.rows[..., :1]) & (z < self.rows[..., 1:])
+        self.fixed = np.where(needed, volume(fixed), np.float32(0))
+        self.mean, self.variance = window_moments(torch.from_numpy(self.fixed)[None, None], radius)
+        self.warped = np.zeros(shape, np.float32)
+        self.slope = np.empty((3, *shape), np.float32)
+        self.sums = np.empty((shape[0], 3, *shape[1:]), np.float32)
+        self.coefficients = np.empty_like(self.sums)
+        self.scores = np.empty(shape[1])
+
+    def __call__(self, u_mm: Tensor, out: Tensor) -> float:
+        """Return the LNCC; write its derivative by ``u_mm``, of the same shape, into ``out``."""
+        u, radius = u_mm.detach()[0].numpy(), self.radius
+        kernels.warp_slope(self.moving, u, self.scale, self.rows, self.warped, self.slope)
+        kernels.window_products(self.fixed, self.warped, radius, self.sums)
+        kernels.lncc_coefficients(
+            self.sums,
+            self.mean,
+            self.variance,
+            self.weight,
+            radius,
+            self.share,
+            self.coefficients,
+            self.scores,
+        )
+        kernels.window_coefficients(self.coefficients, radius, self.sums)
+        kernels.lncc_forces(
+            self.fixed, self.warped, self.slope, self.sums, radius, self.rows, out[0].numpy()
+        )
+        return float(self.scores.sum())
+
+
+def volume(image: Tensor) -> np.ndarray:
+    """View an image of shape (1, 1, X, Y, Z) as a contiguous array (X, Y, Z)."""
+    return image[0, 0].contiguous().numpy()
+
+
+def window_moments(image: Tensor, radius: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return `nir.losses.windows.moments` as arrays, shape (X, Y, Z) each."""
+    mean, variance = moments(image, radius)
+    return volume(mean), volume(variance)
+
+
+def needed_rows(weight: np.ndarray, radius: int) -> np.ndarray:
+    """Return the first and last + 1 voxel of each row that a weighted window holds, (X, Y, 2)."""
+    near = weight > 0
+    for axis in range(3):
+        near = maximum_filter1d(near, 2 * radius + 1, axis=axis, mode="constant")
+    first, last = near.argmax(2), near.shape[2] - near[:, :, ::-1].argmax(2)
+    return np.stack([first, np.where(near.any(2), last, first)], -1).astype(np.int32)

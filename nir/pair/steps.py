@@ -1,0 +1,191 @@
+"""The steps of one pair, from files to files; the command line and the rules call the same ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nir.cohort.prepared import Brain, load_pair
+from nir.cohort.settings import NO_GUIDANCE, GuidanceConfig
+from nir.engines.base import pick_device
+from nir.engines.guides import guides_of
+from nir.engines.register import register
+from nir.engines.settings import Method
+from nir.errors import NirError
+from nir.fit.pair import Progress
+from nir.geometry.grid import Grid
+from nir.geometry.kernels import set_threads
+from nir.geometry.resample import PointMap, affine_map, displacement_map, resample
+from nir.io.ants import ants_labels
+from nir.io.files import atomic, load_json, save_json
+from nir.io.images import load_labels, load_volume, save_volume
+from nir.io.layout import FIELD, FORWARD, INVERSE
+from nir.io.warps import load_affine, load_displacement, save_affine, save_displacement
+from nir.preprocess.affine import compose_template_affines, register_affine
+from nir.preprocess.settings import AffineConfig
+from nir.provenance import machine, peak_mb, versions
+from nir.quality import jacobian
+from nir.report.figures.pair import LOSSES, draw_images, draw_losses
+from nir.report.figures.planes import PairImages
+
+LabelMap = tuple[np.ndarray, Grid]
+
+
+def align(
+    fixed: Brain, moving: Brain, config: AffineConfig, seed: int, matrix: Path, record: Path
+) -> None:
+    """Run the affine by ANTs and write its ITK file and what is known about it.
+
+    Raises:
+        NirError: the preprocessing of one of the two failed, or the affine does.
+    """
+    fixed.check()
+    moving.check()
+    result = register_affine(fixed.brain, moving.brain, config, seed, fixed.mask)
+    content = {
+        "kind": config.kind,
+        "similarity_before": result.similarity_before,
+        "similarity_after": result.similarity_after,
+        "seconds": result.seconds,
+        "seed": seed,
+        "warnings": result.warnings,
+    }
+    save_json(record, content)
+    save_affine(matrix, result.matrix_lps)
+
+
+def align_through_template(
+    matrices: Sequence[Path | None], records: Sequence[Path | None], matrix: Path, record: Path
+) -> None:
+    """Chain the affines of fixed and moving subject to the template; None: the template itself.
+
+    Raises:
+        NirError: one of them has none.
+    """
+    known = {path.parent.name: load_json(path) for path in records if path is not None}
+    for name, record_of in known.items():
+        if why := record_of.get("failed"):
+            raise NirError(f"{name} was not aligned to the template: {why}")
+    fixed, moving = (np.eye(4) if path is None else load_affine(path) for path in matrices)
+    content = {
+        "kind": "composed through the template",
+        "seconds": sum(r["seconds"] for r in known.values()),
+        "warnings": [
+            f"{name}, to the template: {w}" for name, r in known.items() for w in r["warnings"]
+        ],
+    }
+    save_json(record, content)
+    save_affine(matrix, compose_template_affines(fixed, moving))
+
+
+def register_pair(
+    fixed: Brain,
+    moving: Brain,
+    matrix: Path,
+    method: Method,
+    folder: Path,
+    *,
+    seed: int,
+    device: str,
+    threads: int,
+    guidance: GuidanceConfig = NO_GUIDANCE,
+    save_field: bool = False,
+    progress: Progress | None = None,
+    log: Callable[[str], None] = print,
+) -> None:
+    """Register a pair and write both directions, the trace and ``fit.json`` (last).
+
+    With ``save_field`` the fitted field of the engine ``nir`` is written as well.
+    """
+    set_threads(threads)
+    chosen = pick_device(device)
+    start = time.perf_counter()
+    pair = load_pair(fixed, moving, matrix, guidance)
+    result = register(pair, method, seed, chosen, progress, log)
+    elapsed = time.perf_counter() - start
+    save_displacement(folder / FORWARD, result.forward, pair.fixed_grid, rounded=True)
+    save_displacement(folder / INVERSE, result.inverse, pair.moving_grid, rounded=True)
+    with atomic(folder / "trace.tsv") as temporary:
+        pd.DataFrame(result.trace).to_csv(temporary, sep="\t", index=False, na_rep="n/a")
+    record = {
+        "method": method.name,
+        "engine": method.engine,
+        "settings": method.own_settings,
+        "guides": guides_of(pair, method),
+        "seed": seed,
+        "device": str(chosen) if method.engine == "nir" else "cpu",
+        "threads": threads,
+        "versions": versions(),
+        "machine": machine(),
+        "repaired_folds": result.repaired,
+        "seconds": result.seconds | {"registration": elapsed},
+        "peak_mb": peak_mb(chosen),
+    }
+    if save_field and result.fitted:
+        replace(result.fitted, provenance=record).save(folder / FIELD)
+    save_json(folder / "fit.json", record)
+
+
+def warp_pair(fixed: Brain, moving: Brain, folder: Path, interpolation: str = "nearest") -> None:
+    """Resample image and labels once, through the whole mapping, and write det J."""
+    u_lps, grid = load_displacement(folder / FORWARD)
+    voxels, source = load_volume(moving.image)
+    mapping = displacement_map(u_lps)
+    save_volume(folder / "warped.nii.gz", resample(voxels, source, grid, mapping), grid)
+    if moving.labels:
+        known = load_labels(moving.labels)
+        labels = warp_labels(known, folder / FORWARD, mapping, grid, interpolation)
+        save_volume(folder / "warped_labels.nii.gz", labels, grid)
+    else:  # of an earlier run, whose moving subject had labels
+        (folder / "warped_labels.nii.gz").unlink(missing_ok=True)
+    save_volume(folder / "jacobian.nii.gz", jacobian.jacobian_determinant(u_lps, grid), grid)
+
+
+def warp_labels(
+    labels: LabelMap, transform: Path, mapping: PointMap, grid: Grid, interpolation: str
+) -> np.ndarray:
+    """Warp a label map by nearest neighbour, or by ANTs' generic label interpolation.
+
+    ``transform`` and ``mapping`` are the same map, as a file for ANTs and as a function.
+    """
+    if interpolation == "nearest":
+        return resample(*labels, grid, mapping, "nearest")
+    return ants_labels(*labels, grid, transform, interpolation)
+
+
+def draw_pair(fixed: Brain, moving: Brain, matrix: Path, folder: Path) -> None:
+    """Draw the pictures of a pair and method into ``figures/``."""
+    u_lps, grid = load_displacement(folder / FORWARD)
+    fixed_brain, _ = load_volume(fixed.brain)
+    moving_brain, source = load_volume(moving.brain)
+    labels = bool(fixed.labels and moving.labels)
+    images = PairImages(
+        fixed=fixed_brain,
+        affine=resample(moving_brain, source, grid, affine_map(load_affine(matrix))),
+        warped=resample(moving_brain, source, grid, displacement_map(u_lps)),
+        mask=load_volume(fixed.mask)[0],
+        jacobian=load_volume(folder / "jacobian.nii.gz")[0],
+        u_lps=u_lps,
+        grid=grid,
+        inverse=load_displacement(folder / INVERSE),
+        fixed_labels=load_labels(fixed.labels)[0] if labels and fixed.labels else None,
+        warped_labels=load_labels(folder / "warped_labels.nii.gz")[0] if labels else None,
+    )
+    draw_images(images, folder / "figures")
+    settings = load_json(folder / "fit.json")["settings"]
+    if settings["engine"] == "nir":
+        trace = pd.read_csv(folder / "trace.tsv", sep="\t")
+        titles = [_phase_title(*phase) for phase in enumerate(settings["fit"]["phases"])]
+        draw_losses(trace, titles, folder / "figures" / LOSSES)
+
+
+def _phase_title(number: int, phase: dict[str, Any]) -> str:
+    spacing_mm = phase["resolution_mm"]
+    level = f"{spacing_mm:g} mm" if spacing_mm else "own grid"
+    return f"phase {number}: {phase['solver']}, {level}"

@@ -1,0 +1,1 @@
+"""A cohort's run: settings, plan, batches of pairs, failures, resources, derivatives."""

@@ -1,0 +1,203 @@
+"""Many pairs in one job: each is kept as soon as it is done, and one that fails stops no other.
+
+A rule of the pipeline takes a batch of pairs through one stage (affine, register, evaluate) and
+writes a marker: which pairs are done, and why others are not. Beside its results each pair keeps
+the keys of its finished stages, so that a job that was lost, or whose batch changed, does again
+only what is missing or was made from something else.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nir import __version__
+from nir.errors import NirError
+from nir.io.files import load_json, save_json
+from nir.pipeline.failures import _trace, reason
+
+ATTEMPTS = 4  # of a batch, in the last of which pairs that killed their process are given up
+
+KILLED = "its process was killed or ran out of time; ask for more memory or time"
+
+OLD_SECONDS = 86_400  # age at which a temporary file is no living job's
+
+NO_FAULT_OF_A_PAIR = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+STAGES = ("affine", "register", "evaluate")
+
+KEYS = "keys.json"
+"""File of a folder of results: stage to the key it was finished with."""
+
+BEGUN = "begun.json"
+"""File beside it while a stage is worked on: its key. Where it is left, the process was killed."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One pair in a stage.
+
+    Args:
+        name: of the pair, ``FIXED__MOVING``.
+        stage: such as ``register``.
+        folder: of its results.
+        key: what they were made from; see `key_of`.
+        outputs: files that must be there for the stage to be done.
+        work: makes them; raises where the pair cannot be done.
+    """
+
+    name: str
+    stage: str
+    folder: Path
+    key: str
+    outputs: Sequence[Path]
+    work: Callable[[], None]
+
+
+def key_of(content: Mapping[str, Any], files: Iterable[Path | str | None] = ()) -> str:
+    """Return a fingerprint of this version, of settings and of files (size, time of change)."""
+    stamps = []
+    for path in files:
+        state = Path(path).stat() if path else None
+        stamps.append([str(path), state.st_size, state.st_mtime_ns] if state else None)
+    text = json.dumps([__version__, content, stamps], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def known_key(folder: Path, stage: str) -> str | None:
+    """Return the key with which a stage was finished in a folder, if it was."""
+    return _record(folder / KEYS).get(stage)
+
+
+def run_batch(
+    items: Iterable[Item | tuple[str, str]],
+    marker: Path,
+    job: Mapping[str, Any],
+    log: Callable[[str], None] = print,
+    attempt: int = 1,
+) -> None:
+    """Do a stage for every item that is not done yet, then write the marker.
+
+    A pair that took its process with it (memory, time, a crash) comes last in the next attempt, so
+    that the others are done first. It is to blame unless the process was told to end (``SIGTERM``,
+    as at a cluster's limit of time) while others had used up some of its time.
+
+    Args:
+        items: those of the batch; a pair that failed before comes as (name, reason).
+        marker: JSON; ``failed`` maps the names of pairs to reasons.
+        job: its rule and what it asked for, for the report.
+        attempt: its number, from 1. In the last of ``ATTEMPTS`` a pair that took its process with
+            it is noted as failed instead of worked on.
+
+    Raises:
+        OSError: the disk is full or faulty, which is no fault of the pair.
+    """
+    failed: dict[str, str] = {}
+    listed = sorted(items, key=_is_to_blame)
+    alone = True  # no pair was worked on in this process yet
+    for item in listed:
+        if isinstance(item, tuple):
+            failed[item[0]] = item[1]
+            continue
+        if _is_done(item):
+            log(f"{item.name}: done before")
+            continue
+        if attempt == ATTEMPTS and _is_to_blame(item):
+            failed[item.name] = f"{item.stage}: {KILLED}"
+            log(f"{item.name} FAILED: {failed[item.name]}")
+            continue
+        try:
+            with _ended_by_exception():
+                _begin(item)
+                item.work()
+                _keep_key(item, item.key)
+        except BaseException as error:
+            if not (isinstance(error, _ToldToEnd) and alone):
+                _begun(item).unlink(missing_ok=True)
+            if not isinstance(error, Exception):
+                raise
+            if isinstance(error, OSError) and error.errno in NO_FAULT_OF_A_PAIR:
+                raise
+            failed[item.name] = f"{item.stage}: {reason(error)}"
+            log(f"{item.name} FAILED: {failed[item.name]}")
+            if not isinstance(error, NirError):
+                _trace(error, log)
+        else:
+            _begun(item).unlink(missing_ok=True)
+            log(f"{item.name}: done")
+        alone = False
+    save_json(marker, {"failed": failed, "pairs": len(listed), **job})
+    for item in listed:
+        if isinstance(item, Item):
+            _begun(item).unlink(missing_ok=True)
+
+
+def _is_done(item: Item) -> bool:
+    there = all(path.exists() for path in item.outputs)
+    return there and known_key(item.folder, item.stage) == item.key
+
+
+def _begin(item: Item) -> None:
+    """Note that a stage is worked on and not done; nothing of before looks done."""
+    _sweep(item.folder)
+    _keep_key(item, None)
+    save_json(_begun(item), {"key": item.key})
+
+
+def _keep_key(item: Item, key: str | None) -> None:
+    """Keep with which key a stage is done; None: it is not."""
+    path = item.folder / KEYS
+    keys = _record(path)
+    if keys.get(item.stage) != key:
+        kept = {**keys, item.stage: key}
+        save_json(path, {stage: value for stage, value in kept.items() if value})
+
+
+def _begun(item: Item) -> Path:
+    return item.folder / BEGUN
+
+
+def _is_to_blame(item: Item | tuple[str, str]) -> bool:
+    """Tell whether a process ended in this very work of a pair."""
+    return isinstance(item, Item) and _record(_begun(item)).get("key") == item.key
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        return dict(load_json(path))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+class _ToldToEnd(SystemExit):
+    """The process was told to end."""
+
+
+@contextmanager
+def _ended_by_exception() -> Iterator[None]:
+    """Let the signal to end raise, as that of the keyboard does."""
+
+    def end(number: int, frame: object) -> None:
+        raise _ToldToEnd(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files that a job left that was killed long ago."""
+    for left in folder.rglob(".*.*"):
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > OLD_SECONDS:
+                left.unlink()

@@ -1,0 +1,157 @@
+"""The cohort: its subjects, the faults of their files, and who is registered to whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from nir.cohort.check import Progress, _file_faults, check_subjects
+from nir.cohort.checks import CheckCache, Demands
+from nir.cohort.pairs import TEMPLATE, Pair, check_pairs, plan_pairs
+from nir.cohort.readers import read_subjects
+from nir.cohort.subject import Found, Subject
+from nir.errors import NirError, fault
+from nir.io.analyze import is_analyze
+from nir.io.images import open_image
+from nir.io.sheets import label_names
+from nir.pipeline.settings import PipelineConfig
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Who takes part, which (fixed, moving) pairs are registered, and what was left out and why.
+
+    Args:
+        imports: files that the pipeline makes first, NIfTI of Analyze, and what they are made of.
+        label_names: table of label names that the cohort itself brings.
+    """
+
+    subjects: tuple[Subject, ...]
+    pairs: tuple[Pair, ...]
+    left_out: dict[str, list[str]]
+    dropped_pairs: tuple[Pair, ...]
+    imports: dict[Path, Path] = field(default_factory=dict)
+    label_names: Path | None = None
+
+
+def load_cohort(
+    config: PipelineConfig, cache: Path | None = None, progress: Progress | None = None
+) -> Cohort:
+    """Find the subjects, check every file and plan the pairs, before any work.
+
+    Pairs are planned over all subjects; with ``on_invalid: skip`` those of a faulty subject are
+    dropped and no others take their place. The demo cohort has no files yet and is not checked.
+
+    Args:
+        config: the run.
+        cache: JSON file in which checks are remembered; None: check all files.
+        progress: called after each subject with its number, how many there are, and its id.
+
+    Raises:
+        NirError: lists all faults of the cohort in one message, or says that no pair is left.
+    """
+    if config.cohort.kind == "demo":
+        found, faults = Found(_demo_cohort(config)), {}
+    else:
+        found = read_subjects(config.cohort)
+        needs_mask = config.preprocess.skull_strip == "mask"
+        demands = Demands(config.cohort.orientation, found.check_labels)
+        faults = check_subjects(found.subjects, needs_mask, CheckCache(cache, demands), progress)
+    subjects = found.subjects
+    planned, pair_faults = plan_pairs(
+        [s.id for s in subjects], config.pairs, [s.id for s in subjects if s.labels], found.pairs
+    )
+    pairs = tuple(p for p in planned if not faults.keys() & set(p))
+    template = Subject(TEMPLATE, config.output, config.template.labels)
+    pair_faults += _settings_faults(config)
+    pair_faults += check_pairs([*subjects, template], pairs, config.guidance)
+    if pair_faults or (faults and config.cohort.on_invalid == "stop"):
+        raise NirError(_listing(faults, pair_faults))
+    if not pairs:
+        advice = "No pair is left to register once the faulty subjects are out."
+        raise NirError(f"{advice}\n{_listing(faults, [])}")
+    sound = [s for s in subjects if s.id not in faults]
+    imports: dict[Path, Path] = {}
+    if config.cohort.orientation and config.cohort.kind != "demo":
+        sound = [_imported(s, config.output / "cohort" / "raw", imports) for s in sound]
+    return Cohort(
+        subjects=tuple(sound),
+        pairs=pairs,
+        left_out={name: [reason] for name, reason in found.dropped.items()} | faults,
+        dropped_pairs=tuple(p for p in planned if faults.keys() & set(p)),
+        imports=imports,
+        label_names=found.label_names,
+    )
+
+
+def _imported(subject: Subject, folder: Path, imports: dict[Path, Path]) -> Subject:
+    """Let NIfTI files, noted in ``imports``, stand for the Analyze files of a subject."""
+
+    def made(source: Path | None, suffix: str) -> Path | None:
+        bare = Path(source.name.removesuffix(".gz")) if source else Path()
+        if source is None or bare.suffix not in (".hdr", ".img"):
+            return source
+        if not is_analyze(open_image(source)):
+            return source
+        target = folder / f"{subject.id}_{suffix}.nii.gz"
+        imports[target] = source
+        return target
+
+    image = made(subject.image, "T1w") or subject.image
+    return replace(
+        subject,
+        image=image,
+        labels=made(subject.labels, "dseg"),
+        mask=made(subject.mask, "mask"),
+        exclude=made(subject.exclude, "exclude"),
+        channels=tuple(
+            made(path, f"channel{number}") or path
+            for number, path in enumerate(subject.channels, start=2)
+        ),
+    )
+
+
+def _settings_faults(config: PipelineConfig) -> list[str]:
+    """Find the faults of files that the settings name beside the cohort's table."""
+    faults = []
+    names = config.cohort.label_names
+    if names is not None and not names.exists():
+        faults.append(fault(names, "a table of label names", "no such file", "correct the path"))
+    elif names is not None:
+        try:
+            label_names(names)
+        except NirError as error:
+            faults.append(str(error))
+    template = config.template
+    if template.image is not None:
+        subject = Subject(TEMPLATE, template.image, template.labels, template.mask)
+        faults += _file_faults(subject, True, CheckCache())
+    return faults
+
+
+def _demo_cohort(config: PipelineConfig) -> list[Subject]:
+    """The simulated subjects, by the names that their files will have."""
+    from nir.cohort.simulate import (
+        demo_subjects,  # loads torch, which a table of scans does not need
+    )
+
+    raw = config.output / "cohort" / "raw"
+    return [
+        Subject(i, raw / f"{i}_T1w.nii.gz", raw / f"{i}_dseg.nii.gz", raw / f"{i}_mask.nii.gz")
+        for i in demo_subjects(config.cohort.demo)
+    ]
+
+
+def _listing(faults: dict[str, list[str]], pair_faults: list[str]) -> str:
+    """Word all faults as one list, grouped by subject."""
+    groups = {f"subject {i or '(without id)'}": lines for i, lines in faults.items()}
+    if pair_faults:
+        groups["the settings and pairs"] = pair_faults
+    count = sum(map(len, groups.values()))
+    where = f" in {len(faults)} subject(s)" if faults else ""
+    text = [f"The cohort has {count} fault(s){where}:"]
+    for name, lines in groups.items():
+        text += [name, *(f"  - {line}" for line in lines)]
+    if faults:
+        text.append("Correct them, or set cohort.on_invalid to skip to leave these subjects out.")
+    return "\n".join(text)

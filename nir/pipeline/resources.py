@@ -1,0 +1,67 @@
+"""What the jobs of a run asked for and what they used, by rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from nir.io.files import load_json
+from nir.io.tables import write_table
+from nir.pipeline.batch import STAGES
+
+COLUMNS = {
+    "rule": ("Rule", "Rule of the pipeline", ""),
+    "jobs": ("Jobs", "Jobs of the rule that are measured", "1"),
+    "asked_mb": ("Memory asked", "Largest memory asked for by a job, with Snakemake's own", "MB"),
+    "used_mb": ("Memory used", "Largest resident memory of a job, without Snakemake's own", "MB"),
+    "seconds": ("Time", "Mean wall time of a job", "s"),
+    "seconds_max": ("Time, longest", "Wall time of the longest job", "s"),
+}
+
+
+def resource_table(output: Path) -> pd.DataFrame:
+    """Read Snakemake's records of all jobs under ``benchmarks/`` and the markers of all batches.
+
+    Rules whose jobs leave no marker have no ``asked_mb``. Jobs too short to be measured have no
+    ``used_mb``.
+    """
+    rows = []
+    asked = _asked(output / "batches")
+    for folder in sorted(path for path in (output / "benchmarks").glob("*") if path.is_dir()):
+        found = [
+            pd.read_csv(path, sep="\t", na_values=["-", "NA"]) for path in folder.glob("*.tsv")
+        ]
+        if not found:
+            continue
+        table = pd.concat(found, ignore_index=True)
+        rows.append(
+            {
+                "rule": folder.name,
+                "jobs": len(table),
+                "asked_mb": asked.get(folder.name),
+                "used_mb": table["max_rss"].astype(float).max(),
+                "seconds": table["s"].astype(float).mean(),
+                "seconds_max": table["s"].astype(float).max(),
+            }
+        )
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def write_resources(output: Path) -> None:
+    """Write ``resources.tsv`` with its sidecar."""
+    table = resource_table(output).round({"used_mb": 0, "seconds": 1, "seconds_max": 1})
+    write_table(output / "resources.tsv", table, COLUMNS)
+
+
+def _asked(batches: Path) -> dict[str, float]:
+    """Return the largest memory asked for by each rule that leaves markers, MB."""
+    found: dict[str, float] = {}
+    for stage in STAGES:
+        for path in batches.glob(f"**/{stage}.json"):
+            content = load_json(path)
+            megabytes = content["resources"].get("mem_mb")
+            if megabytes:
+                rule = content["rule"]
+                found[rule] = max(found.get(rule, 0), megabytes)
+    return found

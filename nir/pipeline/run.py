@@ -1,0 +1,376 @@
+"""A cohort run: its settings, its subjects and pairs, and where each file lies."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from nir.cohort.check import Progress
+from nir.cohort.pairs import TEMPLATE, Pair
+from nir.cohort.prepared import failure
+from nir.cohort.subject import Subject
+from nir.engines.settings import Method
+from nir.errors import NirError
+from nir.geometry.grid import Grid
+from nir.io.files import load_json, save_json
+from nir.io.images import grid_of, open_image
+from nir.io.layout import pair_name
+from nir.pipeline.batches import batch_size, plan_batches
+from nir.pipeline.cohort import Cohort, load_cohort
+from nir.pipeline.failures import failures
+from nir.pipeline.settings import PipelineConfig, load_pipeline
+from nir.preprocess.prepare import channel_names
+
+WARP_BYTES = 7  # a voxel of a warp, compressed and rounded; these four were measured on brains
+
+VOLUME_BYTES = 6.5  # a voxel of the warped image, its labels and the Jacobian
+
+SUBJECT_BYTES = 3.5  # a voxel of a prepared brain and its mask
+
+PICTURES_BYTES = 1.6e6  # figures, tables and page of a pair
+
+Reader = Literal["affine", "syn", "nir", "evaluate"]
+"""What reads the files of a subject: the affines, an engine of fits, or the evaluation."""
+
+EVALUATED = ("result.json", "figures/thumbnail.png")
+"""What tells that a pair is evaluated; the pages show the pictures."""
+
+DEMO_EXTENT_MM = (210.0, 252.0, 212.0)  # of a simulated head, before it is built
+
+
+@dataclass(frozen=True)
+class Run:
+    """Settings and cohort of one run; every path of the pipeline is spelt here and nowhere else."""
+
+    config: PipelineConfig
+    cohort: Cohort
+
+    @property
+    def output(self) -> Path:
+        """Folder of all results."""
+        return self.config.output
+
+    @property
+    def raw(self) -> Path:
+        """Folder of the simulated cohort."""
+        return self.output / "cohort" / "raw"
+
+    @cached_property
+    def methods(self) -> dict[str, Method]:
+        """Methods by name, in the order of the settings."""
+        return {m.name: m for m in self.config.methods}
+
+    @property
+    def label_names(self) -> Path | None:
+        """Table of label names, if there is one."""
+        if self.config.cohort.kind == "demo":
+            return self.raw / "labels.tsv"
+        return self.config.cohort.label_names or self.cohort.label_names
+
+    @property
+    def all_labelled(self) -> bool:
+        """Whether every moving subject has labels, so that every pair has warped ones."""
+        return all(self.subject(moving).labels for _, moving in self.cohort.pairs)
+
+    @property
+    def command(self) -> Path:
+        """File that keeps the command that started the run."""
+        return self.output / "command.txt"
+
+    @property
+    def template_files(self) -> list[str]:
+        """Files of the template that the settings name."""
+        template = self.config.template
+        return [str(p) for p in (template.image, template.mask) if p]
+
+    def round(self, part: str, number: int | str = "{round}", name: str = "") -> str:
+        """Path of a file of a round of the template that is built, or of a subject in it."""
+        return str(self.output / "template" / f"round-{number}" / name / part)
+
+    def before_round(self, number: int, part: str) -> str:
+        """Path of the template to which a round registers: the start, or the last round's."""
+        if number == 0:
+            return str(self.output / "template" / "start" / part)
+        return self.round(part, number - 1)
+
+    @property
+    def truth(self) -> Path | None:
+        """Folder of the true deformations of a simulated cohort."""
+        return self.raw / "truth" if self.config.cohort.kind == "demo" else None
+
+    def subject(self, name: str) -> Subject:
+        """Return the raw files of a subject, or of the template."""
+        if name == TEMPLATE:
+            return Subject(name, Path(self.prepared(name, "brain")), self.config.template.labels)
+        return self._subjects[name]
+
+    @cached_property
+    def _subjects(self) -> dict[str, Subject]:
+        return {s.id: s for s in self.cohort.subjects}
+
+    def prepared(self, name: str, part: str) -> str:
+        """Path of a prepared subject's ``brain``, ``mask`` or ``affine.mat`` (to the template)."""
+        suffix = "" if "." in part else ".nii.gz"
+        return str(self.output / "subjects" / name / f"{part}{suffix}")
+
+    def result(self, part: str, fixed: str, moving: str, method: str = "") -> str:
+        """Path of a file of a pair, or of a pair and method."""
+        return str(self.output / "pairs" / pair_name(fixed, moving) / method / part)
+
+    def marker(self, stage: str, batch: str = "{batch}", method: str = "") -> str:
+        """Path of the record of a batch of pairs in a stage."""
+        return str(self.output / "batches" / batch / method / f"{stage}.json")
+
+    @property
+    def plan(self) -> Path:
+        """File that keeps which pairs are in which batch."""
+        return self.output / "batches" / "plan.json"
+
+    @cached_property
+    def batches(self) -> dict[str, list[Pair]]:
+        """Pairs of each batch; those of an earlier run stay in theirs."""
+        known = load_json(self.plan) if self.batch_size > 1 and self.plan.exists() else {}
+        return plan_batches(self.cohort.pairs, self.batch_size, known)
+
+    @property
+    def batch_size(self) -> int:
+        """Pairs in a batch at most."""
+        return self.config.batch or batch_size(len(self.cohort.pairs))
+
+    def batch_of(self, fixed: str, moving: str) -> str:
+        """Return the batch of a pair."""
+        return self._batch_of[fixed, moving]
+
+    @cached_property
+    def _batch_of(self) -> dict[Pair, str]:
+        return {pair: name for name, pairs in self.batches.items() for pair in pairs}
+
+    def members(self, batch: str) -> list[str]:
+        """Return the ids of all subjects in a batch."""
+        return list(dict.fromkeys(name for pair in self.batches[batch] for name in pair))
+
+    def channels(self, name: str = "{id}") -> list[str]:
+        """Paths of the prepared further contrasts of a subject; all subjects have as many."""
+        count = 0 if name == TEMPLATE else len(self.cohort.subjects[0].channels)
+        return [self.prepared(name, part) for part in channel_names(count)]
+
+    def brain_files(self, name: str, reader: Reader) -> list[str | None]:
+        """Return the files of a subject that someone reads, in the order of `Brain`'s fields.
+
+        These are scan, brain, mask, labels, keypoints and mask of what is excluded, and behind them
+        further contrasts. A fit is given labels and keypoints only where they guide it.
+        """
+        subject, guidance = self.subject(name), self.config.guidance
+        brain, mask = self.prepared(name, "brain"), self.prepared(name, "mask")
+        scored, guided = reader == "evaluate", reader == "nir"
+        files = (
+            subject.labels if scored or (guided and guidance.structures) else None,
+            subject.keypoints if scored or (guided and guidance.keypoints) else None,
+            subject.exclude if reader != "affine" else None,
+        )
+        others = [str(path) if path else None for path in files]
+        scan = str(subject.image) if scored else brain
+        contrasts = self.channels(name) if scored or guided else []
+        return [scan, brain, mask, *others, *contrasts]
+
+    def start(self) -> None:
+        """Note the plan of a run that begins, and let pairs that failed before be tried again."""
+        for folder in self.plan.parent.glob("*/"):
+            if folder.is_dir() and folder.name not in self.batches:  # of another plan: out of date
+                shutil.rmtree(folder)
+        if self.batch_size > 1:
+            save_json(self.plan, self.batches)
+        redo = self.markers_to_redo() + self._failed_subjects()
+        if redo:  # Snakemake looks behind a file only where that file is missing itself
+            redo += [self.output / "failed.tsv", self.output / "complete.txt"]
+        for path in redo:
+            path.unlink(missing_ok=True)
+
+    def check_dates(self) -> None:
+        """Refuse scans dated in the future: Snakemake takes what is made of them for out of date.
+
+        Raises:
+            NirError: lists them.
+        """
+        now = time.time()
+        given = [path for subject in self.cohort.subjects for path in subject.files]
+        files = [self.cohort.imports.get(path, path) for path in given]
+        ahead = [f for f in files if f.exists() and f.lstat().st_mtime > now]
+        if ahead:
+            listing = "\n".join(f"  - {path}" for path in ahead)
+            raise NirError(
+                f"{len(ahead)} file(s) changed in the future, by their dates and this machine's"
+                f" clock; correct the clock, touch the files, or list links to them:\n{listing}"
+            )
+
+    def markers_to_redo(self) -> list[Path]:
+        """Return the markers of batches in which pairs failed, or whose results are gone."""
+        found = []
+        stages: list[tuple[str, str, tuple[str, ...]]] = [("affine", "", ("affine.mat",))]
+        for method in self.methods:
+            stages += [("register", method, ("fit.json",)), ("evaluate", method, EVALUATED)]
+        for batch, pairs in self.batches.items():
+            for stage, method, parts in stages:
+                marker = Path(self.marker(stage, batch, method))
+                files = (self.result(part, *pair, method) for pair in pairs for part in parts)
+                if marker.exists() and (failures(marker) or not all(map(os.path.exists, files))):
+                    found.append(marker)
+        return found
+
+    def _failed_subjects(self) -> list[Path]:
+        """Return the files of subjects that could not be prepared or aligned."""
+        stages = {"preprocess.json": ("brain", "mask"), "affine.json": ("affine.mat",)}
+        return [
+            Path(self.prepared(name, part))
+            for name in self.participants
+            for record, others in stages.items()
+            if failure(Path(self.prepared(name, record)))
+            for part in (record, *others)
+        ]
+
+    @cached_property
+    def participants(self) -> list[str]:
+        """Ids of the subjects that are in a pair, or all of them where they make a template."""
+        in_pairs = {name for pair in self.cohort.pairs for name in pair}
+        every = self.config.template.build is not None
+        return [s.id for s in self.cohort.subjects if every or s.id in in_pairs]
+
+    @property
+    def derivatives(self) -> Path:
+        """The file that completes the results of a BIDS dataset as BIDS derivatives."""
+        return self.output / "derivatives" / "dataset_description.json"
+
+    @property
+    def ratings(self) -> list[Path]:
+        """The table of what readers think of the registrations, once some are rated."""
+        path = self.output / "ratings.tsv"
+        return [path] if path.exists() else []
+
+    def fused(self, part: str, fixed: str = "{fixed}", method: str = "{method}") -> str:
+        """Path of a file of the labels fused for a subject."""
+        return str(self.output / "fusion" / fixed / method / part)
+
+    @cached_property
+    def atlases(self) -> dict[str, list[str]]:
+        """The moving subjects of each fixed one that has two or more, whose labels are fused."""
+        found: dict[str, list[str]] = {}
+        for fixed, moving in self.cohort.pairs:
+            found.setdefault(fixed, []).append(moving)
+        return {fixed: names for fixed, names in found.items() if len(names) > 1}
+
+    def log(self, rule: str, wildcards: str) -> str:
+        """Path of a rule's log."""
+        return str(self.output / "logs" / rule / f"{wildcards}.log")
+
+    def benchmark(self, rule: str, wildcards: str) -> str:
+        """Path of a rule's resource record."""
+        return str(self.output / "benchmarks" / rule / f"{wildcards}.tsv")
+
+    def grid(self, name: str) -> Grid:
+        """Return the grid of a subject from its header; a nominal one before it is built."""
+        subject = self.subject(name)
+        if name == TEMPLATE or self.config.cohort.kind == "demo":
+            is_template = name == TEMPLATE
+            source = self.config.template if is_template else self.config.cohort.demo
+            if not (is_template and self.config.template.image):
+                return _nominal_grid(source.spacing_mm)
+            return _header_grid(self.config.template.image)
+        return _header_grid(self.cohort.imports.get(subject.image, subject.image))
+
+    def disk_note(self) -> str:
+        """Estimate what the results will take on disk, and say what is free."""
+        voxels = {n: math.prod(self.grid(n).shape) for n in self.participants}
+        if any(TEMPLATE in pair for pair in self.cohort.pairs):
+            voxels[TEMPLATE] = math.prod(self.grid(TEMPLATE).shape)
+        per_pair = PICTURES_BYTES * len(self.cohort.pairs)
+        for fixed, moving in self.cohort.pairs:
+            if self.config.keep != "metrics":
+                per_pair += WARP_BYTES * (voxels[fixed] + voxels[moving])
+            if self.config.keep == "all":
+                per_pair += VOLUME_BYTES * voxels[fixed]
+        per_subject = [SUBJECT_BYTES * n * (1 + len(self.channels(i))) for i, n in voxels.items()]
+        needed = len(self.methods) * per_pair + sum(per_subject)
+        place = next(p for p in (self.output, *self.output.absolute().parents) if p.exists())
+        free = shutil.disk_usage(place).free
+        note = (
+            f"Disk: the whole of {self.output} takes about {needed / 1e9:.1f} GB"
+            f" (keep: {self.config.keep}), {free / 1e9:.1f} GB are free."
+        )
+        if needed > free and self.config.keep != "metrics":
+            note += " That may not be enough: set keep to transforms or metrics."
+        return note
+
+    def largest_grid(self, names: Iterable[str]) -> Grid:
+        """Return the grid with the most voxels of some subjects."""
+        return max((self.grid(n) for n in names), key=lambda grid: math.prod(grid.shape))
+
+    def megavoxels(self, names: Iterable[str]) -> float:
+        """Return the voxels of the largest of some subjects, in millions."""
+        return math.prod(self.largest_grid(names).shape) / 1e6
+
+
+def plan_run(raw: dict[str, Any], progress: Progress | None = None) -> Run:
+    """Read the settings, check the cohort's files and plan the pairs.
+
+    Raises:
+        NirError: lists all faults of the settings and of the cohort in one message.
+    """
+    try:
+        config = load_pipeline(raw)
+    except NirError as error:
+        raise NirError(_with_cohort_faults(raw, error)) from error
+    cache = config.output / "cohort" / "checks.json"
+    run = Run(config, load_cohort(config, cache, progress))
+    if config.fusion:
+        _check_fusion(run)
+    return run
+
+
+def _check_fusion(run: Run) -> None:
+    """Refuse a fusion that has nothing to fuse."""
+    if not run.all_labelled:
+        raise NirError(
+            "fusion: expected labels of every moving subject, found some without; set pairs.mode to"
+            " from-labelled, so that labelled subjects alone are moving"
+        )
+    if not run.atlases:
+        raise NirError(
+            "fusion: expected two moving subjects or more for a fixed one, found one at most; set"
+            " pairs.mode to from-labelled or all"
+        )
+
+
+def _with_cohort_faults(raw: dict[str, Any], settings_error: NirError) -> str:
+    """Add the cohort's faults to those of the settings, if its part of the settings is sound.
+
+    One run of the program then shows all there is to correct.
+    """
+    usable: dict[str, Any] = {
+        k: raw[k] for k in ("cohort", "pairs", "preprocess", "output") if k in raw
+    }
+    usable["methods"] = [{"name": "affine", "engine": "affine"}]
+    try:
+        load_cohort(load_pipeline(usable))
+    except NirError as error:
+        if "configuration has" not in str(error):
+            return f"{settings_error}\n{error}"
+    return str(settings_error)
+
+
+def _nominal_grid(spacing_mm: float) -> Grid:
+    i, j, k = (round(e / spacing_mm) for e in DEMO_EXTENT_MM)
+    return Grid((i, j, k), np.diag([spacing_mm] * 3 + [1.0]))
+
+
+@lru_cache(maxsize=100_000)
+def _header_grid(path: Path) -> Grid:
+    return grid_of(open_image(path))

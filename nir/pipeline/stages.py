@@ -1,0 +1,229 @@
+"""What a batch of pairs does in each stage: affine, register, evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from nir.cohort.prepared import Brain
+from nir.cohort.settings import GuidanceConfig
+from nir.engines.settings import Method
+from nir.io.layout import FIELD, FORWARD, INVERSE, pair_name
+from nir.pair.evaluate import evaluate_pair
+from nir.pair.steps import align, align_through_template, draw_pair, register_pair, warp_pair
+from nir.pipeline.batch import Item, key_of, known_key
+from nir.pipeline.failures import failures
+from nir.preprocess.settings import AffineConfig
+from nir.report.figures.pair import pictures
+
+VOLUMES = ("warped.nii.gz", "warped_labels.nii.gz", "jacobian.nii.gz")
+
+TRANSFORMS = (FORWARD, INVERSE, FIELD)
+
+Work = Iterator[Item | tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some pairs and where their files are.
+
+    Args:
+        pairs: (fixed, moving).
+        brains: files of each subject in them, by id.
+        root: folder of all pairs' results.
+        failed: of the stage before: name of the pair to the reason.
+    """
+
+    pairs: Sequence[tuple[str, str]]
+    brains: Mapping[str, Brain]
+    root: Path
+    failed: Mapping[str, str]
+
+    @classmethod
+    def of(cls, params: Any, before: str | None = None) -> Batch:
+        """Build from a rule's parameters and the marker of the stage before."""
+        content = params.batch
+        brains = {name: _brain(name, files) for name, files in content["brains"].items()}
+        pairs = [(fixed, moving) for fixed, moving in content["pairs"]]
+        return cls(pairs, brains, Path(content["root"]), failures(before) if before else {})
+
+    def folder(self, fixed: str, moving: str) -> Path:
+        """Return the folder of a pair."""
+        return self.root / pair_name(fixed, moving)
+
+
+def _brain(name: str, files: Sequence[str | None]) -> Brain:
+    """Turn the paths of a rule's parameters, see `Run.brain_files`, into a brain."""
+    paths: list[Any] = [path and Path(path) for path in files]
+    scan, brain, mask, labels, keypoints, exclude, *channels = paths
+    return Brain(name, scan, brain, mask, labels, keypoints, exclude, tuple(channels))
+
+
+def affine_items(
+    batch: Batch,
+    config: AffineConfig,
+    seed: int,
+    through: Mapping[str, Sequence[str]] | None = None,
+) -> Work:
+    """Align each pair; ``through`` has each subject's affine to the template and its record."""
+    for fixed, moving in batch.pairs:
+        folder = batch.folder(fixed, moving)
+        matrix, record = folder / "affine.mat", folder / "affine.json"
+        one, other = batch.brains[fixed], batch.brains[moving]
+        if through is None:
+            work = partial(align, one, other, config, seed, matrix, record)
+            made_from = [one.brain, one.mask, other.brain, other.mask]
+        else:
+            known = [through.get(name) for name in (fixed, moving)]
+            matrices, records = ([Path(k[n]) if k else None for k in known] for n in (0, 1))
+            work = partial(align_through_template, matrices, records, matrix, record)
+            made_from = [path for path in (*matrices, *records) if path]
+        key = key_of({"settings": config.model_dump(mode="json"), "seed": seed}, made_from)
+        yield Item(pair_name(fixed, moving), "affine", folder, key, (matrix, record), work)
+
+
+def register_items(
+    batch: Batch,
+    method: Method,
+    *,
+    guidance: GuidanceConfig,
+    seed: int,
+    device: str,
+    threads: int,
+    keep: str,
+    field: bool,
+) -> Work:
+    """Register each pair by one method; ``guidance`` is that of the engine."""
+    for fixed, moving in batch.pairs:
+        name = pair_name(fixed, moving)
+        if name in batch.failed:
+            yield name, batch.failed[name]
+            continue
+        folder = batch.folder(fixed, moving)
+        one, other = batch.brains[fixed], batch.brains[moving]
+        own = folder / method.name
+        work = partial(
+            register_pair,
+            one,
+            other,
+            folder / "affine.mat",
+            method,
+            own,
+            seed=seed,
+            device=device,
+            threads=threads,
+            guidance=guidance,
+            save_field=field,
+            progress=_tell,
+        )
+        content = {
+            "settings": method.own_settings,
+            "seed": seed,
+            "device": device,
+            "affine": known_key(folder, "affine"),
+            "guidance": guidance.model_dump(mode="json"),
+        }
+        key = key_of(content, [path for brain in (one, other) for path in _made_from(brain)])
+        files = ["fit.json", "trace.tsv"]
+        if keep != "metrics":
+            files += [FORWARD, INVERSE, *([FIELD] if field and method.engine == "nir" else [])]
+        yield Item(name, "register", own, key, [own / file for file in files], work)
+
+
+def _made_from(brain: Brain) -> list[Path | None]:
+    """List the files of a brain that a fit may look at."""
+    guides = (brain.labels, brain.keypoints, brain.exclude)
+    return [brain.brain, brain.mask, *guides, *brain.channels]
+
+
+def fits_of(batch: Batch, params: Any, threads: int) -> Work:
+    """Build the items of a batch's registrations from a rule's parameters."""
+    method = Method(**{k: v for k, v in params.method.items() if k != "fit"})
+    return register_items(
+        batch,
+        method,
+        guidance=GuidanceConfig(**params.guidance),
+        seed=params.seed,
+        device=params.device,
+        threads=threads,
+        keep=params.keep,
+        field=params.field,
+    )
+
+
+def evaluate_items(
+    batch: Batch,
+    fits: Work,
+    *,
+    include: tuple[int, ...] | None,
+    exclude: tuple[int, ...],
+    guidance: GuidanceConfig,
+    interpolation: str,
+    label_names: Path | None,
+    truth: Path | None,
+    keep: str,
+) -> Work:
+    """Warp, measure and draw each pair that was registered.
+
+    Args:
+        fits: `register_items` of the same batch: transforms that were not kept are made again.
+        keep: ``all``, ``transforms`` or ``metrics``.
+    """
+    from nir.io.sheets import label_names as read_names
+
+    names = read_names(label_names) if label_names else {}
+    for (fixed, moving), fit in zip(batch.pairs, fits, strict=True):
+        if isinstance(fit, tuple):
+            yield fit
+            continue
+        one, other = batch.brains[fixed], batch.brains[moving]
+        folder, own = batch.folder(fixed, moving), fit.folder
+        content = {
+            "register": known_key(own, "register"),
+            "settings": [include, exclude, interpolation, keep, guidance.keypoints],
+        }
+        files = [f for b in (one, other) for f in (b.image, b.labels, b.keypoints)]
+        key = key_of(content, [*files, label_names, truth])
+
+        def work(
+            one: Brain = one, other: Brain = other, folder: Path = folder, fit: Item = fit
+        ) -> None:
+            own = fit.folder
+            if not (own / FORWARD).exists() or not (own / INVERSE).exists():
+                fit.work()
+            warp_pair(one, other, own, interpolation)
+            evaluate_pair(
+                one,
+                other,
+                folder / "affine.mat",
+                folder / "affine.json",
+                own,
+                include=include,
+                exclude=exclude,
+                guidance=guidance,
+                names=names,
+                interpolation=interpolation,
+                truth=truth,
+            )
+            draw_pair(one, other, folder / "affine.mat", own)
+            tidy(own, keep)
+
+        labelled = bool(one.labels and other.labels)
+        made = ["result.json", "labels.tsv", *(f"figures/{name}" for name in pictures(labelled))]
+        if keep == "all":
+            made += [v for v in VOLUMES if other.labels or v != "warped_labels.nii.gz"]
+        yield Item(fit.name, "evaluate", own, key, [own / file for file in made], work)
+
+
+def tidy(folder: Path, keep: str) -> None:
+    """Remove what a level of `keep` leaves out."""
+    gone = {"all": (), "transforms": VOLUMES, "metrics": (*VOLUMES, *TRANSFORMS)}[keep]
+    for name in gone:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _tell(phase: int, step: int, loss: float) -> None:
+    print(f"phase {phase} step {step} loss {loss:.5f}")

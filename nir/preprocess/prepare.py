@@ -1,0 +1,127 @@
+"""From raw scan to normalised brain: skull strip, bias field, intensities; and the template."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nir.geometry.grid import Grid
+from nir.io.files import save_json
+from nir.io.images import load_volume, save_volume
+from nir.preprocess.intensities import correct_bias, normalise
+from nir.preprocess.settings import PreprocessConfig, TemplateConfig
+from nir.preprocess.skullstrip import skull_strip
+from nir.preprocess.template import load_template
+
+
+def prepare_template(config: TemplateConfig, folder: Path | str) -> None:
+    """Write the template as if it were a subject: brain, mask and ``preprocess.json``."""
+    start = time.perf_counter()
+    template = load_template(config)
+    record = {
+        "image": "ICBM152 of nilearn" if config.image is None else str(config.image),
+        "skull_strip": "template",
+        **_measures(template.mask, template.grid, None),
+        "seconds": time.perf_counter() - start,
+    }
+    _write(folder, template.brain, template.mask, template.grid, record)
+
+
+def prepare_subject(
+    image_path: Path | str,
+    folder: Path | str,
+    config: PreprocessConfig,
+    *,
+    mask_path: Path | str | None = None,
+    channels: Sequence[Path | str] = (),
+    template: TemplateConfig | None = None,
+    seed: int = 1,
+) -> dict[str, Any]:
+    """Skull-strip, correct and normalise one scan, and the other contrasts of the same head.
+
+    Args:
+        image_path: the scan, a head or a brain.
+        folder: receives ``brain.nii.gz`` (float32, [0, 1], zero outside the mask),
+            ``mask.nii.gz`` (uint8) and ``preprocess.json``, on the scan's own grid.
+        mask_path: the given brain mask, for ``skull_strip: mask``.
+        channels: further contrasts on the scan's grid; the scan's mask holds for them as well. They
+            become ``channel_2.nii.gz``, ``channel_3.nii.gz``, ...
+        template: the brain that ``skull_strip: template`` registers; None: the shipped one.
+        seed: of the registration.
+
+    Returns:
+        The content of ``preprocess.json``.
+
+    Raises:
+        NirError: unreadable files, an empty mask, a constant brain, a missing library.
+    """
+    start = time.perf_counter()
+    voxels, grid = load_volume(image_path)
+    needed = config.skull_strip == "template"
+    reference = load_template(template or TemplateConfig()) if needed else None
+    mask = skull_strip(
+        image_path,
+        config.skull_strip,
+        mask_path=mask_path,
+        template=reference,
+        seed=seed,
+    )
+    brain, bounds = _corrected(voxels, mask, grid, config, seed)
+    for path, name in zip(channels, channel_names(len(channels)), strict=True):
+        contrast, _ = _corrected(load_volume(path)[0], mask, grid, config, seed)
+        save_volume(Path(folder) / name, contrast, grid)
+    record = {
+        "image": str(image_path),
+        "skull_strip": config.skull_strip,
+        "bias_correction": config.bias_correction,
+        "percentiles": None if config.window else list(config.percentiles),
+        "intensities_at_0_and_1": list(bounds),
+        **_measures(mask, grid, config.plausible_ml),
+        "seed": seed,
+        "seconds": time.perf_counter() - start,
+    }
+    _write(folder, brain, mask, grid, record)
+    return record
+
+
+def channel_names(count: int) -> list[str]:
+    """Name the prepared files of a subject's further contrasts."""
+    return [f"channel_{number}.nii.gz" for number in range(2, count + 2)]
+
+
+def _corrected(
+    voxels: np.ndarray, mask: np.ndarray, grid: Grid, config: PreprocessConfig, seed: int
+) -> tuple[np.ndarray, tuple[float, float]]:
+    """Correct and normalise one contrast; see `normalise`."""
+    if config.bias_correction:
+        voxels = correct_bias(voxels, mask, grid, seed)
+    return normalise(voxels, mask, config.percentiles, config.window)
+
+
+def _measures(
+    mask: np.ndarray, grid: Grid, plausible_ml: tuple[float, float] | None
+) -> dict[str, Any]:
+    """Brain volume in ml, and a warning if it is not plausible."""
+    volume_ml = float((mask > 0).sum() * abs(np.linalg.det(grid.affine[:3, :3])) / 1000)
+    warnings = []
+    if plausible_ml and not plausible_ml[0] <= volume_ml <= plausible_ml[1]:
+        low, high = plausible_ml
+        warnings.append(
+            f"The brain mask holds {volume_ml:.0f} ml; {low:.0f} to {high:.0f} ml are plausible:"
+            " look at the mask, choose another skull_strip method, or set preprocess.plausible_ml."
+        )
+    return {"brain_volume_ml": volume_ml, "warnings": warnings}
+
+
+def _write(
+    folder: Path | str, brain: np.ndarray, mask: np.ndarray, grid: Grid, record: dict[str, Any]
+) -> None:
+    """Write the three files of a subject, the record last."""
+    folder = Path(folder)
+    save_volume(folder / "brain.nii.gz", brain, grid)
+    save_volume(folder / "mask.nii.gz", mask.astype(np.uint8), grid)
+    save_json(folder / "preprocess.json", record)

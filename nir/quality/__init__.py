@@ -1,0 +1,1 @@
+"""What a registration is worth: overlap, Jacobians, signs of failure, verdicts, statistics."""

@@ -1,0 +1,116 @@
+"""What a registration is worth: overlap, surface distance, folding, consistency, similarity.
+
+Every method is measured by these routines and no other, so that the figures compare. All functions
+work on arrays and grids; a transform is given as ``u_lps``, shape (X, Y, Z, 3), LPS millimetres:
+the point x of the field's grid goes to T(x) = x + u(x).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.ndimage import find_objects, uniform_filter
+
+from nir.geometry.grid import Grid, mask_points
+from nir.geometry.maps import sample_vectors
+
+FLAT = 1e-3  # a window whose standard deviation is below this share of the range is flat
+
+
+def inverse_consistency(
+    forward_u: np.ndarray,
+    forward_grid: Grid,
+    inverse_u: np.ndarray,
+    inverse_grid: Grid,
+    mask: np.ndarray,
+) -> tuple[float, float, np.ndarray]:
+    """Measure |inverse(forward(x)) - x| over the mask voxels of the fixed grid, mm.
+
+    Args:
+        forward_u, forward_grid: fixed to moving points, on the fixed grid.
+        inverse_u, inverse_grid: moving to fixed points, on the moving grid.
+        mask: fixed brain mask, shape of the fixed grid.
+
+    Returns:
+        Mean, maximum and the map, float32, shape of the fixed grid. The map is NaN outside the mask
+        and where forward(x) leaves the moving grid; those points are not counted. Mean and maximum
+        are NaN where no point is left.
+    """
+    inside = mask.astype(bool)
+    x_lps = mask_points(forward_grid, inside)
+    y_lps = x_lps + forward_u[inside]
+    y_vox = inverse_grid.lps_to_vox(y_lps)
+    last = np.array(inverse_grid.shape) - 1
+    known = np.all((y_vox >= -1e-6) & (y_vox <= last + 1e-6), axis=-1)
+    error = np.full(len(x_lps), np.nan, dtype=np.float32)
+    back = y_lps[known] + sample_vectors(inverse_u, y_vox[known])
+    error[known] = np.linalg.norm(back - x_lps[known], axis=-1)
+    error_map = np.full(forward_grid.shape, np.nan, dtype=np.float32)
+    error_map[inside] = error
+    if not known.any():
+        return float("nan"), float("nan"), error_map
+    return float(np.nanmean(error, dtype=np.float64)), float(np.nanmax(error)), error_map
+
+
+def truth_error(
+    u_lps: np.ndarray,
+    grid: Grid,
+    mask: np.ndarray,
+    true_points_fn: Callable[[np.ndarray], np.ndarray],
+) -> dict[str, float]:
+    """Measure |T(x) - T_true(x)| over the mask voxels, mm.
+
+    Args:
+        u_lps, grid: the transform on the fixed grid.
+        mask: fixed brain mask, shape of the grid.
+        true_points_fn: maps fixed LPS points, mm, shape (N, 3), to where they truly belong.
+
+    Returns:
+        ``mean``, ``median`` and ``p95``; NaN for an empty mask.
+    """
+    inside = mask.astype(bool)
+    if not inside.any():
+        return dict.fromkeys(("mean", "median", "p95"), float("nan"))
+    x_lps = mask_points(grid, inside)
+    error = np.linalg.norm(x_lps + u_lps[inside] - true_points_fn(x_lps), axis=-1)
+    median, p95 = np.percentile(error, [50, 95])
+    return {"mean": float(error.mean()), "median": float(median), "p95": float(p95)}
+
+
+def lncc_score(fixed: np.ndarray, warped: np.ndarray, mask: np.ndarray, radius: int = 2) -> float:
+    """Return the mean squared local correlation of two images inside the mask, in [0, 1].
+
+    Windows are boxes of (2 radius + 1)^3 voxels around each mask voxel. Where the fixed image is
+    flat (standard deviation below 0.1 % of its range in the mask) a window says nothing and is left
+    out; where only the warped image is flat it counts as 0, so losing structure never pays.
+
+    Args:
+        fixed, warped: intensities on one grid, any scale, shape (X, Y, Z).
+        mask: voxels to score, same shape.
+        radius: half-width of the window, voxels.
+
+    Returns:
+        The mean; NaN where no window is left.
+    """
+    box = find_objects(mask.astype(bool).astype(np.uint8))
+    if not box:
+        return float("nan")
+    near = tuple(slice(max(s.start - radius, 0), s.stop + radius) for s in box[0])
+    inside = mask[near].astype(bool)
+    f, w = (a[near].astype(np.float64) for a in (fixed, warped))
+    flat = [(FLAT * np.ptp(a[inside])) ** 2 for a in (f, w)]
+    f, w = f - f[inside].mean(), w - w[inside].mean()  # keeps digits in the variances below
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return uniform_filter(values, 2 * radius + 1, mode="nearest")
+
+    mean_f, mean_w = mean(f), mean(w)
+    var_f = (mean(f * f) - mean_f**2)[inside]
+    var_w = (mean(w * w) - mean_w**2)[inside]
+    covariance = (mean(f * w) - mean_f * mean_w)[inside]
+    told = var_f > flat[0]
+    seen = told & (var_w > flat[1])
+    if not told.any():
+        return float("nan")
+    return float(np.sum(covariance[seen] ** 2 / (var_f[seen] * var_w[seen])) / np.sum(told))

@@ -1,0 +1,147 @@
+"""What betrays a registration that went wrong; `nir.quality.verdict` judges it.
+
+A transform is given as ``u_lps``, LPS mm, shape (X, Y, Z, 3), on the fixed grid. Each function returns the columns of `nir.quality.columns` that it measures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from nir.geometry.grid import Array, Grid, mask_points
+from nir.geometry.maps import nearest_affine
+from nir.geometry.resample import PointMap, affine_map, displacement_map, resample
+
+OVERLAP_VOXELS = 500_000  # about so many voxels tell the overlap of two brains to a thousandth
+
+OUTLIER_SPREADS = 1.5
+
+LEAST_CONTRAST = 0.01  # of intensities in [0, 1]: a flat brain has none
+
+
+def overlaps(
+    mask: np.ndarray,
+    grid: Grid,
+    moving_mask: np.ndarray,
+    moving_grid: Grid,
+    matrix_lps: Array,
+    u_lps: np.ndarray,
+) -> dict[str, float]:
+    """Measure the Dice of the two brain masks after the affine and after the whole mapping.
+
+    Args:
+        mask, moving_mask: boolean, each on its own grid.
+        matrix_lps: the affine, 4 x 4, fixed to moving points.
+    """
+    step = max(1, round(math.cbrt(mask.size / OVERLAP_VOXELS)))
+    thin = np.s_[::step, ::step, ::step]
+    fixed = mask[thin]
+    i, j, k = fixed.shape
+    coarse = Grid((i, j, k), grid.affine @ np.diag([step, step, step, 1]))
+
+    def dice(mapping: PointMap) -> float:
+        warped = resample(moving_mask, moving_grid, coarse, mapping, "nearest")
+        total = np.count_nonzero(fixed) + np.count_nonzero(warped)
+        return 2 * np.count_nonzero(fixed & warped) / total if total else math.nan
+
+    return {
+        "brain_overlap_before": dice(affine_map(matrix_lps)),
+        "brain_overlap_after": dice(displacement_map(u_lps[thin])),
+    }
+
+
+def displacements(u_lps: np.ndarray, grid: Grid, mask: np.ndarray) -> dict[str, float]:
+    """Measure the displacement without its affine part inside the mask, mm.
+
+    It is A^-1(T(x)) - x for the mapping T and the affine A nearest to it. NaN for an empty mask.
+    """
+    inside = mask.astype(bool)
+    if not inside.any():
+        return dict.fromkeys(("displacement_p99_mm", "displacement_max_mm"), math.nan)
+    points = mask_points(grid, inside)
+    target = points + u_lps[inside]
+    back = nearest_affine(points, target).inverse()
+    length = np.linalg.norm(back(target) - points, axis=-1)
+    return {
+        "displacement_p99_mm": float(np.percentile(length, 99)),
+        "displacement_max_mm": float(length.max()),
+    }
+
+
+def affine_parts(matrix_lps: Array) -> dict[str, float]:
+    """Take an affine apart, A = R S: the angle of the rotation R and the extreme scales of S.
+
+    A mirror image counts as a turn of about 180 degrees.
+    """
+    left, scales, right = np.linalg.svd(matrix_lps[:3, :3])
+    turn = left @ right
+    if np.linalg.det(turn) < 0:
+        turn = -turn
+    return {
+        "affine_rotation_deg": math.degrees(Rotation.from_matrix(turn).magnitude()),
+        "affine_scale_min": float(scales[-1]),
+        "affine_scale_max": float(scales[0]),
+    }
+
+
+def cut_percent(mask: np.ndarray, grid: Grid) -> float:
+    """Measure the brain's cross-section on the outer face of its image where it is largest.
+
+    Returns:
+        The area of the mask on that face over its volume^(2/3), in percent: 0 where the brain ends
+        inside the image, some 200 where a face cuts it in half. NaN for an empty mask.
+    """
+    voxels = np.count_nonzero(mask)
+    if not voxels:
+        return math.nan
+    areas = np.prod(grid.spacing) / grid.spacing
+    on_face = [
+        area * max(np.count_nonzero(mask.take(i, axis)) for i in (0, -1))
+        for axis, area in enumerate(areas)
+    ]
+    volume = voxels * abs(np.linalg.det(grid.affine[:3, :3]))
+    return float(100 * max(on_face) / volume ** (2 / 3))
+
+
+def correlation(fixed: np.ndarray, warped: np.ndarray, mask: np.ndarray) -> float:
+    """Return the absolute correlation of two images inside a mask; NaN where one is constant."""
+    inside = mask.astype(bool)
+    a, b = (image[inside].astype(np.float64) for image in (fixed, warped))
+    if a.size == 0 or not (a.std() and b.std()):
+        return math.nan
+    return abs(float(np.corrcoef(a, b)[0, 1]))
+
+
+def outlier_percent(fixed: np.ndarray, warped: np.ndarray, mask: np.ndarray) -> float:
+    """Count the mask voxels where two images differ by more than the brain's own contrast.
+
+    Args:
+        fixed, warped: intensities in [0, 1] on one grid.
+
+    Returns:
+        Percent of the mask where fixed - warped lies farther from its median than 1.5 robust
+        standard deviations (1.4826 times the median absolute deviation) of the fixed image. NaN for
+        an empty mask.
+    """
+    inside = mask.astype(bool)
+    if not inside.any():
+        return math.nan
+    contrast = 1.4826 * float(np.median(_off_median(fixed[inside])))
+    gap = _off_median(fixed[inside] - warped[inside])
+    return float(100 * np.mean(gap > OUTLIER_SPREADS * max(contrast, LEAST_CONTRAST)))
+
+
+def _off_median(values: np.ndarray) -> np.ndarray:
+    return np.abs(values - np.median(values))
+
+
+def labels_outside_percent(labels: np.ndarray, mask: np.ndarray, scored: Sequence[int]) -> float:
+    """Return the share of the scored labels' voxels that lie outside the brain mask, in percent.
+
+    0 where the map has none of these labels.
+    """
+    outside = mask[np.isin(labels, scored)] == 0
+    return float(100 * outside.mean()) if outside.size else 0.0

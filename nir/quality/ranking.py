@@ -1,0 +1,220 @@
+"""Methods ranked as Learn2Reg ranks them: by comparisons won, over any set of methods."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import gmean, rankdata, wilcoxon
+
+from nir.errors import NirError, fault
+from nir.geometry.grid import Array
+from nir.io.tables import read_table, write_table
+from nir.quality.columns import COLUMNS, KEYS, method_order
+from nir.quality.stats import LEAST_PAIRS, rank_biserial
+
+SIGNIFICANT = 0.05
+
+LOWEST = 0.1  # rank score of the last method, and of one that a measure is not known of
+
+HARD_SHARE = 0.3
+
+HARD, TIME = "dice_30", "seconds_total"
+
+RANKED = {
+    "dice_after": 1,
+    HARD: 1,
+    "hd95_after_mm": -1,
+    "tre_after_mm": -1,
+    "sdlogj_l2r": -1,
+    TIME: -1,
+}
+"""Measure to whether the larger (1) or the smaller (-1) value is better."""
+
+TITLES = {HARD: "Dice 30", "tre_after_mm": "TRE"}
+
+NOT_OF_AFFINES = ["sdlogj_l2r", TIME]
+
+
+def rank_methods(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Rank methods as the Learn2Reg challenge does, the best one first.
+
+    In each measure every two methods are compared on the pairs that both have; one wins where its
+    values are better by a two-sided Wilcoxon signed-rank test with p < 0.05. Methods are ranked by
+    the comparisons that they won, ties share their mean rank, and ranks go linearly to scores from
+    0.1 (last) to 1 (first). The geometric mean over the measures is the method's score.
+
+    Args:
+        metrics: columns fixed, moving, method, and those of `RANKED` that are known. Dice 30 is the
+            Dice of the 30 % of the pairs with the least ``dice_before``. An affine alone
+            (``engine``) has no smoothness and no time, as the challenge's unregistered pairs have
+            none. A method that a measure is not known of gets 0.1 in it.
+
+    Returns:
+        The columns of `ranking_columns`, a row for each method. No row where nothing can be tested:
+        fewer than two methods, or than six pairs in common.
+
+    Notes:
+        Hering et al. 2022, "Learn2Reg: comprehensive multi-task medical image registration
+        challenge", IEEE TMI 42. A case is a pair here. The challenge's program takes each label of
+        a pair for a case, and an unpaired test.
+    """
+    methods = method_order(metrics)
+    won = {}
+    for measure, values in _measures(metrics, methods).items():
+        shared = [np.isfinite(two).all(axis=1).sum() for two in _twos(values)]
+        if max(shared, default=0) >= LEAST_PAIRS:
+            won[measure] = comparisons_won(values)
+    ranks = {measure: rank_scores(wins) for measure, wins in won.items()}
+    table = pd.DataFrame({"method": methods if won else []})
+    table["score"] = _score(ranks, [m for m in ranks if m != TIME])
+    table["score_with_time"] = _score(ranks, list(ranks))
+    for measure in won:
+        table[f"rank_{measure}"], table[f"wins_{measure}"] = ranks[measure], won[measure]
+    scores = table["score"].to_numpy(float).round(9)  # so that ties keep the methods' order
+    order = np.argsort(-scores, kind="stable")
+    return table.iloc[order].reset_index(drop=True)
+
+
+def ranking_columns(table: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
+    """Describe the columns of a ranking."""
+    text = "Geometric mean of the rank scores of all measures"
+    columns = {
+        "method": COLUMNS["method"],
+        "score": ("Score", f"{text} but the time; the larger the better, at most 1", "1"),
+        "score_with_time": ("Score with time", text, "1"),
+    }
+    for measure in ranked_measures(table):
+        name = measure_title(measure)
+        rank = f"Place by {name} among the methods, from {LOWEST} (last) to 1 (first)"
+        wins = f"Methods that are worse by {name}: Wilcoxon signed-rank, p < {SIGNIFICANT}"
+        columns[f"rank_{measure}"] = (f"{name}: rank score", rank, "1")
+        columns[f"wins_{measure}"] = (f"{name}: wins", wins, "1")
+    return columns
+
+
+def ranked_measures(table: pd.DataFrame) -> list[str]:
+    """Return the measures that a ranking was made from."""
+    return [measure for measure in RANKED if f"rank_{measure}" in table]
+
+
+def measure_title(measure: str) -> str:
+    """Name a measure of a ranking."""
+    return TITLES.get(measure) or COLUMNS[measure][0]
+
+
+def comparisons_won(values: Array) -> Array:
+    """Count the methods that each method is significantly better than.
+
+    Args:
+        values: shape (pairs, methods), larger ones are better; NaN: not known.
+
+    Returns:
+        Wins, shape (methods,); NaN for a method without any value.
+    """
+    wins = np.where(np.isfinite(values).any(axis=0), 0.0, np.nan)
+    for places, two in zip(combinations(range(values.shape[1]), 2), _twos(values), strict=True):
+        difference = two[:, 0] - two[:, 1]
+        difference = difference[np.isfinite(difference) & (difference != 0)]
+        if len(difference) >= LEAST_PAIRS and wilcoxon(difference).pvalue < SIGNIFICANT:
+            wins[places[int(rank_biserial(difference) < 0)]] += 1
+    return wins
+
+
+def rank_scores(wins: Array) -> Array:
+    """Map wins, shape (methods,), to scores from 0.1 to 1: ties share the mean of their places."""
+    places = rankdata(np.nan_to_num(wins, nan=-1))
+    scores = LOWEST + (1 - LOWEST) * (places - 1) / max(len(wins) - 1, 1)
+    return np.where(np.isnan(wins), LOWEST, scores)
+
+
+def write_ranking(paths: Sequence[Path], output: Path) -> str:
+    """Rank the methods of some tables; write a TSV with its sidecar, and return it in short.
+
+    Raises:
+        NirError: a table is faulty, there is nothing to rank, or the name is not that of a TSV.
+    """
+    if output.suffix != ".tsv":
+        raise NirError(f"{output}: expected a name that ends in .tsv; correct the name")
+    table = rank_methods(read_metrics(paths))
+    if table.empty:
+        expected = f"two methods or more with a measure on {LEAST_PAIRS} pairs in common"
+        where, cure = " and ".join(map(str, paths)), "add methods or pairs"
+        raise NirError(fault(where, expected, "fewer", cure))
+    write_table(output, table, ranking_columns(table))
+    shown = ["method", "score", "score_with_time", *(f"rank_{m}" for m in ranked_measures(table))]
+    return table[shown].to_csv(sep="\t", index=False, float_format="%.3f", lineterminator="\n")
+
+
+def read_metrics(paths: Sequence[Path]) -> pd.DataFrame:
+    """Read the tables of metrics of several runs, or of other tools, as one.
+
+    Args:
+        paths: ``metrics.tsv`` of runs, or any TSV with columns fixed, moving, method and some of
+            `RANKED`. A method's name that several tables have gets the name of its folder in front.
+
+    Raises:
+        NirError: a table lacks these columns, has text for numbers, or a registration twice.
+    """
+    tables = [_read(path) for path in paths]
+    found = Counter(name for table in tables for name in method_order(table))
+    for path, table in zip(paths, tables, strict=True):
+        folder = path.resolve().parent.name
+        table["method"] = [f"{folder}/{m}" if found[m] > 1 else m for m in table["method"]]
+    whole = pd.concat(tables, ignore_index=True)
+    twice = whole[whole.duplicated(KEYS)]
+    if len(twice):
+        where, cure = " and ".join(map(str, paths)), "leave one of them out"
+        shown = ", ".join(twice.iloc[0][KEYS])
+        raise NirError(fault(where, "each registration once", f"{shown} twice", cure))
+    return whole
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Read one table of metrics."""
+    if not path.is_file():
+        raise NirError(fault(path, "a table of metrics", "no such file", "correct the path"))
+    table = read_table(path)
+    measures = [name for name in RANKED if name in table]
+    if not set(KEYS) <= set(table) or not measures:
+        expected = f"columns {', '.join(KEYS)} and one or more of {', '.join(RANKED)}"
+        cure = "give the metrics.tsv of a run, or a table with tabs between such columns"
+        raise NirError(fault(path, expected, ", ".join(map(str, table)), cure))
+    wrong = [name for name in measures if not pd.api.types.is_numeric_dtype(table[name])]
+    if wrong:
+        cure = "write n/a where a value is not known"
+        raise NirError(fault(path, f"numbers in {', '.join(wrong)}", "text", cure))
+    return table
+
+
+def _measures(metrics: pd.DataFrame, methods: Sequence[str]) -> dict[str, Array]:
+    """Lay out each known measure as (pairs, methods), larger values better."""
+    metrics = metrics.copy()
+    if "dice_before" in metrics and "dice_after" in metrics:
+        pair = metrics.groupby(["fixed", "moving"]).ngroup()
+        before = metrics["dice_before"].groupby(pair).mean().dropna().sort_values(kind="stable")
+        hard = before.index[: round(HARD_SHARE * len(before))]
+        metrics[HARD] = metrics["dice_after"].where(pair.isin(hard))
+    if "engine" in metrics:
+        affine = metrics["engine"] == "affine"
+        metrics.loc[affine, metrics.columns.intersection(NOT_OF_AFFINES)] = np.nan
+    found = {}
+    for measure, sign in RANKED.items():
+        if measure in metrics and metrics[measure].notna().any():
+            wide = metrics.pivot(index=["fixed", "moving"], columns="method", values=measure)
+            found[measure] = sign * wide[list(methods)].to_numpy(float)
+    return found
+
+
+def _twos(values: Array) -> Iterable[Array]:
+    """Yield the columns of every two methods, shape (pairs, 2)."""
+    return (values[:, two] for two in combinations(range(values.shape[1]), 2))
+
+
+def _score(ranks: dict[str, Array], measures: Sequence[str]) -> Array | float:
+    """Return the geometric mean of rank scores over some measures."""
+    return gmean([ranks[m] for m in measures], axis=0) if measures else np.nan

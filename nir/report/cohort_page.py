@@ -1,0 +1,242 @@
+"""The cohort's page: one HTML file that needs no network and no script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nir.io.files import save_text
+from nir.io.layout import pair_name
+from nir.io.tables import MISSING, WARNINGS_JOIN
+from nir.quality.columns import COLUMNS, KEYS, Key, keys_of, method_order
+from nir.quality.stats import RESAMPLES, WATCHED
+from nir.quality.verdict import Check, overall
+from nir.report.cells import (
+    comparison_cells,
+    comparison_notes,
+    fusion_cells,
+    job_cells,
+    measure_name,
+    measured,
+    method_cells,
+    outlier_cells,
+    pair_cells,
+    percent,
+    ranking_cells,
+    structure_cells,
+    verdict_cells,
+)
+from nir.report.figures.cohort import cohort_plots
+from nir.report.figures.pair import THUMBNAIL
+from nir.report.ratings import without_excluded
+from nir.report.tables import (
+    main_score,
+    reasons,
+    report_tables,
+    worst_registrations,
+    write_record,
+    write_report_tables,
+)
+from nir.report.templates import environment
+
+WORST, PLOTS = "worst", "figures"
+"""Folders beside the page that hold the pictures of the worst registrations, and the plots."""
+
+LARGE = {"fixed.jpg": "Fixed image", "warped.jpg": "Warped moving image"}
+
+SMALL = {THUMBNAIL: "Fixed, warped, difference before and after"}
+"""Pictures of a registration, by `nir.report.figures.pair`, and what they show."""
+
+
+@dataclass(frozen=True)
+class ReportContext:
+    """What the page says beside the tables.
+
+    Args:
+        name: of the cohort.
+        simulated: the cohort is simulated, and the page says so.
+        config_yaml, command: the exact settings, and the command that makes the run again.
+        versions, machine: name and value of each item.
+        seed: of the run.
+        subjects: how many entered the registrations.
+        left_out: faults of each subject that was left out.
+        dropped_pairs: fixed, moving and the reason of each pair that was dropped.
+        figures: for fixed, moving and method the thumbnail and the pair's own page, as paths
+            relative to the page.
+        checks: of each registration, by `nir.report.tables.judge_all`.
+        ratings: of readers, those of `nir.ratings.read_ratings` that count.
+        notes: where and what, for warnings of the preprocessing and of ratings.
+        failed: fixed, moving, method and reason of each registration that failed.
+        resources: the table of `nir.pipeline.resources`.
+        fusion: the table of `nir.fusion.gather_fusion`, if labels were fused.
+    """
+
+    name: str
+    simulated: bool
+    config_yaml: str
+    command: str
+    versions: dict[str, str]
+    machine: dict[str, Any]
+    seed: int
+    subjects: int
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    dropped_pairs: list[tuple[str, str, str]] = field(default_factory=list)
+    figures: dict[Key, tuple[str, str]] = field(default_factory=dict)
+    checks: dict[Key, list[Check]] = field(default_factory=dict)
+    ratings: pd.DataFrame | None = None
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
+    resources: pd.DataFrame | None = None
+    fusion: pd.DataFrame | None = None
+
+
+def cohort_report(
+    output: Path | str,
+    metrics: pd.DataFrame,
+    labels: pd.DataFrame,
+    context: ReportContext,
+    templates: Path | str,
+) -> None:
+    """Write the page of a cohort, and beside it the tables and plots that it shows.
+
+    Args:
+        output: the HTML file. Its folder also gets the tables of `nir.report.tables`, each with a
+            sidecar, ``report.json`` with all verdicts, the plots in ``figures/`` and the worst
+            registrations' pictures in ``worst/``.
+        metrics, labels: the tables of ``nir.quality.columns.gather``.
+        templates: folder that holds ``cohort.html.j2``, ``style.css`` and ``page.js``.
+
+    Notes:
+        Equal arguments give equal bytes. Registrations that are rated ``exclude`` are in the table
+        of pairs and in nothing else.
+    """
+    folder = Path(output).parent
+    pairs = pair_cells(metrics, context.checks, context.figures, context.ratings)
+    metrics, labels = (without_excluded(t, context.ratings) for t in (metrics, labels))
+    script = (Path(templates) / "page.js").read_text(encoding="utf-8")
+    tables = report_tables(metrics, labels, context.failed, context.checks)
+    write_report_tables(folder, tables)
+    write_record(folder / "report.json", context.name, metrics, context.failed, context.checks)
+    plots = cohort_plots(metrics, labels)
+    for name in (PLOTS, WORST):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for plot in plots:
+        save_text(folder / PLOTS / f"{plot.key}.svg", plot.svg)
+    page = (
+        environment(Path(templates))
+        .get_template("cohort.html.j2")
+        .render(
+            context=context,
+            summary=summary(metrics),
+            methods=method_order(metrics),
+            pair_count=len(metrics[["fixed", "moving"]].drop_duplicates()),
+            verdicts=verdict_cells(tables["methods"].frame),
+            worst=_worst(metrics, context, folder),
+            score=measure_name(main_score(metrics)),
+            outliers=outlier_cells(tables["outliers"].frame),
+            method_table=method_cells(tables["methods"].frame),
+            comparisons=comparison_cells(tables["comparisons"].frame),
+            ranking=ranking_cells(tables["ranking"].frame),
+            notes=comparison_notes(tables["comparisons"].frame),
+            resamples=RESAMPLES,
+            plots=plots,
+            pairs=pairs,
+            script=script,
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            structures=structure_cells(metrics, tables["structures"].frame),
+            fusion=fusion_cells(metrics, context.fusion),
+            warnings=context.notes + _warnings(metrics),
+            resources=_resources(metrics),
+            jobs=job_cells(context.resources),
+            columns=[COLUMNS[name] for name in metrics if name in COLUMNS],
+        )
+    )
+    save_text(output, page + "\n")
+
+
+def summary(metrics: pd.DataFrame) -> list[str]:
+    """Say in sentences what was found, the better methods first."""
+    groups = dict(list(metrics.groupby("method", sort=False)))
+    column = main_score(metrics)
+    word, before = COLUMNS[column][0], column.replace("after", "before")
+    means = metrics.groupby("method", sort=False)[column].mean().dropna()
+    means = means.sort_values(ascending=False, kind="stable")
+    ranking = [f"{m} {means[m]:.3f}" for m in means.index]
+    if "affine" not in set(metrics["engine"]) and metrics[before].notna().any():
+        ranking.append(f"after the affine only {metrics[before].mean():.3f}")
+    sentences = [f"Mean {word}, highest first: {', '.join(ranking) or MISSING}."]
+    folds = [
+        f"{m} {percent(groups[m]['folds_percent'].mean())}\N{NO-BREAK SPACE}%" for m in means.index
+    ]
+    sentences.append(f"Mean folded share of the brain mask: {', '.join(folds) or MISSING}.")
+    truth = metrics.groupby("method", sort=False)["truth_error_after_mm"].mean().dropna()
+    if len(truth):
+        found = [
+            f"{m} {v:.2f}\N{NO-BREAK SPACE}mm" for m, v in truth.sort_values(kind="stable").items()
+        ]
+        sentences.append(f"Mean error against the true deformation: {', '.join(found)}.")
+    pairs = {str(m): set(zip(g["fixed"], g["moving"], strict=True)) for m, g in groups.items()}
+    if any(some != every for some in pairs.values() for every in pairs.values()):
+        listing = ", ".join(f"{method} {len(some)}" for method, some in pairs.items())
+        sentences.append(
+            f"Not every method ran on every pair ({listing}): the means are not comparable."
+        )
+    return sentences
+
+
+def _worst(metrics: pd.DataFrame, context: ReportContext, folder: Path) -> list[dict[str, Any]]:
+    """Tell of the registrations to look at first, and copy their pictures to ``worst/``."""
+    rows: Any = dict(zip(keys_of(metrics), metrics.to_dict("records"), strict=True))
+    found = []
+    for rank, key in enumerate(worst_registrations(metrics, context.checks), 1):
+        name, method = pair_name(*key[:2]), key[2]
+        pictures = _pictures(folder, f"pairs/{name}/{method}")
+        for path in pictures:
+            copy = f"{rank}.{name}.{method}.{Path(path).name}"
+            shutil.copyfile(folder / path, folder / WORST / copy)
+        row, checks = rows[key], context.checks.get(key, [])
+        found.append(
+            dict(zip(KEYS, key, strict=True))
+            | {
+                "verdict": overall(checks),
+                "reasons": reasons(checks),
+                "told": [f"{measure_name(c)}: {measured(c, row[c])}" for c in WATCHED],
+                "pictures": pictures,
+                "page": context.figures.get(key, ("", ""))[1],
+            }
+        )
+    return found
+
+
+def _pictures(folder: Path, own: str) -> dict[str, str]:
+    """Return the pictures that a registration has, the large ones if they are there."""
+    for known in (LARGE, SMALL):
+        paths = {f"{own}/figures/{name}": what for name, what in known.items()}
+        if found := {path: what for path, what in paths.items() if (folder / path).exists()}:
+            return found
+    return {}
+
+
+def _warnings(metrics: pd.DataFrame) -> list[tuple[str, str]]:
+    """Where and what, for each warning."""
+    found = metrics.dropna(subset=["warnings"])
+    return [
+        (f"{row['fixed']} ← {row['moving']}, {row['method']}", sentence)
+        for row in found.to_dict("records")
+        for sentence in row["warnings"].split(WARNINGS_JOIN)
+    ]
+
+
+def _resources(metrics: pd.DataFrame) -> dict[str, str]:
+    """Devices and threads that the fits used."""
+    used = {}
+    for column in ("device", "threads"):
+        values = [str(v) for v in metrics[column].dropna().unique()]
+        used[column] = ", ".join(sorted(values)) or MISSING
+    return used

@@ -1,0 +1,217 @@
+"""What was done to a pair, in words for a paper, and whom to cite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nir.preprocess.settings import AffineConfig, PreprocessConfig
+
+STRIPS = {
+    "none": "The images came skull-stripped.",
+    "mask": "The images were cut to the masks that came with them.",
+    "template": "The brains were cut out by the mask of a template that was registered to each"
+    " head.",
+    "bet": "The brains were cut out by brainextractor, a Python version of BET (Smith, 2002).",
+}
+
+KINDS = {"Rigid": "a rigid", "Similarity": "a similarity", "Affine": "a 12-parameter affine"}
+
+
+def methods_text(
+    result: Mapping[str, Any],
+    preprocess: PreprocessConfig,
+    affine: AffineConfig,
+    label_interpolation: str,
+) -> list[str]:
+    """Describe a registration in paragraphs, from its own settings.
+
+    Args:
+        result: content of ``result.json``.
+        preprocess, affine, label_interpolation: settings of the steps around the registration.
+    """
+    return [
+        _preparation(preprocess),
+        _linear(str(result.get("initial", "affine")), affine),
+        ENGINES[result["engine"]](result),
+        _measures(result, label_interpolation),
+    ]
+
+
+def citations(result: Mapping[str, Any], preprocess: PreprocessConfig) -> list[str]:
+    """Return what the text cites: keys of ``reports/references.bib``."""
+    engine = result["engine"]
+    phases = result["settings"]["fit"]["phases"] if engine == "nir" else []
+    compared = {name for phase in phases for name in phase["similarity"]}
+    used = {
+        "sun2024nir": engine == "nir",
+        "avants2008syn": engine == "syn",
+        "tustison2021antsx": engine == "syn" or result.get("initial", "affine") == "affine",
+        "tustison2010n4": preprocess.bias_correction,
+        "mattes2003pet": "nmi" in compared,
+        "heinrich2013mind": "mind" in compared,
+        "haber2006ngf": "ngf" in compared,
+        "smith2002bet": preprocess.skull_strip == "bet",
+    }
+    return [key for key, cited in used.items() if cited]
+
+
+def _preparation(config: PreprocessConfig) -> str:
+    low, high = config.window or config.percentiles
+    percentiles = "Percentiles {:g} and {:g} of the intensities inside the mask"
+    bounds = "Intensities of {:g} and {:g}" if config.window else percentiles
+    sentences = [STRIPS[config.skull_strip]]
+    if config.bias_correction:
+        sentences.append("The bias field was corrected by N4 (Tustison et al., 2010).")
+    sentences.append(
+        f"{bounds.format(low, high)} were mapped to 0 and 1, and values beyond were clipped."
+    )
+    return " ".join(sentences)
+
+
+def _linear(initial: str, config: AffineConfig) -> str:
+    if initial == "identity":
+        return "No linear alignment came first: the images lay as their headers place them."
+    if initial != "affine":
+        return "The registration started from a given affine transform."
+    rounds = ", ".join(map(str, config.iterations))
+    how = (
+        f"{KINDS[config.kind]} transform in ANTs (Tustison et al., 2021; Mattes mutual information,"
+        f" at most {rounds} iterations from coarse to fine), started from a search over rotations"
+    )
+    if config.target == "template":
+        return f"Both images were aligned with a template by {how}; the transforms were chained."
+    return f"The moving image was aligned with the fixed one by {how}."
+
+
+def _by_nir(result: Mapping[str, Any]) -> str:
+    settings = result["settings"]
+    phases = settings["fit"]["phases"]
+    listed = "; ".join(f"({n}) {SOLVERS[p['solver']](p)}" for n, p in enumerate(phases, 1))
+    version, preset = result["versions"]["nir"], settings["preset"]
+    text = (
+        f"The moving image was then registered by NIR {version} (Sun et al., 2024), preset"
+        f" “{preset}”{' with changes' if settings['set'] else ''}, seed {result['seed']}, in"
+        f" {len(phases)} phase{'s' * (len(phases) > 1)}: {listed}."
+    )
+    if any(p["solver"] == "field" for p in phases):
+        kind = settings["fit"]["model"]
+        text += (
+            " Fields were stationary velocities, integrated by scaling and squaring."
+            if kind == "velocity"
+            else " Fields were displacements."
+        )
+    if settings["fit"]["repair_folds"]:
+        text += " Cells that folded were smoothed at the end."
+    return text + _guides(result)
+
+
+def _guides(result: Mapping[str, Any]) -> str:
+    """Tell what else a fit looked at."""
+    guides, text = result.get("guides", {}), ""
+    if contrasts := guides.get("contrasts"):
+        text += f" {contrasts + 1} contrasts of each subject were compared, each with its like."
+    if excluded := guides.get("excluded"):
+        text += f" A given region of the {' and of the '.join(excluded)} image did not count."
+    points, labels = guides.get("keypoints"), guides.get("structures")
+    named = [f"{points} keypoints"] if points else []
+    named += [f"the structures {', '.join(map(str, labels))}"] if labels else []
+    return text + (f" The fit was guided by {' and '.join(named)}." if named else "")
+
+
+def _by_syn(result: Mapping[str, Any]) -> str:
+    settings = result["settings"]
+    metric = (
+        f"mutual information with {settings['bins']} bins"
+        if settings["metric"] == "mattes"
+        else f"cross-correlation with radius {settings['radius']} voxels"
+    )
+    rounds = ", ".join(map(str, settings["iterations"]))
+    return (
+        "The moving image was then registered by SyN (Avants et al., 2008) of ANTs (antspyx"
+        f" {result['versions']['antspyx']}; Tustison et al., 2021) with {metric}, at most {rounds}"
+        f" iterations from coarse to fine, seed {result['seed']}." + _guides(result)
+    )
+
+
+def _affine_only(result: Mapping[str, Any]) -> str:
+    return "No deformable registration followed."
+
+
+ENGINES = {"nir": _by_nir, "syn": _by_syn, "affine": _affine_only}
+
+MEASURES = {
+    "lncc": "local cross-correlation in windows of {width}³ samples",
+    "mse": "mean squared differences",
+    "ncc": "squared correlation",
+    "nmi": "normalised mutual information (Mattes et al., 2003)",
+    "mind": "the self-similarity context MIND-SSC (Heinrich et al., 2013)",
+    "ngf": "normalised gradient fields (Haber and Modersitzki, 2006)",
+}
+
+
+def _level(phase: Mapping[str, Any]) -> str:
+    """Word the resolution and the similarity of a phase."""
+    spacing = phase["resolution_mm"]
+    where = f"at {spacing:g} mm" if spacing else "on the fixed image's own grid"
+    weights = phase["similarity"]
+    names = [
+        MEASURES[name].format(width=2 * phase["radius"] + 1)
+        + (f" (weight {weight:g})" if len(weights) > 1 else "")
+        for name, weight in weights.items()
+    ]
+    return f"{where} by {' and '.join(names)}"
+
+
+def _search(phase: Mapping[str, Any]) -> str:
+    return (
+        f"a search over all displacements of up to {phase['reach']} voxels along each axis"
+        f" {_level(phase)}, smoothed by a Gaussian of {phase['elasticity_vox']:g} voxels"
+    )
+
+
+def _fluid(phase: Mapping[str, Any]) -> str:
+    return (
+        f"at most {phase['steps']} fluid steps {_level(phase)}, steps smoothed by a Gaussian of"
+        f" {phase['viscosity_vox']:g} and the displacement by one of {phase['elasticity_vox']:g}"
+        " voxels"
+    )
+
+
+def _field(phase: Mapping[str, Any]) -> str:
+    encoding = {"grid": "multi-resolution grid", "fourier": "Fourier"}[phase["encoding"]]
+    layers = f"{phase['hidden']} hidden layer{'s' * (phase['hidden'] > 1)}"
+    return (
+        f"a neural field ({encoding} features, {layers} of {phase['width']} units) fitted in at"
+        f" most {phase['steps']} steps of Adam {_level(phase)}, weight {phase['smoothness']:g} on"
+        f" smoothness and {phase['jacobian']:g} on folding"
+    )
+
+
+SOLVERS = {"search": _search, "fluid": _fluid, "field": _field}
+
+
+def _measures(result: Mapping[str, Any], label_interpolation: str) -> str:
+    text = (
+        "The moving image was resampled once through the whole mapping by linear interpolation."
+        " Inside the fixed mask we report the mean squared local cross-correlation (LNCC,"
+        " windows of 5³ voxels), the share of folded voxels (Jacobian determinant of zero or less"
+        " by forward differences at full resolution), the standard deviation of the logarithm of"
+        " the determinant (SDlogJ), and the distance between a point and its image under the"
+        " mapping followed by its inverse (inverse consistency)."
+    )
+    if result["metrics"].get("tre_after_mm") is not None:
+        text += (
+            " The target registration error (TRE) is the mean distance between mapped fixed"
+            " keypoints and their moving counterparts, over those that did not guide a fit."
+        )
+    if not result["labels_scored"]:
+        return text
+    how = {
+        "nearest": "by nearest neighbour",
+        "genericLabel": "by ANTs' label interpolation",
+    }
+    return (
+        f"{text} Labels were resampled {how[label_interpolation]} and compared by the Dice overlap"
+        " and by the 95th percentile of the symmetric distance between their surfaces (HD95)."
+    )

@@ -1,0 +1,1 @@
+"""Transforms as files: read, written, chained, applied to images, points and surfaces, scored."""

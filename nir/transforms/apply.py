@@ -1,0 +1,142 @@
+"""Images and label maps through transforms, from files to files."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from nir.errors import NirError
+from nir.geometry.grid import Grid, apply_matrix
+from nir.geometry.maps import Affine, Map, Warp, covers, displacement, domain, slabs
+from nir.geometry.resample import displacement_map, resample
+from nir.io.ants import ants_labels
+from nir.io.images import grid_of, load_series, open_image, save_series, save_volume
+from nir.io.warps import save_displacement
+from nir.quality import jacobian
+from nir.transforms.formats import read_chain, write_map
+from nir.transforms.formats.base import Spaces
+from nir.transforms.refuse import check_affine_beside, check_chain, check_covered
+
+INTERPOLATIONS = ("linear", "cubic", "nearest", "genericLabel")
+
+
+def apply_file(
+    image: Path, words: list[str], reference: Path, output: Path, interpolation: str
+) -> None:
+    """Resample an image, once, through a chain of transforms: warped(x) = image(T(x)).
+
+    Args:
+        image: 3-D, or a 4-D series, each volume of which is resampled alike.
+        words: transforms, as `nir.formats.read_map` takes them; the first acts first on a point of
+            the reference, as in ANTs.
+        reference: any image on the grid of the result.
+        output: NIfTI; the type of the voxels is kept by ``nearest`` and ``genericLabel``, else it
+            is float32.
+
+    Raises:
+        NirError: a file is faulty, or the transforms do not lead from the reference to the image.
+    """
+    if interpolation not in INTERPOLATIONS:
+        known = ", ".join(INTERPOLATIONS)
+        raise NirError(f"interpolation: expected one of {known}, found '{interpolation}'")
+    if not output.name.endswith((".nii.gz", ".nii")):
+        raise NirError(f"{output}: expected a name that ends in .nii.gz or .nii; correct the name")
+    target, source = grid_of(open_image(reference)), grid_of(open_image(image))
+    check_affine_beside(words)
+    mapping = read_chain(words, Spaces(target, source))
+    u_lps = displacement(mapping, target)
+    check_chain(mapping, u_lps, words[0], (reference, target), (image, source))
+    series, source, step = load_series(image)
+    kept = interpolation in ("nearest", "genericLabel")
+    warped = np.empty((*target.shape, series.shape[3]), dtype=series.dtype if kept else np.float32)
+    move = displacement_map(u_lps)
+    with tempfile.TemporaryDirectory() as folder:
+        warp = Path(folder) / "warp.nii"
+        if interpolation == "genericLabel":
+            save_displacement(warp, u_lps, target)
+        for n in range(series.shape[3]):
+            volume = np.asarray(series[..., n], dtype=warped.dtype)
+            if interpolation == "genericLabel":
+                warped[..., n] = ants_labels(volume, source, target, warp, interpolation)
+            else:
+                warped[..., n] = resample(volume, source, target, move, interpolation)
+    save_series(output, warped, target, step)
+
+
+def invert_file(words: list[str], reference: Path, output: Path) -> dict[str, float]:
+    """Write the inverse of transforms, sampled on a grid; return how well it leads back.
+
+    Returns:
+        ``residual_mean_mm``, ``residual_max_mm``: the distance of y from T(S(y)) over the points
+        midway between voxels, where the sampled inverse S is interpolated; points whose way leaves
+        the grid of the transform do not count.
+    """
+    grid = grid_of(open_image(reference))
+    check_affine_beside(words)
+    mapping = read_chain(words, Spaces(None, grid))
+    back = mapping.inverse()
+    inverse = Warp(displacement(back, grid), grid)
+    if isinstance(back, Affine):
+        inverse_map: Map = back
+    else:
+        inverse_map = inverse
+    known = domain(mapping)
+    gaps = []
+    for _, slab in slabs(_midway(grid)):
+        points = slab.points_lps().reshape(-1, 3)
+        origins = inverse_map(points)
+        if known is not None:
+            kept = covers(known, known.lps_to_vox(origins))
+            points, origins = points[kept], origins[kept]
+        gaps.append(np.linalg.norm(mapping(origins) - points, axis=-1).astype(np.float32))
+    gap = np.concatenate([np.empty(0, np.float32), *gaps])
+    if len(gap) == 0:
+        raise NirError(
+            f"{reference}: expected points that the transforms reach, found none on this grid; give"
+            " the moving image of this pair"
+        )
+    write_map(str(output), inverse_map, Spaces(grid, known))
+    return {"residual_mean_mm": float(gap.mean()), "residual_max_mm": float(gap.max())}
+
+
+def jacobian_file(
+    words: list[str], reference: Path | None, output: Path, *, log: bool
+) -> dict[str, float]:
+    """Write det J of transforms on a grid, by forward differences; return its extremes.
+
+    Returns:
+        ``min``, ``max`` and ``folds_percent``, over the whole grid.
+
+    Raises:
+        NirError: no grid is known, or the logarithm of a fold is asked for.
+    """
+    if not output.name.endswith((".nii.gz", ".nii")):
+        raise NirError(f"{output}: expected a name that ends in .nii.gz or .nii; correct the name")
+    check_affine_beside(words)
+    given = grid_of(open_image(reference)) if reference else None
+    mapping = read_chain(words, Spaces(given))
+    grid = given or domain(mapping)
+    if reference and given:
+        check_covered(mapping, words[0], reference, given)
+    if grid is None:
+        raise NirError(f"{output}: expected a grid to sample on, found none; add -r IMAGE")
+    det = jacobian.jacobian_determinant(displacement(mapping, grid), grid)
+    everywhere = np.ones(grid.shape, dtype=bool)
+    folds = jacobian.folds_percent(det, everywhere)
+    if log and folds:
+        raise NirError(
+            f"{words[0]}: the transform folds at {folds:.4f} % of the voxels, which have no"
+            " logarithm; write the determinant itself (without --log)"
+        )
+    save_volume(output, np.log(det) if log else det, grid)
+    return {"min": float(det.min()), "max": float(det.max()), "folds_percent": folds}
+
+
+def _midway(grid: Grid) -> Grid:
+    """Return the grid of the points midway between the voxels of another."""
+    affine = grid.affine.copy()
+    affine[:3, 3] = apply_matrix(grid.affine, np.full(3, 0.5))
+    i, j, k = (n - 1 for n in grid.shape)
+    return Grid((i, j, k), affine)

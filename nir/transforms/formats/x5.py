@@ -1,0 +1,54 @@
+"""X5 files of nitransforms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nir.geometry.grid import RAS_TO_LPS, Grid
+from nir.geometry.maps import Affine, Map, Warp, chain
+from nir.io.files import atomic, readable
+from nir.transforms.formats.base import Spaces, _header_image, _sampled
+
+
+def _read_x5(path: Path, spaces: Spaces) -> Map:
+    """Read the maps of an X5 file, RAS mm, one after another."""
+    from nitransforms.io.x5 import from_filename
+
+    with readable(path, "an X5 file", "give a file that nitransforms reads"):
+        nodes = from_filename(path)
+        maps = [_x5_part(node) for node in nodes]
+    return chain(maps)
+
+
+def _x5_part(node: Any) -> Map:
+    flip = RAS_TO_LPS[:3, :3]
+    if node.type == "linear":
+        return Affine(RAS_TO_LPS @ np.asarray(node.transform).reshape(4, 4) @ RAS_TO_LPS)
+    if node.subtype != "densefield":
+        raise ValueError(f"a map of type {node.type}, {node.subtype}")
+    i, j, k = (int(n) for n in node.domain.size)
+    grid = Grid((i, j, k), np.asarray(node.domain.mapping, dtype=float))
+    field = node.transform @ flip
+    if node.representation == "deformations":
+        field = field - grid.points_lps()
+    return Warp(field.astype(np.float32), grid)
+
+
+def _write_x5(path: Path, mapping: Map, spaces: Spaces) -> None:
+    from nitransforms.base import ImageGrid
+    from nitransforms.io.x5 import to_filename
+    from nitransforms.linear import Affine as LinearMap
+    from nitransforms.nonlinear import DenseFieldTransform
+
+    if isinstance(mapping, Affine):
+        node = LinearMap(RAS_TO_LPS @ mapping.matrix_lps @ RAS_TO_LPS).to_x5()
+    else:
+        u_lps, grid = _sampled(path, mapping, spaces)
+        u_ras = u_lps @ RAS_TO_LPS[:3, :3].astype(np.float32)
+        reference = ImageGrid(_header_image(grid))
+        node = DenseFieldTransform(u_ras, is_deltas=True, reference=reference).to_x5()
+    with atomic(path) as temporary:
+        to_filename(temporary, [node])

@@ -1,0 +1,156 @@
+"""Scores of a registration from files of any tool: labels, masks, landmarks, the transform."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nir.errors import NirError, fault
+from nir.geometry.grid import Grid, apply_matrix
+from nir.geometry.maps import Map, displacement
+from nir.geometry.resample import displacement_map, resample
+from nir.io.files import atomic, save_json
+from nir.io.images import grid_of, load_labels, open_image
+from nir.io.points import COLUMNS, frame_to_lps, load_points
+from nir.quality import jacobian, overlap
+from nir.transforms.formats import read_chain
+from nir.transforms.formats.base import Spaces
+from nir.transforms.refuse import check_affine_beside, check_chain
+
+COLUMNS_OUT = ["kind", "index", "dice", "hd95_mm", "error_before_mm", "error_mm"]
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is known of one image of a pair; parts may be missing."""
+
+    labels: Path | None = None
+    mask: Path | None = None
+    landmarks: Path | None = None
+
+
+def evaluate_files(
+    fixed: Side, moving: Side, words: list[str], output: Path, frame: str
+) -> dict[str, Any]:
+    """Score a transform, or label maps, masks and landmarks as they are; write JSON and TSV.
+
+    Args:
+        fixed, moving: files of both images. Labels and masks of ``moving`` are resampled through
+            the transforms by nearest neighbour; landmarks of ``fixed`` are mapped by them.
+        words: transforms from fixed to moving points; none: the files are compared as they are.
+        output: ``NAME.json``, the means; beside it ``NAME.tsv``, each label and landmark.
+        frame: of the landmarks: ras or lps mm, voxel or fsl of the labels' images.
+
+    Returns:
+        The content of the JSON; what is not known is left out.
+
+    Raises:
+        NirError: a file is faulty, has no counterpart, or lies on another grid.
+    """
+    if output.suffix != ".json":
+        raise NirError(f"{output}: expected a name that ends in .json; correct the name")
+    for what in ("labels", "mask", "landmarks"):
+        one, other = getattr(fixed, what), getattr(moving, what)
+        if (one is None) != (other is None) and not (what == "mask" and words and one):
+            role, lacking = ("fixed", "moving") if other is None else ("moving", "fixed")
+            raise NirError(f"--{role}-{what}: nothing to compare it with; add --{lacking}-{what}")
+    if fixed == Side() and moving == Side():
+        raise NirError("nothing to score; give labels, masks or landmarks of both images")
+    here, there = (_grid(side) for side in (fixed, moving))
+    check_affine_beside(words)
+    mapping = read_chain(words, Spaces(here, there)) if words else None
+    rows: list[dict[str, Any]] = []
+    found: dict[str, float] = {}
+    for kind, pair in (
+        ("label", (fixed.labels, moving.labels)),
+        ("mask", (fixed.mask, moving.mask)),
+    ):
+        if pair[0] and pair[1]:
+            some = _overlaps(kind, pair[0], pair[1], mapping, words)
+            rows += some
+            found |= _means(kind, some, ("dice", "hd95_mm"))
+    if fixed.landmarks and moving.landmarks:
+        some = _errors(fixed.landmarks, moving.landmarks, mapping, frame, here, there)
+        rows += some
+        found |= _means("landmark", some, ("error_before_mm", "error_mm"))
+    if mapping is not None and here:
+        inside, grid = load_labels(fixed.mask) if fixed.mask else (np.ones(here.shape), here)
+        u_lps = displacement(mapping, grid)
+        det = jacobian.jacobian_determinant(u_lps, grid)
+        found |= jacobian.regularity(det, u_lps, grid, inside > 0)
+    result = {name: value for name, value in found.items() if math.isfinite(value)}
+    table = pd.DataFrame(rows, columns=COLUMNS_OUT)
+    with atomic(output.with_suffix(".tsv")) as temporary:
+        table.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
+    save_json(output, result)
+    return result
+
+
+def _grid(side: Side) -> Grid | None:
+    path = side.labels or side.mask
+    return grid_of(open_image(path)) if path else None
+
+
+def _means(kind: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> dict[str, float]:
+    """Return the means over rows that are known, named after what they are of."""
+    table = pd.DataFrame(rows, columns=COLUMNS_OUT)
+    return {f"{kind}_{name}": float(table[name].astype(float).mean()) for name in columns}
+
+
+def _overlaps(
+    kind: str, fixed: Path, moving: Path, mapping: Map | None, words: list[str]
+) -> list[dict[str, Any]]:
+    """Score each label of two maps, the second one resampled through the transforms."""
+    target, grid = load_labels(fixed)
+    source, there = load_labels(moving)
+    if kind == "mask":
+        target, source = (target > 0).astype(np.int32), (source > 0).astype(np.int32)
+    labels = overlap.label_list(target, source, None, ())
+    if not labels:
+        cure = "give maps that hold some"
+        raise NirError(fault(fixed, f"a label in it or in {moving}", "only background", cure))
+    known = set(labels)
+    if mapping is not None:
+        known = set(np.intersect1d(target, source).tolist())  # what an image lacks has no score
+        u_lps = displacement(mapping, grid)
+        check_chain(mapping, u_lps, words[0], (fixed, grid), (moving, there))
+        source = resample(source, there, grid, displacement_map(u_lps), "nearest")
+    elif not there.same_as(grid):
+        cure = "give the transforms, or labels that are warped already"
+        raise NirError(fault(moving, f"the grid of {fixed}", "another grid", cure))
+    dice = overlap.dice_per_label(target, source, labels)
+    dice |= dict.fromkeys(set(labels) - known, math.nan)
+    hd95 = overlap.hd95_per_label(target, source, labels, grid.spacing)
+    return [{"kind": kind, "index": n, "dice": dice[n], "hd95_mm": hd95[n]} for n in labels]
+
+
+def _errors(
+    fixed: Path,
+    moving: Path,
+    mapping: Map | None,
+    frame: str,
+    here: Grid | None,
+    there: Grid | None,
+) -> list[dict[str, Any]]:
+    """Return the distance of each mapped fixed landmark from its moving counterpart (TRE)."""
+    tables = [load_points(path) for path in (fixed, moving)]
+    if len(tables[0]) != len(tables[1]):
+        found, cure = f"{len(tables[1])}", "give the same landmarks in the same order"
+        raise NirError(fault(moving, f"{len(tables[0])} landmarks as in {fixed}", found, cure))
+    a, b = (
+        apply_matrix(
+            frame_to_lps(frame, grid, f"--{role}-labels"), table[COLUMNS].to_numpy(dtype=float)
+        )
+        for table, grid, role in zip(tables, (here, there), ("fixed", "moving"), strict=True)
+    )
+    before = np.linalg.norm(a - b, axis=1)
+    after = before if mapping is None else np.linalg.norm(mapping(a) - b, axis=1)
+    return [
+        {"kind": "landmark", "index": n, "error_before_mm": old, "error_mm": new}
+        for n, (old, new) in enumerate(zip(before.tolist(), after.tolist(), strict=True), start=1)
+    ]

@@ -1,0 +1,272 @@
+"""The three engines on one tiny pair, each image on its own oblique grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ants
+import numpy as np
+import pytest
+import torch
+from helpers.oblique_pair import (
+    AFFINE,
+    CENTRE_LPS,
+    CPU,
+    FIXED,
+    MOVING,
+    PAIR,
+    bend,
+    inside,
+    truth,
+)
+from helpers.synthetic import make_grid
+from scipy.ndimage import map_coordinates
+
+from nir.engines.base import Registration, pick_device
+from nir.engines.register import register
+from nir.engines.settings import Method
+from nir.errors import NirError
+from nir.geometry.grid import Array, Grid, apply_matrix, brain_box
+from nir.geometry.resample import affine_map, displacement_map, resample
+from nir.io.ants import to_ants
+from nir.io.warps import save_displacement
+
+METHODS = {
+    "affine": Method(name="affine", engine="affine"),
+    "syn": Method(name="syn", engine="syn", metric="CC", radius=2, iterations=(20, 10)),
+    "nir": Method(
+        name="nir",
+        engine="nir",
+        set={
+            "margin_mm": 2.0,
+            "phases": [
+                {"steps": 30, "lr": 5e-2, "smoothness": 0.3, "encoding_levels": (4, 8, 16)},
+                {"steps": 20, "lr": 5e-2, "smoothness": 0.3, "encoding_levels": (4, 8, 16)},
+            ],
+        },
+    ),
+}
+
+
+Run = Callable[[str], Registration]
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    """Each engine runs once."""
+    done: dict[str, Registration] = {}
+
+    def once(engine: str) -> Registration:
+        if engine not in done:
+            done[engine] = register(PAIR, METHODS[engine], 1, CPU, log=lambda line: None)
+        return done[engine]
+
+    return once
+
+
+def at(u_lps: np.ndarray, grid: Grid, points: Array) -> np.ndarray:
+    """Read a displacement at LPS points by linear interpolation."""
+    index = np.moveaxis(grid.lps_to_vox(points), -1, 0)
+    return np.stack(
+        [map_coordinates(u, index, order=1, mode="nearest") for u in u_lps.T.swapaxes(1, 3)], -1
+    )
+
+
+def error_mm(forward: np.ndarray) -> float:
+    """Mean distance from the truth inside the mask."""
+    points = FIXED.points_lps()
+    gap = np.linalg.norm(points + forward - truth(points), axis=-1)
+    return float(gap[PAIR.fixed_mask > 0].mean())
+
+
+@pytest.mark.parametrize("engine", METHODS)
+def test_shapes_and_grids(engine: str, run: Run) -> None:
+    result = run(engine)
+    assert result.forward.shape == (*FIXED.shape, 3)
+    assert result.inverse.shape == (*MOVING.shape, 3)
+    assert result.forward.dtype == result.inverse.dtype == np.float32
+    assert np.isfinite(result.forward).all()
+    assert np.isfinite(result.inverse).all()
+    assert min(result.seconds.values()) >= 0
+
+
+def test_the_affine_is_exact(run: Run) -> None:
+    for u_lps, grid, matrix in (
+        (run("affine").forward, FIXED, AFFINE),
+        (run("affine").inverse, MOVING, np.linalg.inv(AFFINE)),
+    ):
+        points = grid.points_lps()
+        np.testing.assert_allclose(points + u_lps, apply_matrix(matrix, points), atol=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["syn", "nir"])
+def test_a_known_deformation_is_found(engine: str, run: Run) -> None:
+    assert error_mm(run(engine).forward) < 0.6 * error_mm(run("affine").forward)
+
+
+@pytest.mark.parametrize(("engine", "limit_mm"), [("affine", 1e-3), ("nir", 0.1), ("syn", 0.3)])
+def test_both_directions_undo_each_other(engine: str, limit_mm: float, run: Run) -> None:
+    result = run(engine)
+    points = FIXED.points_lps()[PAIR.fixed_mask > 0]
+    there = points + at(result.forward, FIXED, points)
+    back = there + at(result.inverse, MOVING, there)
+    gap = np.linalg.norm(back - points, axis=-1)
+    assert gap.mean() < limit_mm
+    assert gap.max() < 10 * limit_mm
+
+
+@pytest.mark.parametrize("engine", METHODS)
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+def test_ants_reads_our_files_as_we_do(
+    engine: str, direction: str, run: Run, tmp_path: Path
+) -> None:
+    u_lps = getattr(run(engine), direction)
+    ends = [(PAIR.moving, MOVING), (PAIR.fixed, FIXED)]
+    (volume, source), (_, target) = ends if direction == "forward" else ends[::-1]
+    save_displacement(tmp_path / "u.nii.gz", u_lps, target)
+    mapping = displacement_map(u_lps)
+    ours = resample(volume, source, target, mapping)
+    theirs = ants.apply_transforms(
+        to_ants(np.zeros(target.shape), target),
+        to_ants(volume, source),
+        transformlist=[str(tmp_path / "u.nii.gz")],
+    ).numpy()
+    vox = source.lps_to_vox(mapping(target.points_lps(), slice(None)))
+    well_inside = ((vox > 0.5) & (vox < np.array(source.shape) - 1.5)).all(-1)
+    assert well_inside.mean() > 0.3
+    assert np.abs(ours - theirs)[well_inside].max() < 1e-3
+    assert ours[well_inside].std() > 0.1
+
+
+class TestNir:
+    def test_the_trace_and_the_seconds_name_each_phase(self, run: Run) -> None:
+        result = run("nir")
+        assert {row["phase"] for row in result.trace} == {0, 1}
+        assert set(result.seconds) == {"prepare", "phase_0", "phase_1", "transforms"}
+
+    def test_outside_the_box_the_map_goes_on_without_a_step(self, run: Run) -> None:
+        points = FIXED.points_lps()
+        affine = apply_matrix(AFFINE, points) - points
+        bent = (run("nir").forward - affine) @ np.linalg.inv(AFFINE[:3, :3]).T
+        steps = [np.abs(np.diff(bent, axis=axis)).max() for axis in range(3)]
+        assert max(steps) < 2.0
+        low = [s.start for s in brain_box(PAIR.fixed_mask, FIXED, 2.0)]
+        assert min(low) > 0
+        np.testing.assert_allclose(bent[0], bent[low[0]], atol=1e-4)
+
+    def test_the_estimate_of_memory_is_told_first(self) -> None:
+        lines: list[str] = []
+        quick = METHODS["nir"].set | {"phases": [{"steps": 1}]}
+        method = Method(name="nir", engine="nir", set=quick)
+        register(PAIR, method, 1, CPU, log=lines.append)
+        assert [line.partition(":")[0] for line in lines] == ["memory"]
+
+    def test_the_same_seed_repeats(self, run: Run) -> None:
+        again = register(PAIR, METHODS["nir"], 1, CPU, log=lambda line: None)
+        np.testing.assert_array_equal(again.forward, run("nir").forward)
+        np.testing.assert_array_equal(again.inverse, run("nir").inverse)
+
+    def test_an_empty_mask(self) -> None:
+        with pytest.raises(NirError, match="mask is empty"):
+            brain_box(np.zeros(FIXED.shape), FIXED, 5.0)
+
+
+class TestBesideTheImages:
+    """What else a pair may hold, where the images alone tell nothing: each on its own grid."""
+
+    method = Method(name="nir", engine="nir", set=METHODS["nir"].set | {"keypoint_weight": 1.0})
+    blank = replace(
+        PAIR,
+        fixed=(0.5 * (PAIR.fixed_mask > 0)).astype(np.float32),
+        moving=(0.5 * (PAIR.moving > 0)).astype(np.float32),
+    )
+
+    def found(self, **changes: Any) -> float:
+        """The error that is left, mm."""
+        pair = replace(self.blank, **changes)
+        return error_mm(register(pair, self.method, 1, CPU, log=lambda line: None).forward)
+
+    def test_a_second_contrast(self, run: Run) -> None:
+        seen = self.found(fixed_channels=(PAIR.fixed,), moving_channels=(PAIR.moving,))
+        assert seen < 0.6 * error_mm(run("affine").forward)
+
+    def test_keypoints(self, run: Run) -> None:
+        points = FIXED.points_lps()[PAIR.fixed_mask > 0][::40]
+        seen = self.found(fixed_points_lps=points, moving_points_lps=truth(points))
+        assert seen < 0.5 * error_mm(run("affine").forward)
+
+    def test_structures(self, run: Run) -> None:
+        def octants(points: Array) -> np.ndarray:
+            return (1 + ((points > CENTRE_LPS) @ (1, 2, 4))) * inside(points)
+
+        here = FIXED.points_lps()
+        there = apply_matrix(np.linalg.inv(AFFINE), MOVING.points_lps())
+        seen = self.found(
+            fixed_structures=octants(here + bend(here)), moving_structures=octants(there)
+        )
+        assert seen < 0.8 * error_mm(run("affine").forward)
+
+    @pytest.mark.parametrize("side", ["fixed", "moving"])
+    def test_nothing_counts_where_all_is_excluded(self, side: str, run: Run) -> None:
+        everywhere = np.ones(getattr(PAIR, side).shape, bool)
+        pair = replace(PAIR, **{f"{side}_exclude": everywhere})
+        with pytest.raises(NirError, match="every voxel of the brain is excluded"):
+            register(pair, self.method, 1, CPU, log=lambda line: None)
+
+    def test_syn_has_them_as_masks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        taken: dict[str, Any] = {}
+
+        def stop(*images: Any, **options: Any) -> None:
+            taken.update(options)
+            raise InterruptedError
+
+        monkeypatch.setattr(ants, "registration", stop)
+        with pytest.raises(InterruptedError):
+            register(replace(PAIR, moving_exclude=PAIR.moving > 0.5), METHODS["syn"], 1, CPU)
+        assert "mask" not in taken
+        kept = taken["moving_mask"].numpy()
+        assert kept.sum() == (PAIR.moving <= 0.5).sum()
+
+
+class TestBox:
+    mask = np.zeros((20, 20, 20), np.uint8)
+    mask[8:12, 1:5, 16:19] = 1
+
+    def test_the_margin_is_in_millimetres_and_cut_at_the_border(self) -> None:
+        grid = make_grid((20, 20, 20), (1.0, 2.0, 0.5))
+        box = brain_box(self.mask, grid, 3.0)
+        assert box == (slice(5, 15), slice(0, 7), slice(10, 20))
+
+    def test_no_margin(self) -> None:
+        box = brain_box(self.mask, make_grid((20, 20, 20)), 0.0)
+        assert box == (slice(8, 12), slice(1, 5), slice(16, 19))
+
+
+class TestDevice:
+    def test_without_a_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        assert pick_device("auto").type == pick_device("cpu").type == "cpu"
+        with pytest.raises(NirError, match="expected a CUDA device, found none"):
+            pick_device("cuda")
+
+    def test_with_a_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        assert pick_device("auto").type == pick_device("cuda").type == "cuda"
+        assert pick_device("cpu").type == "cpu"
+
+    def test_another_name(self) -> None:
+        with pytest.raises(NirError, match="expected auto, cpu or cuda, found 'gpu'"):
+            pick_device("gpu")
+
+
+def test_the_pair_is_what_the_tests_believe() -> None:
+    """The true map carries the moving image onto the fixed one; the affine alone does not."""
+    points = FIXED.points_lps()
+    exact = resample(PAIR.moving, MOVING, FIXED, displacement_map(truth(points) - points))
+    plain = resample(PAIR.moving, MOVING, FIXED, affine_map(AFFINE))
+    core = np.linalg.norm(points - CENTRE_LPS, axis=-1) < 15
+    gaps = [np.abs(x - PAIR.fixed)[core].mean() for x in (exact, plain)]
+    assert gaps[0] < 0.25 * gaps[1]

@@ -1,0 +1,192 @@
+"""Phases of every solver in one fit, by the kernels, by plain PyTorch and on a GPU."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from helpers.synthetic import OBLIQUE, ball, make_grid, texture, waves
+from torch import Tensor
+
+from nir.errors import NirError
+from nir.fit.pair import FitResult, fit_pair
+from nir.fit.settings import FitConfig, fit_config
+from nir.fit.solvers import fluid, search
+from nir.fit.solvers.fluid import plain_direction
+from nir.geometry import lattice as transform
+from nir.geometry.folds import determinant, gradient
+from nir.geometry.lattice import identity, sample, to_cube
+from nir.losses import matching as fit
+from nir.losses.keypoints import Pull
+from nir.losses.matching import Matcher, PlainMatcher, SumMatcher
+from nir.losses.terms import Term
+
+SHAPE = (32, 30, 28)
+GRID = make_grid(SHAPE, (1.5, 1.3, 1.7), OBLIQUE, flip=(1,))
+EXTENT = torch.tensor(GRID.extent_mm, dtype=torch.float32)
+SPACING = torch.tensor(GRID.spacing, dtype=torch.float32)
+MASK = torch.from_numpy(ball(SHAPE, 10.0))
+TRUTH = waves(SHAPE, 4.0)
+ZERO = torch.zeros_like(TRUTH)
+
+SEARCH = {"solver": "search", "radius": 2, "reach": 2, "elasticity_vox": 1.5}
+FLUID = {"solver": "fluid", "radius": 2, "steps": 12}
+FIELD = {"steps": 8, "encoding_levels": (4, 8), "width": 8, "smoothness": 0.3}
+COARSE = {"resolution_mm": 2.1}  # of this small brain; the presets' coarse levels ask for more
+
+
+def warped(image: Tensor, u_mm: Tensor) -> Tensor:
+    return sample(image[None, None], identity(SHAPE) + to_cube(u_mm, EXTENT))[0, 0]
+
+
+MOVING = torch.from_numpy(texture(SHAPE, 1.5))
+FIXED = warped(MOVING, TRUTH)
+
+
+def settings(*phases: dict[str, Any]) -> FitConfig:
+    return fit_config("default", {"phases": list(phases)})
+
+
+def small(preset: str) -> FitConfig:
+    """A preset whose coarse levels fit the small brain."""
+    levels = {f"phases.{n}.resolution_mm": 2.1 for n in range(3)}
+    return fit_config(preset, levels | {"phases.0.smoothing_mm": 1.0, "phases.0.radius": 2})
+
+
+def run(config: FitConfig, **kwargs: Any) -> FitResult:
+    images = {"fixed": FIXED, "moving": MOVING, "mask": MASK} | kwargs
+    progress = images.pop("progress", None)
+    return fit_pair(**images, grid=GRID, config=config, seed=1, progress=progress)
+
+
+def error_mm(u_mm: Tensor) -> float:
+    """Mean distance from the true displacement inside the mask."""
+    return (u_mm - TRUTH).norm(dim=1)[0][MASK.bool()].mean().item()
+
+
+@pytest.mark.parametrize(
+    ("phases", "share"),
+    [
+        pytest.param([SEARCH | COARSE], 0.6, id="search"),
+        pytest.param([FLUID | {"steps": 25}], 0.4, id="fluid"),
+        pytest.param([SEARCH | COARSE, FLUID], 0.25, id="search and fluid"),
+        pytest.param([FLUID | COARSE, FLUID], 0.4, id="fluid twice"),
+        pytest.param([FLUID, SEARCH | COARSE], 0.5, id="fluid and search"),
+        pytest.param([SEARCH | COARSE, FIELD, FLUID], 0.25, id="all"),
+    ],
+)
+def test_a_known_deformation_is_found(phases: list[dict[str, Any]], share: float) -> None:
+    result = run(settings(*phases))
+    assert result.u_mm.shape == (1, 3, *SHAPE)
+    assert error_mm(result.u_mm) < share * error_mm(ZERO)
+
+
+@pytest.mark.parametrize(
+    ("preset", "share"), [("default", 0.3), ("fast", 0.3), ("accurate", 0.3), ("multimodal", 0.4)]
+)
+def test_presets_find_it_without_folds(preset: str, share: float) -> None:
+    result = run(small(preset))
+    assert error_mm(result.u_mm) < share * error_mm(ZERO)
+    assert determinant(gradient(result.u_mm, SPACING)).min() > 0
+
+
+def test_a_search_adds_to_what_was_found_before() -> None:
+    alone, after = (run(settings(*p, SEARCH | COARSE)) for p in ([], [SEARCH | COARSE]))
+    assert after.trace[0]["loss"] == alone.trace[0]["loss"]
+    assert error_mm(after.u_mm) < error_mm(alone.u_mm)
+
+
+def test_a_fluid_phase_starts_from_the_search() -> None:
+    plain, led = (run(settings(*p, FLUID)) for p in ([], [SEARCH | COARSE]))
+    first = next(row["loss"] for row in led.trace if row["phase"] == 1)
+    assert first < 0.7 * plain.trace[0]["loss"]
+
+
+class TestTrace:
+    config = settings(SEARCH | COARSE, FIELD | COARSE, FLUID | {"steps": 3})
+
+    def test_every_row_names_phase_step_and_loss(self) -> None:
+        result = run(self.config)
+        places = [(row["phase"], row["step"]) for row in result.trace]
+        assert places == [(0, 0), *((1, n) for n in range(8)), *((2, n) for n in range(3))]
+        for row in result.trace:
+            assert {"phase", "step", "loss", "similarity", "seconds"} <= set(row)
+            assert 0 <= row["similarity"] <= 1
+            assert math.isfinite(row["loss"])
+        assert len(result.seconds) == 3
+
+    def test_progress_is_told_at_each_step(self) -> None:
+        told: list[tuple[int, int, float]] = []
+        result = run(self.config, progress=lambda *row: told.append(row))
+        assert told == [(row["phase"], row["step"], row["loss"]) for row in result.trace]
+
+
+class TestRepeatability:
+    config = settings(SEARCH | COARSE, FIELD | COARSE | {"dropout": 0.2}, FLUID | {"steps": 4})
+
+    def test_twice_bit_for_bit(self) -> None:
+        one, two = run(self.config), run(self.config)
+        assert torch.equal(one.u_mm, two.u_mm)
+        assert [row["loss"] for row in one.trace] == [row["loss"] for row in two.trace]
+
+    def test_the_seed_is_for_fields_only(self) -> None:
+        config = settings(SEARCH | COARSE, FLUID | {"steps": 4})
+        one, two = (fit_pair(FIXED, MOVING, MASK, GRID, config, seed) for seed in (1, 2))
+        assert torch.equal(one.u_mm, two.u_mm)
+
+    def test_the_images_are_kept(self) -> None:
+        before = [x.clone() for x in (FIXED, MOVING, MASK)]
+        run(self.config)
+        assert all(torch.equal(a, b) for a, b in zip(before, (FIXED, MOVING, MASK), strict=True))
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("solver", ["search", "fluid"])
+    def test_a_level_that_is_too_coarse(self, solver: str) -> None:
+        with pytest.raises(NirError, match=r"level of 6.0 mm has only .*finer resolution_mm"):
+            run(settings({"solver": solver, "resolution_mm": 6.0}))
+
+    @pytest.mark.parametrize("image", ["fixed", "moving"])
+    def test_a_fluid_phase_tells_of_a_nan(self, image: str) -> None:
+        broken = FIXED.clone()
+        broken[16, 15, 14] = math.nan
+        with pytest.raises(NirError, match=r"loss became nan in .*step 0: .*hold no NaN"):
+            run(settings(FLUID), **{image: broken})
+
+
+def assert_the_same(one: FitResult, two: FitResult) -> None:
+    """Nearly so: where two displacements cost the same, rounding decides."""
+    gap = (one.u_mm.cpu() - two.u_mm.cpu()).norm(dim=1)[0][MASK.bool()]
+    assert gap.mean() < 0.05
+    assert len(one.trace) == len(two.trace)
+    for a, b in zip(one.trace, two.trace, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=5e-3)
+
+
+def plain_matcher(
+    terms: list[Term], weight: Tensor, extent: Tensor, radius: int, pull: Pull | None
+) -> Matcher:
+    """All terms in plain PyTorch, as on a GPU."""
+    parts = [(t.share, PlainMatcher(t, weight, extent, radius)) for t in terms]
+    return SumMatcher(parts, pull)
+
+
+@pytest.mark.parametrize("preset", ["default", "fast", "accurate", "multimodal"])
+def test_plain_pytorch_finds_the_same(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fused = run(small(preset))
+    monkeypatch.setattr(fit, "matcher", plain_matcher)
+    monkeypatch.setattr(fluid, "direction", plain_direction)
+    monkeypatch.setattr(transform, "fused", lambda *tensors: False)
+    monkeypatch.setattr(search, "fused_costs", search.plain_costs)
+    assert_the_same(run(small(preset)), fused)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("preset", ["default", "accurate", "multimodal"])
+def test_a_gpu_finds_the_same(preset: str) -> None:
+    images = {"fixed": FIXED.cuda(), "moving": MOVING.cuda(), "mask": MASK.cuda()}
+    there = run(small(preset), **images)
+    assert there.u_mm.is_cuda
+    assert_the_same(there, run(small(preset)))

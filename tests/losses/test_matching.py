@@ -1,0 +1,284 @@
+"""The LNCC and its derivative by a dense displacement: fused kernels against plain PyTorch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numba
+import numpy as np
+import pytest
+import torch
+from helpers.synthetic import texture, waves
+from torch import Tensor
+
+from nir.geometry.lattice import identity, sample, to_cube
+from nir.losses.keypoints import keypoint_pull
+from nir.losses.lncc import lncc
+from nir.losses.matching import (
+    FusedMatcher,
+    Matcher,
+    PlainMatcher,
+    SumMatcher,
+    WarpMatcher,
+    matcher,
+    needed_rows,
+    window_moments,
+)
+from nir.losses.terms import SCORES, Term, image_terms
+from nir.losses.windows import inside_windows
+
+SHAPE = (14, 17, 15)
+EXTENT = torch.tensor([26.0, 16.0, 21.0])  # mm: anisotropic voxels of 2, 1 and 1.5 mm
+
+
+OFF_NODES = 0.31  # mm: on a node, interpolation has a kink and two slopes
+
+
+def image(seed: int = 0) -> Tensor:
+    return torch.from_numpy(texture(SHAPE, 0.8, seed))[None, None]
+
+
+def noise_mm(peak_mm: float, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return peak_mm * (2 * torch.rand(1, 3, *SHAPE, generator=generator) - 1)
+
+
+def partial_weight(radius: int) -> Tensor:
+    """Two separate blobs of unequal weights, zero elsewhere: rows of different lengths."""
+    weight = torch.zeros(1, 1, *SHAPE)
+    weight[..., 3:7, 4:9, 3:5] = 1
+    weight[..., 5:10, 6:12, 9:11] = 0.5
+    weight[..., 8, 8, 8] = 2
+    return weight * inside_windows(weight, radius)
+
+
+def plain(fixed: Tensor, moving: Tensor, weight: Tensor, extent: Tensor, radius: int) -> Matcher:
+    """The LNCC in plain PyTorch."""
+    return PlainMatcher(Term("lncc", 1.0, fixed, moving), weight, extent, radius)
+
+
+def both(
+    fixed: Tensor, moving: Tensor, weight: Tensor, u_mm: Tensor, radius: int
+) -> list[tuple[float, Tensor]]:
+    """Value and derivative by the kernels and by their twin."""
+    found = []
+    for kind in (FusedMatcher, plain):
+        out = torch.full_like(u_mm, 7.0)  # what stood there must not show
+        found.append((kind(fixed, moving, weight, EXTENT, radius)(u_mm, out), out))
+    return found
+
+
+def assert_twins(pair: list[tuple[float, Tensor]]) -> None:
+    (value, slope), (expected, twin) = pair
+    assert value == pytest.approx(expected, abs=1e-5)
+    peak = twin.abs().max().item()
+    torch.testing.assert_close(slope, twin, atol=2e-4 * peak + 1e-9, rtol=1e-3)
+
+
+class TestTwins:
+    @pytest.mark.parametrize("radius", [1, 2, 3])
+    @pytest.mark.parametrize("seed", [0, 1])
+    def test_random_textures_and_displacements(self, radius: int, seed: int) -> None:
+        weight = inside_windows(image(), radius)
+        pair = both(image(seed), image(seed + 7), weight, noise_mm(3.0, seed), radius)
+        assert_twins(pair)
+        assert pair[0][1].abs().max() > 0
+
+    @pytest.mark.parametrize("radius", [1, 2, 3])
+    def test_weights_of_a_part_of_the_image(self, radius: int) -> None:
+        pair = both(
+            image(), image(1), partial_weight(radius), waves(SHAPE, 2.0) + OFF_NODES, radius
+        )
+        assert_twins(pair)
+        far = pair[0][1][..., -1, :, :]  # no weighted window reaches the last slice
+        assert torch.equal(far, torch.zeros_like(far))
+
+    def test_displacements_that_leave_the_image(self) -> None:
+        weight = inside_windows(image(), 2)
+        assert_twins(both(image(), image(1), weight, noise_mm(40.0), 2))
+
+    def test_everything_outside_has_no_slope(self) -> None:
+        u = torch.tensor([200.0, -200.0, 200.0]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
+        pair = both(image(), image(1), inside_windows(image(), 2), u.contiguous(), 2)
+        assert_twins(pair)
+        assert torch.equal(pair[0][1], torch.zeros(1, 3, *SHAPE))
+
+    def test_windows_without_contrast(self) -> None:
+        fixed, moving = (0.5 + 0.5 * image(seed) for seed in (0, 1))
+        fixed[..., :7, :, :] = 0  # a step to air, so that no window is nearly empty
+        moving[..., 4:11, :, :8] = 0
+        half_a_voxel = torch.tensor([1.0, 0.5, 0.75]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
+        weight = inside_windows(fixed, 1)
+        assert_twins(both(fixed, moving, weight, half_a_voxel.contiguous(), 1))
+
+    def test_two_flat_images_score_their_difference(self) -> None:
+        flat = [torch.full((1, 1, *SHAPE), level) for level in (0.2, 0.7)]
+        pair = both(*flat, inside_windows(flat[0], 2), noise_mm(1.0), 2)
+        for value, slope in pair:
+            assert value == pytest.approx(0.75, abs=1e-5)  # 1 - 0.5^2
+            assert slope.abs().max() < 1e-9
+
+    def test_no_weight_at_all(self) -> None:
+        nothing = torch.zeros(1, 1, *SHAPE)
+        for value, slope in both(image(), image(1), nothing, noise_mm(1.0), 2):
+            assert value == 0
+            assert torch.equal(slope, torch.zeros_like(slope))
+
+
+def test_equal_images_match_fully() -> None:
+    fused = FusedMatcher(image(), image(), inside_windows(image(), 2), EXTENT, 2)
+    out = torch.empty(1, 3, *SHAPE)
+    assert fused(torch.zeros(1, 3, *SHAPE), out) > 0.95
+
+
+def test_a_matcher_is_used_again_and_again() -> None:
+    fused = FusedMatcher(image(), image(1), partial_weight(2), EXTENT, 2)
+    outs = [torch.empty(1, 3, *SHAPE) for _ in range(3)]
+    fields = [waves(SHAPE, 2.0), noise_mm(5.0), waves(SHAPE, 2.0)]
+    values = [fused(u, out) for u, out in zip(fields, outs, strict=True)]
+    assert values[0] == values[2] != values[1]
+    assert torch.equal(outs[0], outs[2])
+
+
+def test_neither_the_images_nor_the_displacement_are_changed() -> None:
+    given = [image(), image(1), partial_weight(2), noise_mm(2.0)]
+    before = [x.clone() for x in given]
+    FusedMatcher(*given[:3], EXTENT, 2)(given[3], torch.empty(1, 3, *SHAPE))
+    assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True))
+
+
+@pytest.mark.parametrize("radius", [1, 2])
+def test_the_derivative_agrees_with_finite_differences(radius: int) -> None:
+    fixed, moving, weight = image(), image(1), inside_windows(image(), radius)
+    u = waves(SHAPE, 1.3) + OFF_NODES
+    out = torch.empty_like(u)
+    FusedMatcher(fixed, moving, weight, EXTENT, radius)(u, out)
+    doubles = [x.double() for x in (fixed, moving, weight)]
+
+    def value(u_mm: Tensor) -> float:
+        points = identity(SHAPE).double() + to_cube(u_mm, EXTENT.double())
+        return lncc(doubles[0], sample(doubles[1], points), doubles[2], radius).item()
+
+    for place in [(0, 7, 8, 7), (1, 5, 9, 6), (2, 9, 4, 10), (1, 2, 3, 12)]:
+        nudge = torch.zeros_like(u).double()
+        nudge[0][place] = 1e-4
+        slope = (value(u.double() + nudge) - value(u.double() - nudge)) / 2e-4
+        assert out[0][place].item() == pytest.approx(slope, rel=0.02, abs=2e-8)
+        assert abs(slope) > 1e-7
+
+
+class TestThreads:
+    @pytest.fixture(autouse=True)
+    def threads(self) -> Iterator[None]:
+        if numba.config.NUMBA_NUM_THREADS < 2:
+            pytest.skip("needs two CPUs")
+        before = numba.get_num_threads()
+        yield
+        numba.set_num_threads(before)
+
+    def test_two_threads_change_no_bit(self) -> None:
+        found = []
+        for count in (1, 2):
+            numba.set_num_threads(count)
+            out = torch.empty(1, 3, *SHAPE)
+            fused = FusedMatcher(image(), image(1), partial_weight(2), EXTENT, 2)
+            found.append((fused(noise_mm(4.0), out), out))
+        assert found[0][0] == found[1][0]
+        assert torch.equal(found[0][1], found[1][1])
+
+
+class TestNan:
+    @pytest.mark.parametrize("which", [0, 1])
+    @pytest.mark.parametrize("kind", [FusedMatcher, plain])
+    def test_a_nan_in_an_image_is_a_nan_in_the_value(
+        self, which: int, kind: Callable[..., Matcher]
+    ) -> None:
+        images = [image(), image(1)]
+        images[which][..., 7, 8, 7] = math.nan
+        match = kind(*images, inside_windows(image(), 2), EXTENT, 2)
+        assert math.isnan(match(torch.zeros(1, 3, *SHAPE), torch.empty(1, 3, *SHAPE)))
+
+
+class TestRows:
+    def test_by_hand(self) -> None:
+        weight = np.zeros((7, 7, 9), np.float32)
+        weight[3, 3, 4] = 0.1
+        weight[3, 3, 6] = 1
+        rows = needed_rows(weight, 1)
+        expected = np.zeros((7, 7, 2), np.int32)
+        expected[2:5, 2:5] = 3, 8  # voxels 3 to 7
+        filled = rows[..., 1] > rows[..., 0]
+        np.testing.assert_array_equal(filled, expected[..., 1] > 0)
+        np.testing.assert_array_equal(rows[filled], expected[filled])
+        assert rows.dtype == np.int32
+
+    def test_windows_are_cut_at_the_border(self) -> None:
+        weight = np.zeros((5, 5, 5), np.float32)
+        weight[0, 4, 4] = 1
+        rows = needed_rows(weight, 2)
+        assert rows[2, 2].tolist() == rows[0, 4].tolist() == [2, 5]
+        assert rows[3, 4, 0] == rows[3, 4, 1]
+
+    @pytest.mark.parametrize(("level", "expected"), [(0.0, 0), (1.0, 6)])
+    def test_nothing_and_everything(self, level: float, expected: int) -> None:
+        rows = needed_rows(np.full((4, 5, 6), level, np.float32), 1)
+        assert (rows[..., 1] - rows[..., 0] == expected).all()
+
+
+def test_moments_of_a_window_by_hand() -> None:
+    chessboard = np.indices((5, 5, 5)).sum(0) % 2
+    mean, variance = window_moments(torch.from_numpy(chessboard).float()[None, None], 1)
+    assert mean[2, 2, 2] == pytest.approx(14 / 27)
+    assert variance[2, 2, 2] == pytest.approx(13 / 27 * 14 / 27, abs=1e-6)
+
+
+def test_a_cpu_gets_the_kernels() -> None:
+    lncc_terms = image_terms({"lncc": 1.0}, image(), image())
+    assert isinstance(matcher(lncc_terms, partial_weight(1), EXTENT, 1), FusedMatcher)
+
+
+class TestTerms:
+    """Every similarity on a CPU, by the warp's kernel, against plain PyTorch."""
+
+    @pytest.mark.parametrize("name", SCORES)
+    def test_twins(self, name: str) -> None:
+        both_channels = [torch.cat([image(seed), image(seed + 1)], 1) for seed in (0, 7)]
+        term = Term(name, 1.0, *both_channels)
+        weight, u = partial_weight(2), waves(SHAPE, 2.0) + OFF_NODES
+        pair = []
+        for kind in (WarpMatcher, PlainMatcher):
+            out = torch.full_like(u, 7.0)
+            pair.append((kind(term, weight, EXTENT, 2)(u, out), out))
+        assert_twins(pair)
+        assert pair[0][1].abs().max() > 0
+
+    def test_a_sum_of_several_channels_and_similarities(self) -> None:
+        images = [torch.cat([image(seed), image(seed + 1)], 1) for seed in (0, 7)]
+        terms = image_terms({"lncc": 0.25, "mse": 0.75}, *images)
+        weight, u = partial_weight(2), waves(SHAPE, 2.0) + OFF_NODES
+        out, own = torch.empty_like(u), torch.empty_like(u)
+        found = matcher(terms, weight, EXTENT, 2)
+        assert isinstance(found, SumMatcher)
+        value, expected, slope = found(u, out), 0.0, torch.zeros_like(u)
+        for term in terms:
+            expected += term.share * PlainMatcher(term, weight, EXTENT, 2)(u, own)
+            slope += term.share * own
+        assert_twins([(value, out), (expected, slope)])
+
+    def test_keypoints_pull_towards_their_goal(self) -> None:
+        point, goal_mm = torch.tensor([[0.2, -0.1, 0.3]]), torch.tensor([[1.0, -2.0, 0.5]])
+        pull = keypoint_pull(0.5, point, goal_mm, SHAPE, EXTENT, 2.0)
+        match = matcher(image_terms({"mse": 1.0}, image(), image()), partial_weight(1), EXTENT, 1,
+                        pull)  # fmt: skip
+        out = torch.empty(1, 3, *SHAPE)
+        still = match(torch.zeros(1, 3, *SHAPE), out)
+        assert still == pytest.approx(1 - 0.5 * (1 + 4 + 0.25), abs=1e-4)
+        place = [
+            round((x + 1) / 2 * (n - 1)) for x, n in zip(point[0].tolist(), SHAPE, strict=True)
+        ]
+        there = out[0][:, place[0], place[1], place[2]]
+        torch.testing.assert_close(there / there.norm(), goal_mm[0] / goal_mm[0].norm(),
+                                   atol=0.05, rtol=0)  # fmt: skip
+        far = out[0, :, -1, 0, 0]
+        assert far.abs().max() < 1e-3 * there.abs().max()

@@ -1,0 +1,201 @@
+"""Paths, locks, progress lines, and the files that must agree with each other."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import io
+import logging
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+from helpers.tiny import settings, write_cohort
+
+from nir.errors import NirError
+from nir.fit.settings import FitConfig
+from nir.io.files import save_json
+from nir.pipeline.progress import StepLines
+from nir.pipeline.run import EVALUATED, plan_run
+from nir.pipeline.settings import PipelineConfig
+from nir.pipeline.start import FolderLock
+
+
+def requirements() -> list[str]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+
+
+@pytest.mark.parametrize(("name", "build"), [("nir", "cpu"), ("nir-cuda", "gpu")])
+def test_conda_environments_agree_with_pyproject(name: str, build: str) -> None:
+    parts = yaml.safe_load((ROOT / f"envs/{name}.yaml").read_text())["dependencies"]
+    torch = next(item.removeprefix("torch") for item in requirements() if "torch" in item)
+    assert f"pytorch-{build} {torch}" in parts
+    assert sorted([*parts[-1]["pip"], f"torch{torch}"]) == sorted(requirements())
+    content = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert f"python {content['project']['requires-python']}" in parts
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "nir.def"])
+def test_containers_agree_with_the_makefile_and_pyproject(name: str) -> None:
+    recipe = (ROOT / "envs" / name).read_text()
+    torch = re.search(r"TORCH \?= (\S+)", (ROOT / "Makefile").read_text())
+    assert torch
+    assert torch[1] in recipe
+    assert "--constraint envs/constraints.txt" in recipe
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = re.search(r'"\.\[(.*)\]"', recipe)
+    assert wanted
+    assert set(wanted[1].split(",")) <= set(project["optional-dependencies"])
+    image = re.search(r"python:3\.(\d+)-slim", recipe)
+    assert image
+    assert 11 <= int(image[1]) < 14
+    assert project["requires-python"] == ">=3.11,<3.14"
+
+
+def test_every_dependency_is_bounded_and_constrained() -> None:
+    known = (ROOT / "envs/constraints.txt").read_text().lower()
+    for item in requirements():
+        assert "==" in item or "<" in item, item
+        name = item.split("[")[0].split(">")[0].split("=")[0].lower()
+        assert f"{name}==" in known, name
+
+
+def test_schema_is_in_step_with_the_settings() -> None:
+    import json
+
+    written = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text())
+    assert written == PipelineConfig.model_json_schema(), "run `make schema`"
+
+
+def test_every_setting_is_explained() -> None:
+    page = (ROOT / "config/README.md").read_text()
+    schemas = [m.model_json_schema() for m in (PipelineConfig, FitConfig)]
+    parts = [part for s in schemas for part in (s, *s["$defs"].values())]
+    for part in parts:
+        for key in part.get("properties", {}):
+            assert f"`{key}`" in page, key
+
+
+@pytest.mark.parametrize("name", [p.name for p in (ROOT / "config").glob("*.yaml")])
+def test_shipped_settings_are_valid(name: str) -> None:
+    from nir.pipeline.settings import load_pipeline
+
+    load_pipeline(yaml.safe_load((ROOT / "config" / name).read_text()))
+
+
+def test_nothing_imports_a_gpu_library_or_ants_for_a_plan() -> None:
+    code = (
+        "import sys, nir.pipeline.run, nir.fit.memory;"
+        "print([m for m in ('torch', 'ants', 'triton') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "workflow/scripts").glob("*.py")), ids=lambda path: path.stem
+)
+def test_what_the_scripts_import_exists(path: Path) -> None:
+    """Checkers of types do not see these files, and not every rule runs in the tests."""
+    found = [
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("nir")
+    ]
+    assert found
+    for node in found:
+        module = importlib.import_module(str(node.module))
+        for name in node.names:
+            assert hasattr(module, name.name), f"{node.module} has no {name.name}"
+
+
+def test_paths_and_sizes(tmp_path: Path) -> None:
+    table = write_cohort(tmp_path / "data", 2)
+    run = plan_run(settings(table, tmp_path / "out"))
+    assert run.result("warped.nii.gz", "s0", "s1", "nir").endswith("s0__s1/nir/warped.nii.gz")
+    assert run.megavoxels(["s0", "s1"]) == pytest.approx(36 * 40 * 34 / 1e6)
+
+
+def test_a_lock_ends_with_its_holder_and_clears_what_it_left(tmp_path: Path) -> None:
+    output, state = tmp_path / "out", tmp_path / ".snakemake"
+    (state / "locks").mkdir(parents=True)
+    stale, foreign = state / "locks/0.output.lock", state / "locks/1.output.lock"
+    stale.write_text(f"{output}/report.html\n")
+    foreign.write_text("elsewhere/report.html\n")
+    code = (
+        "import sys, time; from pathlib import Path; from nir.pipeline.start import FolderLock;"
+        f"l = FolderLock(Path({str(output)!r}), Path('none')); print('held', flush=True);"
+        "time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout and holder.stdout.readline() == "held\n"
+    with pytest.raises(NirError, match="another run works"):
+        FolderLock(output, state)
+    assert stale.exists()
+    holder.kill()
+    holder.wait()
+    FolderLock(output, state)
+    assert not stale.exists()
+    assert foreign.exists()
+
+
+def record(event: str | None, level: int = logging.INFO, **fields: object) -> logging.LogRecord:
+    made = logging.makeLogRecord({"msg": fields.pop("msg", ""), "levelno": level})
+    vars(made).update(fields)
+    if event:
+        made.event = event
+    return made
+
+
+def test_progress_says_each_step_failures_and_silence(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    lines = StepLines(stream, quiet_seconds=0.2)
+    lines.follow(record("run_info", stats={"warp": 2, "all": 1, "total": 3}))
+    for number, name in enumerate(("s0", "s1")):
+        lines.follow(record("job_info", jobid=number, rule_name="warp", wildcards={"id": name}))
+    lines.follow(record("job_finished", job_id=0))
+    time.sleep(0.6)
+    log = tmp_path / "x.log"
+    log.write_text("the cause\n")
+    lines.follow(record("job_error", jobid=1, rule_name="warp", log=[str(log)]))
+    lines.follow(record(None, logging.WARNING, msg="mind this"))
+    lines.follow(record(None, msg="chatter"))
+    text = stream.getvalue()
+    assert "[##########----------]   1 of 2  warp  s0" in text
+    assert "running: warp  s1" in text
+    assert "FAILED  warp  s1" in text
+    assert "| the cause" in text
+    assert "mind this" in text
+    assert "chatter" not in text
+
+
+def test_a_job_plans_the_batches_of_the_run_that_started_it(tmp_path: Path) -> None:
+    table = write_cohort(tmp_path / "data", 4)
+    content = settings(table, tmp_path / "out", pairs={"mode": "all"}, batch=5)
+    run = plan_run(content)
+    run.start()
+    assert list(run.batches) == ["00001", "00002", "00003"]
+    (run.plan.parent / "00003").mkdir()  # the last one begins first, on another machine
+    assert plan_run(content).batches == run.batches
+
+
+def test_pairs_without_pictures_are_evaluated_again(tmp_path: Path) -> None:
+    run = plan_run(settings(write_cohort(tmp_path / "data", 2), tmp_path / "out", batch=2))
+    run.start()
+    for method in run.methods:
+        marker = Path(run.marker("evaluate", "00001", method))
+        save_json(marker, {"failed": {}})
+        for fixed, moving in run.batches["00001"]:
+            for part in EVALUATED:
+                path = Path(run.result(part, fixed, moving, method))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+    assert run.markers_to_redo() == []
+    path.unlink()  # as in the results of a version that drew none
+    assert run.markers_to_redo() == [marker]

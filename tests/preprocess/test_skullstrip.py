@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.synthetic import ball, make_grid, texture
+from scipy.ndimage import distance_transform_edt, gaussian_filter
+
+from nir.errors import NirError
+from nir.geometry.grid import Grid
+from nir.geometry.volume import Volume, resample
+from nir.io.images import load_volume, save_volume
+from nir.preprocess.masks import read_mask
+from nir.preprocess.settings import TemplateConfig
+from nir.preprocess.skullstrip import skull_strip
+from nir.preprocess.template import load_template
+from nir.preprocess.template_strip import SEARCH_MM, refine, search_position
+
+SHAPE = (24, 26, 22)
+GRID = make_grid(SHAPE, (2.0, 2.0, 3.0))
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = a > 0, b > 0
+    return float(2 * (a & b).sum() / (a.sum() + b.sum()))
+
+
+def test_none_fills_holes_and_drops_islands(tmp_path: Path) -> None:
+    voxels = ball(SHAPE, 8.0).astype(np.float32)
+    voxels[12, 13, 11] = 0  # a hole
+    voxels[0, 0, 0] = 5  # an island
+    voxels[8, 13, 11] = -1  # below zero is brain as well
+    save_volume(tmp_path / "scan.nii.gz", voxels, GRID)
+    mask = skull_strip(tmp_path / "scan.nii.gz", "none")
+    assert mask.dtype == np.uint8
+    assert np.array_equal(mask, ball(SHAPE, 8.0))
+
+
+def test_mask_is_taken_as_given(tmp_path: Path) -> None:
+    save_volume(tmp_path / "scan.nii.gz", texture(SHAPE, 2.0), GRID)
+    save_volume(tmp_path / "mask.nii.gz", 3 * ball(SHAPE, 6.0), GRID)
+    mask = skull_strip(tmp_path / "scan.nii.gz", "mask", mask_path=tmp_path / "mask.nii.gz")
+    assert np.array_equal(mask, ball(SHAPE, 6.0))
+    with pytest.raises(NirError, match="column 'mask'"):
+        skull_strip(tmp_path / "scan.nii.gz", "mask")
+
+
+def test_mask_faults(tmp_path: Path) -> None:
+    save_volume(tmp_path / "empty.nii.gz", np.zeros(SHAPE, np.uint8), GRID)
+    with pytest.raises(NirError, match="an empty mask"):
+        read_mask(tmp_path / "empty.nii.gz", GRID)
+    save_volume(tmp_path / "mask.nii.gz", ball(SHAPE, 6.0), make_grid(SHAPE, (2.0, 2.0, 2.0)))
+    with pytest.raises(NirError, match="resample the mask"):
+        read_mask(tmp_path / "mask.nii.gz", GRID)
+
+
+def test_image_without_brain(tmp_path: Path) -> None:
+    save_volume(tmp_path / "scan.nii.gz", np.zeros(SHAPE, np.float32), GRID)
+    with pytest.raises(NirError, match="an empty mask"):
+        skull_strip(tmp_path / "scan.nii.gz", "none")
+
+
+def test_unknown_method_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(NirError, match="did you mean 'template'"):
+        skull_strip(tmp_path / "scan.nii.gz", "Template")
+
+
+def test_missing_library_tells_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "brainextractor", None)
+    save_volume(tmp_path / "scan.nii.gz", texture(SHAPE, 2.0), GRID)
+    with pytest.raises(NirError, match=r"pip install 'nir-registration\[bet\]'"):
+        skull_strip(tmp_path / "scan.nii.gz", "bet")
+
+
+def test_bet_runs_on_a_simple_head(tmp_path: Path) -> None:
+    head, brain = simple_head(80.0, 3.0)
+    save_volume(tmp_path / "scan.nii.gz", head.voxels, head.grid)
+    assert dice(skull_strip(tmp_path / "scan.nii.gz", "bet"), brain) > 0.9
+
+
+def simple_head(radius_mm: float, spacing: float) -> tuple[Volume, np.ndarray]:
+    """A ball of brain in dark CSF and bone, in bright scalp."""
+    count = round(2.4 * radius_mm / spacing)
+    shape = (count, count, count)
+    brain = ball(shape, radius_mm / spacing) > 0
+    depth = distance_transform_edt(~brain) * spacing
+    around = np.where((depth > 7) & (depth < 14), 80.0, 5.0)
+    voxels = np.where(brain, 80 + 40 * texture(shape, 2.0), around)
+    voxels = gaussian_filter(np.where(depth > 14, 0, voxels), 0.4).astype(np.float32)
+    return Volume(voxels, make_grid(shape, (spacing,) * 3)), brain
+
+
+@pytest.mark.parametrize("shift", [-2, 2])
+def test_refinement_finds_the_dark_rim(shift: int) -> None:
+    head, brain = simple_head(40.0, 2.0)
+    prior = ball(brain.shape, 20 + shift / 2) > 0  # 2 mm too small, 2 mm too large
+    refined = refine(head, prior)
+    assert dice(prior, brain) < 0.97
+    assert dice(refined, brain) > 0.98
+
+
+def test_search_finds_a_shifted_and_turned_pattern() -> None:
+    shape = (14, 16, 13)
+    grid = make_grid(shape, (SEARCH_MM,) * 3)
+    pattern = Volume(texture(shape, 1.5), grid)
+    region = Volume(ball(shape, 6.0).astype(np.float32), grid)
+    truth = np.eye(4)
+    truth[:3, 3] = (SEARCH_MM * 3, -SEARCH_MM * 2, SEARCH_MM)
+    wide = make_grid((24, 26, 22), (SEARCH_MM,) * 3)
+    head = Volume(resample(pattern, wide, np.linalg.inv(truth)), wide)
+    assert np.abs(search_position(pattern, region, head) - truth).max() < SEARCH_MM / 2 + 0.1
+
+
+@pytest.mark.parametrize("oblique", [False, True])
+def test_real_head(shared_data: Path, tmp_path: Path, oblique: bool) -> None:
+    path = shared_data / "head" / "sub-1000_T1w.nii.gz"
+    if not path.exists():
+        pytest.skip(f"the real head is absent: no {path}")
+    voxels, grid = load_volume(path)
+    truth, _ = load_volume(shared_data / "head" / "sub-1000_mask.nii.gz")
+    if oblique:
+        turned = make_grid(grid.shape, (2.0, 2.0, 2.0), (14, -9, 12), centre=(40, -70, 90))
+        grid = Grid(grid.shape, turned.affine)
+    save_volume(tmp_path / "scan.nii.gz", voxels, grid)
+    template = load_template(TemplateConfig())
+    mask = skull_strip(tmp_path / "scan.nii.gz", "template", template=template)
+    assert dice(mask, truth) >= 0.95
