@@ -1,6 +1,7 @@
 """What betrays a registration that went wrong; `nir.quality.verdict` judges it.
 
-A transform is given as ``u_lps``, LPS mm, shape (X, Y, Z, 3), on the fixed grid. Each function returns the columns of `nir.quality.columns` that it measures.
+A transform is given as ``u_lps``, LPS mm, shape (X, Y, Z, 3), on the fixed grid.
+Each function returns the columns of `nir.quality.columns` that it measures.
 """
 
 from __future__ import annotations
