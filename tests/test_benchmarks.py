@@ -27,7 +27,7 @@ from scipy.spatial.transform import Rotation
 
 from benchmarks import gpu, growth, reports
 from benchmarks.machine import command_line
-from nir.cohort.prepared import Pair
+from nir.cohort.prepared import ImagePair
 from nir.engines.base import Registration
 from nir.errors import NirError
 from nir.fit.presets import PRESETS
@@ -231,7 +231,7 @@ AFFINE[:3, :3] = Rotation.from_euler("zx", (25, 10), degrees=True).as_matrix() *
 AFFINE[:3, 3] = CENTRE - AFFINE[:3, :3] @ CENTRE + np.array([4.0, -3.0, 3.0])
 
 
-def oblique_pair() -> Pair:
+def oblique_pair() -> ImagePair:
     """A bent texture on two oblique, flipped grids; its true map is affine after a bend."""
     fixed_grid = make_grid((36, 34, 38), (1.5, 1.6, 1.4), OBLIQUE, (0,), (6.0, -15.0, 4.0))
     moving_grid = make_grid((40, 36, 36), (1.5, 1.6, 1.7), (-8, 5, 12), (1, 2), (3.0, -12.0, 7.0))
@@ -252,7 +252,7 @@ def oblique_pair() -> Pair:
     fixed *= brain(bend(fixed_grid.points_lps()))
     moving *= brain(apply_matrix(back, moving_grid.points_lps()))
     mask = (fixed > 0).astype(np.uint8)
-    return Pair(fixed, fixed_grid, mask, moving, moving_grid, AFFINE)
+    return ImagePair(fixed, fixed_grid, mask, moving, moving_grid, AFFINE)
 
 
 PAIR = oblique_pair()

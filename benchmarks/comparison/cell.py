@@ -16,7 +16,7 @@ from benchmarks.heads import tiny_pair
 from benchmarks.timing import Timing, timed
 
 from benchmarks import rivals
-from nir.cohort.prepared import Brain, Pair, load_pair
+from nir.cohort.prepared import ImagePair, Prepared, load_pair
 from nir.engines.base import Registration, pick_device
 from nir.engines.register import register
 from nir.engines.settings import Method
@@ -40,7 +40,7 @@ METRICS = {  # name in result.json: name in the tables of a comparison
     "truth_error_after_mm": "truth_mm",
 }
 
-Run = Callable[[Pair], Registration]
+Run = Callable[[ImagePair], Registration]
 
 
 def engine_call(spec: dict[str, Any], device: torch.device, quick: bool = False) -> Run:
@@ -94,13 +94,13 @@ def _resources(timing: Timing) -> dict[str, float | None]:
     }
 
 
-def _brain(files: dict[str, str | None]) -> Brain:
+def _brain(files: dict[str, str | None]) -> Prepared:
     paths = {key: Path(value) for key, value in files.items() if key != "id" and value}
-    return Brain(id=str(files["id"]), **paths)
+    return Prepared(id=str(files["id"]), **paths)
 
 
 def _evaluate(
-    spec: dict[str, Any], result: Registration, pair: Pair, fixed: Brain, moving: Brain
+    spec: dict[str, Any], result: Registration, pair: ImagePair, fixed: Prepared, moving: Prepared
 ) -> dict[str, Any]:
     """Measure a result by the pipeline's own steps, the same for all; return ``result.json``."""
     folder = Path(spec["folder"])

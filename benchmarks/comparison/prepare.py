@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nir.cohort.pairs import TEMPLATE, Pair
-from nir.cohort.prepared import Brain
+from nir.cohort.prepared import Prepared
 from nir.cohort.subject import Subject
 from nir.io.files import load_json, save_json
 from nir.io.images import load_labels, save_volume
@@ -26,8 +26,8 @@ Log = Callable[[str], None]
 class Ready:
     """A pair that any method may start from."""
 
-    fixed: Brain
-    moving: Brain
+    fixed: Prepared
+    moving: Prepared
     matrix: Path
     record: Path
 
@@ -79,7 +79,7 @@ class Preparation:
         folder = self.work / "pairs" / f"{fixed.id}__{moving.id}"
         return Ready(fixed, moving, *self._affine(fixed, moving, folder))
 
-    def _affine(self, fixed: Brain, moving: Brain, folder: Path) -> tuple[Path, Path]:
+    def _affine(self, fixed: Prepared, moving: Prepared, folder: Path) -> tuple[Path, Path]:
         """Align a pair as the settings say, directly or through the template."""
         if self.config.affine.target != "template":
             return self._aligned(fixed, moving, folder)
@@ -93,7 +93,7 @@ class Preparation:
         align_through_template(matrices, records, matrix, record)
         return matrix, record
 
-    def _aligned(self, fixed: Brain, moving: Brain, folder: Path) -> tuple[Path, Path]:
+    def _aligned(self, fixed: Prepared, moving: Prepared, folder: Path) -> tuple[Path, Path]:
         matrix, record = folder / "affine.mat", folder / "affine.json"
         settings, seed = self.config.affine, self.config.seed
         needed = [fixed.brain, fixed.mask, moving.brain]
@@ -106,7 +106,7 @@ class Preparation:
         )
         return matrix, record
 
-    def _brain(self, name: str) -> Brain:
+    def _brain(self, name: str) -> Prepared:
         """Prepare a subject, or the template."""
         folder = self.work / "subjects" / name
         brain, mask = folder / "brain.nii.gz", folder / "mask.nii.gz"
@@ -125,7 +125,7 @@ class Preparation:
             options: Any = {"mask_path": given, "template": template, "seed": config.seed}
             make = lambda: self._subject(subject, folder, options)  # noqa: E731
         self._once(f"brain of {name}", folder / "brain.key.json", key, make)
-        return Brain(name, subject.image, brain, mask, subject.labels)
+        return Prepared(name, subject.image, brain, mask, subject.labels)
 
     def _subject(self, subject: Subject, folder: Path, options: dict[str, Any]) -> None:
         """Write brain and mask, and the labels beside them, so that the folder can travel alone."""

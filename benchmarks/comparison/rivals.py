@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nir.cohort.prepared import Pair
+from nir.cohort.prepared import ImagePair
 from nir.engines.base import Registration
 from nir.engines.syn import with_affine
 from nir.geometry.grid import RAS_TO_LPS, Array, Grid
@@ -62,7 +62,7 @@ def missing(engine: str) -> str | None:
 
 
 def register_rival(
-    engine: str, pair: Pair, settings: Settings, seed: int, threads: int, device: torch.device
+    engine: str, pair: ImagePair, settings: Settings, seed: int, threads: int, device: torch.device
 ) -> Registration:
     """Register a pair with a rival, from the same affine; both directions are the rival's own."""
     if isinstance(settings, GreedySettings):
@@ -93,7 +93,7 @@ def greedy_command(settings: GreedySettings, seed: int, threads: int) -> str:
     )
 
 
-def _greedy(pair: Pair, settings: GreedySettings, seed: int, threads: int) -> Registration:
+def _greedy(pair: ImagePair, settings: GreedySettings, seed: int, threads: int) -> Registration:
     """Run greedy. Its matrix file is RAS; its warps are LPS mm on the fixed grid.
 
     ``-r warp affine.mat`` is x -> A(x + w(x)), and ``-r affine.mat,-1 inverse`` is
@@ -122,7 +122,7 @@ def _greedy(pair: Pair, settings: GreedySettings, seed: int, threads: int) -> Re
     )
 
 
-def _fireants(pair: Pair, settings: FireantsSettings, device: torch.device) -> Registration:
+def _fireants(pair: ImagePair, settings: FireantsSettings, device: torch.device) -> Registration:
     """Run FireANTs on the affinely resampled moving image, as NIR does.
 
     Its own inverse neglects that the affine turns the warp, so the affine is kept outside: both

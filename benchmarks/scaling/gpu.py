@@ -21,7 +21,7 @@ from benchmarks.timing import timed
 
 from benchmarks import rivals
 from nir import __version__
-from nir.cohort.prepared import Pair
+from nir.cohort.prepared import ImagePair
 from nir.engines.base import Registration, pick_device
 from nir.engines.register import register
 from nir.engines.settings import Method
@@ -32,7 +32,7 @@ from nir.io.files import save_json, save_text
 from nir.io.images import load_labels, load_volume
 from nir.io.warps import load_affine
 
-Run = Callable[[Pair], Registration]
+Run = Callable[[ImagePair], Registration]
 
 
 def mean_dice(fixed: np.ndarray, warped: np.ndarray, labels: Sequence[int]) -> float:
@@ -65,7 +65,7 @@ def prepared(work: Path, series: int) -> Iterator[Case]:
         fixed, moving = (work / "subjects" / name for name in folder.name.split("__"))
         (image, grid), (other, there) = (load_volume(f / "brain.nii.gz") for f in (fixed, moving))
         mask, _ = load_volume(fixed / "mask.nii.gz")
-        pair = Pair(image, grid, mask, other, there, load_affine(folder / "affine.mat"))
+        pair = ImagePair(image, grid, mask, other, there, load_affine(folder / "affine.mat"))
         labels = [load_labels(f / "labels.nii.gz")[0] for f in (fixed, moving)]
         yield Case(pair, labels[0], labels[1])
 

@@ -19,7 +19,7 @@ from benchmarks.tables import write_tsv
 from benchmarks.timing import BUSY_LIMIT, timed
 
 from benchmarks.machine import machine
-from nir.cohort.prepared import Pair
+from nir.cohort.prepared import ImagePair
 from nir.engines.base import pick_device
 from nir.engines.register import register
 from nir.engines.settings import Method
@@ -57,7 +57,7 @@ def measure(folder: Path, preset: str, seed: int, threads: int, device_name: str
     quick = Method(name="nir", engine="nir", preset=preset, set={"steps": 2})
     parts = [np.load(folder / f"{name}.npy") for name in ("fixed", "mask", "moving")]
     grid = Grid(parts[0].shape, np.eye(4))
-    pair = Pair(parts[0], grid, parts[1], parts[2], grid, np.eye(4))
+    pair = ImagePair(parts[0], grid, parts[1], parts[2], grid, np.eye(4))
     _, warm = timed(lambda: register(tiny_pair(), quick, seed, device), device)
     _, timing = timed(lambda: register(pair, method, seed, device), device)
     answer = {

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from nir.cohort.prepared import Pair
+from nir.cohort.prepared import ImagePair
 from nir.errors import NirError, fault
 from nir.geometry.grid import Array, Grid
 from nir.io.files import atomic
@@ -36,7 +36,7 @@ class Head:
 class Case:
     """A pair and the label maps of its two images."""
 
-    pair: Pair
+    pair: ImagePair
     fixed_labels: np.ndarray
     moving_labels: np.ndarray
 
@@ -83,7 +83,7 @@ def simulated_pair(head: Head, shape: Shape, seed: int = 1, spacing_mm: float = 
         labels.append(map_coordinates(head.labels, index, order=0))
     grid = Grid(shape, np.diag([spacing_mm] * 3 + [1.0]))
     mask = (images[0] > 0).astype(np.uint8)
-    pair = Pair(images[0], grid, mask, images[1], grid, np.eye(4))
+    pair = ImagePair(images[0], grid, mask, images[1], grid, np.eye(4))
     return Case(pair, labels[0], labels[1])
 
 
@@ -101,14 +101,14 @@ def _deformed_index(rng: np.random.Generator, shape: Shape, source: tuple[int, .
     return result
 
 
-def tiny_pair() -> Pair:
+def tiny_pair() -> ImagePair:
     """Return a textured pair of 40^3 voxels of 4 mm, for whatever is compiled at first use."""
     noise = np.random.default_rng(0).standard_normal((40, 40, 40))
     texture = gaussian_filter(noise, 2.0)
     fixed = ((texture - texture.min()) / np.ptp(texture)).astype(np.float32)
     grid = Grid(fixed.shape, np.diag([4.0, 4.0, 4.0, 1.0]))
     moving = np.roll(fixed, 1, axis=0)
-    return Pair(fixed, grid, np.ones(fixed.shape, np.uint8), moving, grid, np.eye(4))
+    return ImagePair(fixed, grid, np.ones(fixed.shape, np.uint8), moving, grid, np.eye(4))
 
 
 if __name__ == "__main__":

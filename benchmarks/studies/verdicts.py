@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from nir.cohort.prepared import Brain
+from nir.cohort.prepared import Prepared
 from nir.cohort.settings import DemoCohort
 from nir.cohort.simulate import build_demo, demo_subjects
 from nir.engines.settings import Method
@@ -171,7 +171,7 @@ PICTURES = {
 GREYS = 52  # grey levels of a picture: few make a small file
 
 
-def write(scan: Scan, folder: Path) -> Brain:
+def write(scan: Scan, folder: Path) -> Prepared:
     """Write a scan and prepare it as the pipeline does."""
     files = {name: folder / f"{name}.nii.gz" for name in ("image", "labels", "mask")}
     for name, path in files.items():
@@ -180,11 +180,11 @@ def write(scan: Scan, folder: Path) -> Brain:
     strip = PreprocessConfig(skull_strip="mask")
     prepare_subject(files["image"], prepared, strip, mask_path=files["mask"])
     brain, mask = prepared / "brain.nii.gz", prepared / "mask.nii.gz"
-    return Brain(folder.name, files["image"], brain, mask, files["labels"])
+    return Prepared(folder.name, files["image"], brain, mask, files["labels"])
 
 
 def register_scans(
-    fixed: Brain, moving: Brain, method: Method, folder: Path, affine: AffineConfig = AFFINE
+    fixed: Prepared, moving: Prepared, method: Method, folder: Path, affine: AffineConfig = AFFINE
 ) -> dict[str, Any]:
     """Run the pipeline's steps on one pair; return ``result.json``."""
     matrix, record = folder / "affine.mat", folder / "affine.json"
@@ -197,7 +197,7 @@ def register_scans(
     return result
 
 
-def picture(fixed: Brain, moving: Brain, folder: Path, path: Path) -> None:
+def picture(fixed: Prepared, moving: Prepared, folder: Path, path: Path) -> None:
     """Draw fixed brain, moving brain after the affine, warped brain, and fixed minus warped.
 
     The rows are axial, coronal and sagittal planes through the middle of the fixed brain. The file

@@ -21,7 +21,7 @@ from scipy.ndimage import binary_erosion
 
 from nir.errors import NirError
 from nir.geometry.grid import Array, Grid, apply_matrix
-from nir.geometry.maps import Affine, Map, Warp, chain, displacement
+from nir.geometry.maps import Affine, DisplacementField, Transform, chain, displacement
 from nir.geometry.resample import displacement_map, resample
 from nir.io.ants import to_ants
 from nir.io.files import atomic, load_json, save_json
@@ -74,13 +74,13 @@ def update_template(
     inside = load_volume(mask_path)[0] > 0
     shape = _mean_shape([load_affine(m.matrix) for m in members], _centre(inside, grid))
     mean = _mean_displacement(members, grid)
-    forward = chain([Warp(mean, grid), Affine(shape)])
+    forward = chain([DisplacementField(mean, grid), Affine(shape)])
     points = apply_matrix(grid.vox_to_lps, np.argwhere(inside).astype(float))
     moved = np.linalg.norm(forward(points) - points, axis=-1)
     back = displacement(forward.inverse(), grid)
     image, cover = np.zeros((2, *grid.shape), dtype=np.float64)
     for member in members:
-        whole = displacement(chain([Warp(back, grid), _map_of(member)]), grid)
+        whole = displacement(chain([DisplacementField(back, grid), _map_of(member)]), grid)
         for path, total in ((member.brain, image), (member.mask, cover)):
             voxels, source = load_volume(path)
             total += resample(voxels, source, grid, displacement_map(whole))
@@ -150,11 +150,11 @@ def sharpness(image: np.ndarray, mask: np.ndarray, grid: Grid) -> float:
     return float(length[inner].mean() / image[inner].std())
 
 
-def _map_of(member: Member) -> Map:
+def _map_of(member: Member) -> Transform:
     """Return the whole map of a subject, from template points to its own."""
     if member.warp is None:
         return Affine(load_affine(member.matrix))
-    return Warp(*load_displacement(member.warp))
+    return DisplacementField(*load_displacement(member.warp))
 
 
 def _centre(inside: np.ndarray, grid: Grid) -> Array:

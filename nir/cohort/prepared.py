@@ -18,7 +18,7 @@ from nir.io.warps import load_affine
 
 
 @dataclass
-class Pair:
+class ImagePair:
     """A pair of skull-stripped brains with intensities in [0, 1], each on its own grid.
 
     Args:
@@ -53,7 +53,7 @@ def failure(record: Path) -> str | None:
 
 
 @dataclass(frozen=True)
-class Brain:
+class Prepared:
     """The files of one subject that a pair needs.
 
     Args:
@@ -85,20 +85,20 @@ class Brain:
             raise NirError(f"{self.id} was not prepared: {why}")
 
     @classmethod
-    def of(cls, files: Any, role: str) -> Brain:
+    def of(cls, files: Any, role: str) -> Prepared:
         """Pick the prepared files of a role, ``fixed`` or ``moving``, from a rule's inputs."""
         brain = Path(files[f"{role}_brain"])
         return cls(brain.parent.name, brain, brain, Path(files[f"{role}_mask"]))
 
 
 def load_pair(
-    fixed: Brain, moving: Brain, matrix: Path, guidance: GuidanceConfig = NO_GUIDANCE
-) -> Pair:
+    fixed: Prepared, moving: Prepared, matrix: Path, guidance: GuidanceConfig = NO_GUIDANCE
+) -> ImagePair:
     """Read what a registration starts from: prepared brains, a mask, an affine, and what guides."""
     fixed_brain, fixed_grid = load_volume(fixed.brain)
     moving_brain, moving_grid = load_volume(moving.brain)
     mask, _ = load_volume(fixed.mask)
-    pair = Pair(fixed_brain, fixed_grid, mask, moving_brain, moving_grid, load_affine(matrix))
+    pair = ImagePair(fixed_brain, fixed_grid, mask, moving_brain, moving_grid, load_affine(matrix))
     pair.fixed_channels, pair.moving_channels = (
         tuple(load_volume(path)[0] for path in brain.channels) for brain in (fixed, moving)
     )
@@ -116,7 +116,9 @@ def load_pair(
     return pair
 
 
-def keypoints_of(fixed: Brain, moving: Brain, guidance: GuidanceConfig) -> tuple[Array, Array]:
+def keypoints_of(
+    fixed: Prepared, moving: Prepared, guidance: GuidanceConfig
+) -> tuple[Array, Array]:
     """Return the keypoints of a pair that guide and those that score; see `split_keypoints`."""
     sides = [(brain.keypoints, brain.grid) for brain in (fixed, moving)]
     return split_keypoints(sides, guidance.keypoints)

@@ -6,12 +6,12 @@ import time
 
 import numpy as np
 
-from nir.cohort.prepared import Pair
+from nir.cohort.prepared import ImagePair
 from nir.engines.base import Registration
 from nir.geometry.grid import Array, Grid, apply_matrix
 
 
-def _affine_only(pair: Pair) -> Registration:
+def _affine_only(pair: ImagePair) -> Registration:
     """Return the affine as a pair of displacement fields."""
     start = time.perf_counter()
     forward = _matrix_displacement(pair.fixed_grid, pair.affine_lps)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nir.cohort.prepared import Pair
+from nir.cohort.prepared import ImagePair
 from nir.engines.settings import Method
 
 GUIDES: dict[str, tuple[str, ...]] = {
@@ -17,7 +17,7 @@ GUIDES: dict[str, tuple[str, ...]] = {
 """What each engine looks at beside two brains."""
 
 
-def guides_of(pair: Pair, method: Method) -> dict[str, Any]:
+def guides_of(pair: ImagePair, method: Method) -> dict[str, Any]:
     """Tell what a method looks at in a pair beside two brains: how many, or which."""
     structures = () if pair.fixed_structures is None else np.unique(pair.fixed_structures)
     excluded = {"fixed": pair.fixed_exclude, "moving": pair.moving_exclude}

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from nir.cohort.prepared import Pair
+from nir.cohort.prepared import ImagePair
 from nir.engines.base import Registration
 from nir.field.fitted import FittedField
 from nir.fit import memory
@@ -25,7 +25,7 @@ CHUNK = 2**21  # points inverted at once, bounds the memory
 
 
 def _nir(
-    pair: Pair,
+    pair: ImagePair,
     config: FitConfig,
     seed: int,
     device: torch.device,
@@ -69,7 +69,7 @@ def _tensor(volume: np.ndarray, device: torch.device) -> torch.Tensor:
 
 def _moving_on(
     grid: Grid,
-    pair: Pair,
+    pair: ImagePair,
     volumes: Sequence[np.ndarray],
     device: torch.device,
     mode: str = "bilinear",
@@ -89,7 +89,7 @@ def _moving_on(
 
 
 def _guides(
-    grid: Grid, pair: Pair, box: tuple[slice, slice, slice], device: torch.device
+    grid: Grid, pair: ImagePair, box: tuple[slice, slice, slice], device: torch.device
 ) -> Guides:
     """Bring what steers the fit onto the grid of the fit."""
     guides = Guides()
@@ -112,7 +112,9 @@ def _guides(
     return guides
 
 
-def _forward_field(u_mm: torch.Tensor, pair: Pair, box: tuple[slice, slice, slice]) -> torch.Tensor:
+def _forward_field(
+    u_mm: torch.Tensor, pair: ImagePair, box: tuple[slice, slice, slice]
+) -> torch.Tensor:
     """Put the fitted displacement on the whole fixed grid and add the affine, (X, Y, Z, 3).
 
     Outside the box the displacement goes on with its border value, so the map stays continuous.
@@ -125,7 +127,7 @@ def _forward_field(u_mm: torch.Tensor, pair: Pair, box: tuple[slice, slice, slic
     return linear_lattice(linear, grid.shape, u.device).add_(u[0].movedim(0, -1) @ turn.T)
 
 
-def _inverse_field(u_mm: torch.Tensor, pair: Pair, grid: Grid) -> torch.Tensor:
+def _inverse_field(u_mm: torch.Tensor, pair: ImagePair, grid: Grid) -> torch.Tensor:
     """Invert the fitted displacement at every voxel of the moving grid, (X, Y, Z, 3)."""
     target, device = pair.moving_grid, u_mm.device
     to_cube = grid.lps_to_cube @ np.linalg.inv(pair.affine_lps) @ target.vox_to_lps

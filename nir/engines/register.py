@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from nir.cohort.prepared import Pair
+from nir.cohort.prepared import ImagePair
 from nir.engines.affine import _affine_only
 from nir.engines.base import Registration
 from nir.engines.nir import _nir
@@ -16,7 +16,7 @@ from nir.fit.pair import Progress
 
 
 def register(
-    pair: Pair,
+    pair: ImagePair,
     method: Method,
     seed: int,
     device: torch.device,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nir.cohort.prepared import Pair
+from nir.cohort.prepared import ImagePair
 from nir.engines.base import Registration
 from nir.engines.settings import Method
 from nir.geometry.grid import Array, Grid, apply_matrix
@@ -17,7 +17,7 @@ from nir.io.ants import ants_seed, to_ants
 from nir.io.warps import load_affine, load_displacement, save_affine
 
 
-def _syn(pair: Pair, method: Method, seed: int) -> Registration:
+def _syn(pair: ImagePair, method: Method, seed: int) -> Registration:
     """Run antspyx SyN from the same affine; both directions come from its own warps."""
     import ants
 
@@ -54,7 +54,7 @@ def _syn(pair: Pair, method: Method, seed: int) -> Registration:
 
 
 def with_affine(
-    pair: Pair, affine_lps: Array, warp: np.ndarray, back: np.ndarray, grid: Grid
+    pair: ImagePair, affine_lps: Array, warp: np.ndarray, back: np.ndarray, grid: Grid
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compose the two warps of a deformable part with the affine.
 

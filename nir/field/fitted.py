@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from nir.errors import NirError, fault
-from nir.field.network import NeuralField
-from nir.field.parts import LatticePart, NeuralPart, Part
+from nir.field.network import FieldNetwork
+from nir.field.parts import DenseField, NeuralField, Part
 from nir.field.settings import FieldSettings, FlowSettings
 from nir.geometry.grid import Array, Grid, apply_matrix
 from nir.geometry.inverse import solve
@@ -42,7 +42,7 @@ class FittedField:
         Nothing is sampled on a grid in between, so values hold at any point. The exported warps
         differ a little from this: by what lets the two directions undo each other between their
         nodes (`nir.geometry.reconcile`), where the fit repaired folded cells
-        (`nir.geometry.folds.untangle`), and by rounding to 1/1024 mm.
+        (`nir.geometry.folds.unfold`), and by rounding to 1/1024 mm.
     """
 
     parts: list[Part]
@@ -73,7 +73,7 @@ class FittedField:
             NirError: that part is a displacement, which has no velocity.
         """
         part = self.parts[number]
-        if not isinstance(part, NeuralPart) or part.config.model != "velocity":
+        if not isinstance(part, NeuralField) or part.config.model != "velocity":
             raise NirError(
                 f"part {number} of this field is a displacement and has no velocity: fit it with a"
                 " preset of velocity fields, as 'neural'"
@@ -112,7 +112,7 @@ class FittedField:
         }
         told: list[dict[str, Any]] = []
         for number, part in enumerate(self.parts):
-            if isinstance(part, LatticePart):
+            if isinstance(part, DenseField):
                 state = {"u_mm": part.u_mm}
                 told.append({"kind": "lattice"})
             else:
@@ -163,13 +163,13 @@ class FittedField:
             prefix = f"{number}."
             state = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
             if kind["kind"] == "lattice":
-                parts.append(LatticePart(state["u_mm"]))
+                parts.append(DenseField(state["u_mm"]))
                 continue
             settings = _known(FieldSettings, kind["phase"])
-            model = NeuralField(settings, seed=0)
+            model = FieldNetwork(settings, seed=0)
             model.load_state_dict(state)
             config = _known(FlowSettings, kind["fit"])
-            parts.append(NeuralPart(model, settings, config, tuple(kind["shape"]), extent))
+            parts.append(NeuralField(model, settings, config, tuple(kind["shape"]), extent))
         return cls(parts, box, grid, tensors["affine_lps"].numpy(), told["provenance"])
 
     def _cube(self, points: Array) -> Tensor:

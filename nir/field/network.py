@@ -21,7 +21,7 @@ class Sine(nn.Module):
         return torch.sin(OMEGA * x)
 
 
-class NeuralField(nn.Module):
+class FieldNetwork(nn.Module):
     """Map points of [-1, 1]^3 to displacements or velocities in millimetres.
 
     Args:

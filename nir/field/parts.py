@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from nir.field.network import NeuralField
+from nir.field.network import FieldNetwork
 from nir.field.settings import FieldSettings, FlowSettings
 from nir.field.sizes import CHUNK, lattice_shape
 from nir.geometry.lattice import exponential, identity, resize, runge_kutta, sample
@@ -20,7 +20,7 @@ RK4_STEPS = 4
 
 
 @dataclass
-class LatticePart:
+class DenseField:
     """Vectors on a lattice whose corners are the cube's, linear in between.
 
     Args:
@@ -37,13 +37,13 @@ class LatticePart:
         """Read on a whole lattice; returns mm, shape (1, 3, X, Y, Z)."""
         return resize(self.u_mm, shape)
 
-    def cpu(self) -> LatticePart:
+    def cpu(self) -> DenseField:
         """Return the part on the CPU."""
-        return LatticePart(self.u_mm.cpu())
+        return DenseField(self.u_mm.cpu())
 
 
 @dataclass
-class NeuralPart:
+class NeuralField:
     """A neural field: a displacement, or a stationary velocity integrated over unit time.
 
     Args:
@@ -55,7 +55,7 @@ class NeuralPart:
         extent: edges of the cube, mm, shape (3,).
     """
 
-    model: NeuralField
+    model: FieldNetwork
     settings: FieldSettings
     config: FlowSettings
     shape: tuple[int, int, int]
@@ -95,9 +95,9 @@ class NeuralPart:
         slab = max(1, CHUNK // (shape[1] * shape[2]))
         return torch.cat([self.at(chunk) for chunk in points.split(slab, dim=2)], dim=2)
 
-    def cpu(self) -> NeuralPart:
+    def cpu(self) -> NeuralField:
         """Return the part on the CPU."""
         return replace(self, model=self.model.cpu(), extent=self.extent.cpu())
 
 
-Part = LatticePart | NeuralPart
+Part = DenseField | NeuralField

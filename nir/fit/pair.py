@@ -18,7 +18,7 @@ from nir.fit.solvers.base import Rows, Told
 from nir.fit.solvers.field import _field
 from nir.fit.solvers.fluid import _fluid
 from nir.fit.solvers.search import _search
-from nir.geometry.folds import untangle
+from nir.geometry.folds import unfold
 from nir.geometry.grid import Grid
 from nir.geometry.lattice import compose
 
@@ -32,7 +32,8 @@ class FitResult:
 
     Args:
         u_mm: displacement in ``axis`` mm on the grid of the fit, shape (1, 3, X, Y, Z).
-        trace: one row a step: phase, step, loss and its terms, learning rate, seconds.
+        trace: one row a step: phase, step, loss and its terms (``dissimilarity`` is 1 less the
+            similarity), ``lr`` (a learning rate) or ``step_mm`` (the longest step), seconds.
         seconds: wall time of each phase.
         repaired: folded cells of the composition that were smoothed away at the end.
         parts: what the displacement is composed of; the last one acts first on a point.
@@ -87,7 +88,7 @@ def fit_pair(
         result.seconds.append(time.perf_counter() - start)
     if config.repair_folds:
         with torch.no_grad():
-            result.repaired = untangle(result.u_mm, extent)
+            result.repaired = unfold(result.u_mm, extent)
     return result
 
 

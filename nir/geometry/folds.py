@@ -7,10 +7,10 @@ from torch import Tensor
 
 from nir.geometry.lattice import require_one
 
-UNTANGLE_SLAB = 16  # slices whose gradient is held at once
+UNFOLD_SLAB = 16  # slices whose gradient is held at once
 
 
-def untangle(u: Tensor, extent: Tensor, floor: float = 0.01, iterations: int = 100) -> int:
+def unfold(u: Tensor, extent: Tensor, floor: float = 0.01, iterations: int = 100) -> int:
     """Smooth a displacement, in place, just where its map folds or nearly so.
 
     A composition of fold-free maps is fold-free, its samples on a lattice need not be: where the
@@ -30,10 +30,10 @@ def untangle(u: Tensor, extent: Tensor, floor: float = 0.01, iterations: int = 1
     """
     require_one(u)
     spacing = extent / (torch.tensor(u.shape[2:], device=u.device) - 1)
-    slabs = range(0, u.shape[2] - 1, UNTANGLE_SLAB)
+    slabs = range(0, u.shape[2] - 1, UNFOLD_SLAB)
     found = []
     for start in slabs:  # slab by slab: the gradient has nine numbers a voxel
-        part = u[:, :, start : start + UNTANGLE_SLAB + 1]
+        part = u[:, :, start : start + UNFOLD_SLAB + 1]
         cells = (determinant(gradient(part, spacing))[0] <= floor).nonzero()
         found.append(cells + torch.tensor([start, 0, 0], device=u.device))
     bad = torch.cat(found)

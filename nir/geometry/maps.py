@@ -23,13 +23,13 @@ CHUNK = 2**20  # points mapped at once: bounds the memory
 EDGE = 0.5 + 1e-6  # voxels beyond the outer centres up to which ITK holds a field to be known
 
 
-class Map(Protocol):
+class Transform(Protocol):
     """What all maps can do."""
 
     def __call__(self, points: Array) -> Array:
         """Map points, LPS mm, shape (..., 3)."""
 
-    def inverse(self) -> Map:
+    def inverse(self) -> Transform:
         """Return the map that goes back."""
 
 
@@ -49,7 +49,7 @@ class Affine:
 
 
 @dataclass(frozen=True)
-class Warp:
+class DisplacementField:
     """A sampled displacement: x goes to x + u(x), u interpolated linearly.
 
     Args:
@@ -71,13 +71,13 @@ class Warp:
         known = covers(self.grid, vox)
         return points + np.where(known[..., None], u, 0)
 
-    def inverse(self) -> InverseWarp:
+    def inverse(self) -> InverseDisplacementField:
         """Return the map that goes back."""
-        return InverseWarp(self)
+        return InverseDisplacementField(self)
 
 
 @dataclass(frozen=True)
-class InverseWarp:
+class InverseDisplacementField:
     """The inverse of a warp, solved at each point to a thousandth of a millimetre.
 
     Notes:
@@ -86,7 +86,7 @@ class InverseWarp:
         rest goes on. At a fold a point has several origins: one of them is returned.
     """
 
-    warp: Warp
+    warp: DisplacementField
 
     def __call__(self, points: Array) -> Array:
         """Map points, LPS mm, shape (..., 3)."""
@@ -116,7 +116,7 @@ class InverseWarp:
             u[0, :, rows] = torch.from_numpy(np.moveaxis(rest, -1, 0))
         return linear, u
 
-    def inverse(self) -> Warp:
+    def inverse(self) -> DisplacementField:
         """Return the map that goes back."""
         return self.warp
 
@@ -135,10 +135,10 @@ def nearest_affine(points: Array, moved: Array) -> Affine:
 
 
 @dataclass(frozen=True)
-class Chain:
+class Composite:
     """Maps one after another; the first acts first on a point."""
 
-    parts: tuple[Map, ...]
+    parts: tuple[Transform, ...]
 
     def __call__(self, points: Array) -> Array:
         """Map points, LPS mm, shape (..., 3)."""
@@ -146,25 +146,25 @@ class Chain:
             points = part(points)
         return points
 
-    def inverse(self) -> Chain:
+    def inverse(self) -> Composite:
         """Return the map that goes back."""
-        return Chain(tuple(part.inverse() for part in reversed(self.parts)))
+        return Composite(tuple(part.inverse() for part in reversed(self.parts)))
 
 
-def chain(maps: Sequence[Map]) -> Map:
+def chain(maps: Sequence[Transform]) -> Transform:
     """Put maps one after another, chains taken apart and neighbouring affines multiplied."""
-    flat: list[Map] = []
+    flat: list[Transform] = []
     for item in maps:
-        for part in item.parts if isinstance(item, Chain) else (item,):
+        for part in item.parts if isinstance(item, Composite) else (item,):
             before = flat[-1] if flat else None
             if isinstance(part, Affine) and isinstance(before, Affine):
                 flat[-1] = Affine(part.matrix_lps @ before.matrix_lps)
             else:
                 flat.append(part)
-    return flat[0] if len(flat) == 1 else Chain(tuple(flat))
+    return flat[0] if len(flat) == 1 else Composite(tuple(flat))
 
 
-def displacement(mapping: Map, grid: Grid) -> np.ndarray:
+def displacement(mapping: Transform, grid: Grid) -> np.ndarray:
     """Sample T(x) - x at the voxel centres of a grid; LPS mm, float32, shape (X, Y, Z, 3)."""
     result = np.empty((*grid.shape, 3), dtype=np.float32)
     for rows, slab in slabs(grid):
@@ -181,12 +181,12 @@ def slabs(grid: Grid) -> Iterator[tuple[slice, Grid]]:
         yield slice(start, stop), grid.crop((start, 0, 0), (stop, *grid.shape[1:]))
 
 
-def domain(mapping: Map) -> Grid | None:
+def domain(mapping: Transform) -> Grid | None:
     """Return the grid of the first map that acts on a point, if it has one; None: any points.
 
     An affine before it moves the points, so the warp's grid is not theirs.
     """
-    first = mapping.parts[0] if isinstance(mapping, Chain) else mapping
+    first = mapping.parts[0] if isinstance(mapping, Composite) else mapping
     return getattr(first, "grid", None)
 
 

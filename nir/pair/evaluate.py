@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nir.cohort.prepared import Brain, keypoints_of
+from nir.cohort.prepared import Prepared, keypoints_of
 from nir.cohort.settings import NO_GUIDANCE, GuidanceConfig
 from nir.cohort.truth import true_pair_points
 from nir.geometry.grid import Array, Grid
-from nir.geometry.maps import Affine, Map, Warp
+from nir.geometry.maps import Affine, DisplacementField, Transform
 from nir.geometry.resample import PointMap, affine_map, displacement_map, resample
 from nir.io.files import atomic, load_json, save_json
 from nir.io.images import load_labels, load_volume
@@ -48,7 +48,7 @@ class _Mapped:
     moving_mask: np.ndarray
 
     @classmethod
-    def load(cls, fixed: Brain, moving: Brain, matrix: Path, folder: Path) -> _Mapped:
+    def load(cls, fixed: Prepared, moving: Prepared, matrix: Path, folder: Path) -> _Mapped:
         """Read the files of a registered pair."""
         u_lps, grid = load_displacement(folder / FORWARD)
         mask, moving_mask = (load_volume(brain.mask)[0] > 0 for brain in (fixed, moving))
@@ -61,8 +61,8 @@ class _Mapped:
 
 
 def evaluate_pair(
-    fixed: Brain,
-    moving: Brain,
+    fixed: Prepared,
+    moving: Prepared,
     matrix: Path,
     affine_record: Path,
     folder: Path,
@@ -121,7 +121,7 @@ def _compared(fit: dict[str, Any]) -> list[str]:
 
 
 def _image_metrics(
-    fixed: Brain, moving: Brain, mapped: _Mapped, folder: Path, compared: list[str]
+    fixed: Prepared, moving: Prepared, mapped: _Mapped, folder: Path, compared: list[str]
 ) -> dict[str, float]:
     """Measure what needs no labels; ``compared`` names further similarities."""
     mask, grid, u_lps = mapped.mask, mapped.grid, mapped.u_lps
@@ -160,9 +160,9 @@ def _image_metrics(
 
 def _keypoint_metrics(mapped: _Mapped, here: Array, there: Array) -> dict[str, float]:
     """Measure how far from its counterpart each fixed keypoint is mapped (TRE)."""
-    maps: dict[str, Map] = {
+    maps: dict[str, Transform] = {
         "before": Affine(mapped.matrix_lps),
-        "after": Warp(mapped.u_lps, mapped.grid),
+        "after": DisplacementField(mapped.u_lps, mapped.grid),
     }
     return {
         f"tre_{when}_mm": float(np.linalg.norm(mapping(here) - there, axis=1).mean())

@@ -15,7 +15,7 @@ import yaml
 
 from nir.cohort.check import check_subjects
 from nir.cohort.pairs import check_pairs
-from nir.cohort.prepared import Brain
+from nir.cohort.prepared import Prepared
 from nir.cohort.settings import GuidanceConfig
 from nir.cohort.subject import Subject
 from nir.engines.base import pick_device
@@ -204,12 +204,12 @@ def _preparation(mask: Path | None) -> PreprocessConfig:
     return PreprocessConfig(skull_strip="none" if mask is None else "mask")
 
 
-def _prepare(work: Path, given: Subject) -> Brain:
+def _prepare(work: Path, given: Subject) -> Prepared:
     """Normalise the intensities inside the mask."""
     folder = work / given.id
     prepare_subject(given.image, folder, _preparation(given.mask), mask_path=given.mask)
     made = (folder / "brain.nii.gz", folder / "mask.nii.gz")
-    return Brain(given.id, given.image, *made, given.labels, given.keypoints, given.exclude)
+    return Prepared(given.id, given.image, *made, given.labels, given.keypoints, given.exclude)
 
 
 def _check(inputs: Inputs) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nir.cohort.prepared import Brain, load_pair
+from nir.cohort.prepared import Prepared, load_pair
 from nir.cohort.settings import NO_GUIDANCE, GuidanceConfig
 from nir.engines.base import pick_device
 from nir.engines.guides import guides_of
@@ -38,7 +38,7 @@ LabelMap = tuple[np.ndarray, Grid]
 
 
 def align(
-    fixed: Brain, moving: Brain, config: AffineConfig, seed: int, matrix: Path, record: Path
+    fixed: Prepared, moving: Prepared, config: AffineConfig, seed: int, matrix: Path, record: Path
 ) -> None:
     """Run the affine by ANTs and write its ITK file and what is known about it.
 
@@ -85,8 +85,8 @@ def align_through_template(
 
 
 def register_pair(
-    fixed: Brain,
-    moving: Brain,
+    fixed: Prepared,
+    moving: Prepared,
     matrix: Path,
     method: Method,
     folder: Path,
@@ -132,7 +132,9 @@ def register_pair(
     save_json(folder / "fit.json", record)
 
 
-def warp_pair(fixed: Brain, moving: Brain, folder: Path, interpolation: str = "nearest") -> None:
+def warp_pair(
+    fixed: Prepared, moving: Prepared, folder: Path, interpolation: str = "nearest"
+) -> None:
     """Resample image and labels once, through the whole mapping, and write det J."""
     u_lps, grid = load_displacement(folder / FORWARD)
     voxels, source = load_volume(moving.image)
@@ -159,7 +161,7 @@ def warp_labels(
     return ants_labels(*labels, grid, transform, interpolation)
 
 
-def draw_pair(fixed: Brain, moving: Brain, matrix: Path, folder: Path) -> None:
+def draw_pair(fixed: Prepared, moving: Prepared, matrix: Path, folder: Path) -> None:
     """Draw the pictures of a pair and method into ``figures/``."""
     u_lps, grid = load_displacement(folder / FORWARD)
     fixed_brain, _ = load_volume(fixed.brain)

@@ -164,7 +164,7 @@ class Run:
         return [self.prepared(name, part) for part in channel_names(count)]
 
     def brain_files(self, name: str, reader: Reader) -> list[str | None]:
-        """Return the files of a subject that someone reads, in the order of `Brain`'s fields.
+        """Return the files of a subject that someone reads, in the order of `Prepared`'s fields.
 
         These are scan, brain, mask, labels, keypoints and mask of what is excluded, and behind them
         further contrasts. A fit is given labels and keypoints only where they guide it.

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nir.cohort.prepared import Brain
+from nir.cohort.prepared import Prepared
 from nir.cohort.settings import GuidanceConfig
 from nir.engines.settings import Method
 from nir.io.layout import FIELD, FORWARD, INVERSE, pair_name
@@ -38,7 +38,7 @@ class Batch:
     """
 
     pairs: Sequence[tuple[str, str]]
-    brains: Mapping[str, Brain]
+    brains: Mapping[str, Prepared]
     root: Path
     failed: Mapping[str, str]
 
@@ -55,11 +55,11 @@ class Batch:
         return self.root / pair_name(fixed, moving)
 
 
-def _brain(name: str, files: Sequence[str | None]) -> Brain:
+def _brain(name: str, files: Sequence[str | None]) -> Prepared:
     """Turn the paths of a rule's parameters, see `Run.brain_files`, into a brain."""
     paths: list[Any] = [path and Path(path) for path in files]
     scan, brain, mask, labels, keypoints, exclude, *channels = paths
-    return Brain(name, scan, brain, mask, labels, keypoints, exclude, tuple(channels))
+    return Prepared(name, scan, brain, mask, labels, keypoints, exclude, tuple(channels))
 
 
 def affine_items(
@@ -133,7 +133,7 @@ def register_items(
         yield Item(name, "register", own, key, [own / file for file in files], work)
 
 
-def _made_from(brain: Brain) -> list[Path | None]:
+def _made_from(brain: Prepared) -> list[Path | None]:
     """List the files of a brain that a fit may look at."""
     guides = (brain.labels, brain.keypoints, brain.exclude)
     return [brain.brain, brain.mask, *guides, *brain.channels]
@@ -189,7 +189,7 @@ def evaluate_items(
         key = key_of(content, [*files, label_names, truth])
 
         def work(
-            one: Brain = one, other: Brain = other, folder: Path = folder, fit: Item = fit
+            one: Prepared = one, other: Prepared = other, folder: Path = folder, fit: Item = fit
         ) -> None:
             own = fit.folder
             if not (own / FORWARD).exists() or not (own / INVERSE).exists():

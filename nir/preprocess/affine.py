@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from nir.errors import NirError, fault
 from nir.geometry.grid import Array
-from nir.geometry.volume import Volume, centre_of_mass, coarse, resample
+from nir.geometry.image import Image, centre_of_mass, coarse, resample
 from nir.io.ants import ants_seed, to_ants
 from nir.io.images import load_volume
 from nir.io.warps import load_affine, save_affine
@@ -84,7 +84,7 @@ def register_affine(
     fixed, moving = _load_brain(fixed_path), _load_brain(moving_path)
     mask = _load_mask(fixed_mask_path, fixed)
     low = [coarse(v, WORKING_MM) for v in (fixed, moving)]
-    inside = resample(Volume(mask.astype(np.float32), fixed.grid), low[0].grid) > 0.5
+    inside = resample(Image(mask.astype(np.float32), fixed.grid), low[0].grid) > 0.5
     first = starting_map(coarse(fixed, SEARCH_MM), coarse(moving, SEARCH_MM))
     matrix = _fit(low[0], low[1], first, config, seed)
     before = mutual_information(low[0], low[1], np.eye(4), inside)
@@ -113,7 +113,7 @@ def compose_template_affines(fixed_from_template: Array, moving_from_template: A
     return moving_from_template @ np.linalg.inv(fixed_from_template)
 
 
-def mutual_information(fixed: Volume, moving: Volume, matrix: Array, inside: np.ndarray) -> float:
+def mutual_information(fixed: Image, moving: Image, matrix: Array, inside: np.ndarray) -> float:
     """Mutual information, nats, of the fixed image and the mapped moving image inside a mask."""
     warped = resample(moving, fixed.grid, matrix)
     joint = np.histogram2d(fixed.voxels[inside], warped[inside], bins=BINS)[0]
@@ -123,7 +123,7 @@ def mutual_information(fixed: Volume, moving: Volume, matrix: Array, inside: np.
     return float((joint[filled] * np.log(joint[filled] / apart[filled])).sum())
 
 
-def starting_map(fixed: Volume, moving: Volume) -> Array:
+def starting_map(fixed: Image, moving: Image) -> Array:
     """Search rotations about the centres of mass for the best correlation; 4 x 4, LPS.
 
     Gradient descent finds the optimum from some 15 degrees away: the search has that step.
@@ -143,7 +143,7 @@ def starting_map(fixed: Volume, moving: Volume) -> Array:
     return best
 
 
-def _fit(fixed: Volume, moving: Volume, first: Array, config: AffineConfig, seed: int) -> Array:
+def _fit(fixed: Image, moving: Image, first: Array, config: AffineConfig, seed: int) -> Array:
     """Run the stages of ANTs, each from the end of the stage before."""
     import ants
 
@@ -170,17 +170,17 @@ def _fit(fixed: Volume, moving: Volume, first: Array, config: AffineConfig, seed
     return matrix
 
 
-def _load_brain(path: Path | str) -> Volume:
+def _load_brain(path: Path | str) -> Image:
     """Read an image that must hold something, its intensities brought to [0, 1]."""
     voxels, grid = load_volume(path)
     if not (voxels > 0).any():
         cure = "check the skull strip of this subject"
         raise NirError(fault(path, "a brain", "no voxel above zero", cure))
     high = float(np.percentile(voxels[voxels > 0], CLIP_PERCENTILE))
-    return Volume(np.clip(voxels, 0, high) / high, grid)
+    return Image(np.clip(voxels, 0, high) / high, grid)
 
 
-def _load_mask(path: Path | str | None, image: Volume) -> np.ndarray:
+def _load_mask(path: Path | str | None, image: Image) -> np.ndarray:
     """Read the mask of an image, or take its non-zero voxels; bool, shape (X, Y, Z)."""
     if path is None:
         return image.voxels > 0

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from nir.errors import NirError, fault
 from nir.geometry.grid import Grid
-from nir.geometry.volume import Volume, coarse, resample
+from nir.geometry.image import Image, coarse, resample
 from nir.io.images import load_volume
 from nir.preprocess.masks import largest_component, read_mask
 
@@ -92,8 +92,8 @@ def _from_template(scan: Scan) -> np.ndarray:
 
     if scan.template is None:
         raise NirError(fault("skull_strip", "a template", "none", "give one to method 'template'"))
-    brain = Volume(scan.template.brain, scan.template.grid)
-    head = Volume(scan.voxels, scan.grid)
+    brain = Image(scan.template.brain, scan.template.grid)
+    head = Image(scan.voxels, scan.grid)
     mask = carried_mask(head, brain, scan.template.mask, scan.seed)
     return ndimage.binary_fill_holes(largest_component(mask))
 
@@ -108,13 +108,13 @@ def _bet(scan: Scan) -> np.ndarray:
     except ImportError as error:
         cure = "run: pip install 'nir-registration[bet]', or choose another preprocess.skull_strip"
         raise NirError(fault("skull_strip", "brainextractor", "no such package", cure)) from error
-    head = coarse(Volume(scan.voxels, scan.grid), BET_MM)
+    head = coarse(Image(scan.voxels, scan.grid), BET_MM)
     affine = np.diag([BET_MM, BET_MM, BET_MM, 1.0])
     with contextlib.redirect_stdout(io.StringIO()):  # it prints every one of its 1000 steps
         extractor = BrainExtractor(nib.Nifti1Image(head.voxels, affine), bt=BET_THRESHOLD)
         extractor.run()
     found = np.asarray(extractor.compute_mask(), np.float32)
-    return resample(Volume(found, head.grid), scan.grid) > 0.5
+    return resample(Image(found, head.grid), scan.grid) > 0.5
 
 
 METHODS: dict[str, Callable[[Scan], np.ndarray]] = {

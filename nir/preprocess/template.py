@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nir.geometry.grid import Grid
-from nir.geometry.volume import Volume, coarse, resample
+from nir.geometry.image import Image, coarse, resample
 from nir.io.images import grid_of, load_volume
 from nir.preprocess.intensities import normalise
 from nir.preprocess.masks import read_mask
@@ -45,6 +45,6 @@ def _shipped_template(spacing_mm: float) -> tuple[np.ndarray, np.ndarray, Grid]:
     mask = load_mni152_brain_mask(resolution=1)
     grid = grid_of(brain)
     inside = np.asarray(mask.dataobj, np.float32)
-    low = coarse(Volume(np.asarray(brain.dataobj, np.float32) * inside, grid), spacing_mm)
-    cover = resample(Volume(inside, grid), low.grid) > 0.5
+    low = coarse(Image(np.asarray(brain.dataobj, np.float32) * inside, grid), spacing_mm)
+    cover = resample(Image(inside, grid), low.grid) > 0.5
     return low.voxels, cover.astype(np.uint8), low.grid

@@ -18,7 +18,7 @@ from scipy import fft, ndimage
 from scipy.spatial.transform import Rotation
 
 from nir.geometry.grid import RAS_TO_LPS, Array, Grid, apply_matrix
-from nir.geometry.volume import Volume, centre_of_mass, coarse, resample
+from nir.geometry.image import Image, centre_of_mass, coarse, resample
 from nir.io.ants import ants_seed, to_ants
 from nir.io.warps import save_affine
 
@@ -57,7 +57,7 @@ BRIDGE_MM = 3.0  # half-width of dura and vessels that join brain and scalp, to 
 SULCUS_MM = 6.0  # half-width of the CSF that counts as brain between two gyri
 
 
-def carried_mask(head: Volume, brain: Volume, mask: np.ndarray, seed: int) -> np.ndarray:
+def carried_mask(head: Image, brain: Image, mask: np.ndarray, seed: int) -> np.ndarray:
     """Find the brain of a T1-weighted head by registration of a template.
 
     Args:
@@ -69,17 +69,17 @@ def carried_mask(head: Volume, brain: Volume, mask: np.ndarray, seed: int) -> np
         Brain mask on the head's grid, bool, shape (X, Y, Z).
     """
     high = float(np.percentile(head.voxels, 99.5))
-    low = coarse(Volume(np.clip(head.voxels, 0, high) / (high or 1.0), head.grid), REFINE_MM)
+    low = coarse(Image(np.clip(head.voxels, 0, high) / (high or 1.0), head.grid), REFINE_MM)
     shelled, inside, region = _shelled(brain, mask)
     start = search_position(
         coarse(shelled, SEARCH_MM), coarse(region, SEARCH_MM), coarse(low, SEARCH_MM)
     )
     prior = _register(low, shelled, inside, region, start, seed)
     refined = refine(low, prior)
-    return resample(Volume(refined.astype(np.float32), low.grid), head.grid) > 0.5
+    return resample(Image(refined.astype(np.float32), low.grid), head.grid) > 0.5
 
 
-def refine(head: Volume, prior: np.ndarray) -> np.ndarray:
+def refine(head: Image, prior: np.ndarray) -> np.ndarray:
     """Move a rough brain surface, by a few mm, to where the head's intensities fall.
 
     Args:
@@ -106,7 +106,7 @@ def refine(head: Volume, prior: np.ndarray) -> np.ndarray:
     return ndimage.binary_fill_holes((closed | _erode(prior, INWARD_MM, spacing)) & reach)
 
 
-def search_position(template: Volume, region: Volume, head: Volume) -> Array:
+def search_position(template: Image, region: Image, head: Image) -> Array:
     """Find where in the head the template lies: 4 x 4 LPS matrix, template to head points.
 
     Every shift is tried at once for each of some rotations and sizes, by normalised correlation
@@ -158,7 +158,7 @@ def _upright(grid: Grid) -> Grid:
     return Grid((i, j, k), RAS_TO_LPS @ matrix)
 
 
-def _shelled(brain: Volume, mask: np.ndarray) -> tuple[Volume, Volume, Volume]:
+def _shelled(brain: Image, mask: np.ndarray) -> tuple[Image, Image, Image]:
     """Put skull and scalp around the template; its mask, and where it resembles a head."""
     width = np.ceil(PADDING_MM / brain.grid.spacing).astype(int)
     shape = np.array(brain.grid.shape)
@@ -172,12 +172,12 @@ def _shelled(brain: Volume, mask: np.ndarray) -> tuple[Volume, Volume, Volume]:
     height = grid.points_lps()[..., 2]
     above = height > np.quantile(height[inside], FACE_QUANTILE)
     region = (depth <= RIM_MM) | ((depth <= SHELL_MM) & above)
-    as_volume = [Volume(m.astype(np.float32), grid) for m in (inside, region)]
-    return Volume(voxels, grid), as_volume[0], as_volume[1]
+    as_volume = [Image(m.astype(np.float32), grid) for m in (inside, region)]
+    return Image(voxels, grid), as_volume[0], as_volume[1]
 
 
 def _register(
-    head: Volume, shelled: Volume, inside: Volume, region: Volume, start: Array, seed: int
+    head: Image, shelled: Image, inside: Image, region: Image, start: Array, seed: int
 ) -> np.ndarray:
     """Register the shelled template by an affine and SyN; its mask on the head's grid, bool."""
     import ants
@@ -221,13 +221,13 @@ def _register(
     return carried.numpy() > 0.5
 
 
-def _coarse_ants(volume: Volume) -> Any:
+def _coarse_ants(volume: Image) -> Any:
     """Sample a volume on the voxels of the registration, for ANTs."""
     low = coarse(volume, FIT_MM)
     return to_ants(low.voxels, low.grid)
 
 
-def _local_brain_level(head: Volume, prior: np.ndarray, median: float) -> np.ndarray:
+def _local_brain_level(head: Image, prior: np.ndarray, median: float) -> np.ndarray:
     """Smooth intensity of the brain around each voxel: the bias field and the mean tissue."""
     sure = prior & (head.voxels > 0.6 * median) & (head.voxels < 1.6 * median)
     sigma = LOCAL_MM / head.grid.spacing

@@ -9,7 +9,15 @@ import numpy as np
 
 from nir.errors import NirError
 from nir.geometry.grid import Grid, apply_matrix
-from nir.geometry.maps import Affine, Map, Warp, covers, displacement, domain, slabs
+from nir.geometry.maps import (
+    Affine,
+    DisplacementField,
+    Transform,
+    covers,
+    displacement,
+    domain,
+    slabs,
+)
 from nir.geometry.resample import displacement_map, resample
 from nir.io.ants import ants_labels
 from nir.io.images import grid_of, load_series, open_image, save_series, save_volume
@@ -77,9 +85,9 @@ def invert_file(words: list[str], reference: Path, output: Path) -> dict[str, fl
     check_affine_beside(words)
     mapping = read_chain(words, Spaces(None, grid))
     back = mapping.inverse()
-    inverse = Warp(displacement(back, grid), grid)
+    inverse = DisplacementField(displacement(back, grid), grid)
     if isinstance(back, Affine):
-        inverse_map: Map = back
+        inverse_map: Transform = back
     else:
         inverse_map = inverse
     known = domain(mapping)

@@ -16,7 +16,7 @@ import numpy as np
 
 from nir.errors import NirError, fault
 from nir.geometry.grid import Array, apply_matrix
-from nir.geometry.maps import Map, covers, domain
+from nir.geometry.maps import Transform, covers, domain
 from nir.io.files import atomic, readable
 from nir.io.points import COLUMNS, FRAMES, frame_to_lps, load_points, separator
 from nir.transforms.formats import read_chain, stated_direction
@@ -106,7 +106,7 @@ def surface_file(
     return outside
 
 
-def _read(words: list[str], direction: tuple[str, str], spaces: Spaces) -> Map:
+def _read(words: list[str], direction: tuple[str, str], spaces: Spaces) -> Transform:
     """Read the transforms, unless a name states that one takes points elsewhere."""
     for word, end in ((words[0], 0), (words[-1], 1)):
         stated = stated_direction(word)
@@ -121,7 +121,7 @@ def _read(words: list[str], direction: tuple[str, str], spaces: Spaces) -> Map:
     return read_chain(words, spaces)
 
 
-def _outside(mapping: Map, points: Array) -> int:
+def _outside(mapping: Transform, points: Array) -> int:
     known = domain(mapping)
     return 0 if known is None else int((~covers(known, known.lps_to_vox(points))).sum())
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from nir.errors import NirError, fault
 from nir.geometry.grid import Grid, apply_matrix
-from nir.geometry.maps import Map, covers, domain
+from nir.geometry.maps import Transform, covers, domain
 
 PROBES = 24  # points along each axis of the reference that are tried before any work
 
@@ -17,7 +17,7 @@ LEAST_SHARE = 0.1  # of the reference that a warp must cover
 
 
 def check_chain(
-    mapping: Map,
+    mapping: Transform,
     u_lps: np.ndarray,
     word: str,
     reference: tuple[Path, Grid],
@@ -52,7 +52,7 @@ def check_chain(
         )
 
 
-def check_covered(mapping: Map, word: str, reference: Path, grid: Grid) -> None:
+def check_covered(mapping: Transform, word: str, reference: Path, grid: Grid) -> None:
     """Refuse a warp, the first of whose files is ``word``, that lies elsewhere than a reference."""
     known = domain(mapping)
     if known is None:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from nir.errors import NirError, fault
 from nir.geometry.grid import Grid, apply_matrix
-from nir.geometry.maps import Map, displacement
+from nir.geometry.maps import Transform, displacement
 from nir.geometry.resample import displacement_map, resample
 from nir.io.files import atomic, save_json
 from nir.io.images import grid_of, load_labels, open_image
@@ -103,7 +103,7 @@ def _means(kind: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> d
 
 
 def _overlaps(
-    kind: str, fixed: Path, moving: Path, mapping: Map | None, words: list[str]
+    kind: str, fixed: Path, moving: Path, mapping: Transform | None, words: list[str]
 ) -> list[dict[str, Any]]:
     """Score each label of two maps, the second one resampled through the transforms."""
     target, grid = load_labels(fixed)
@@ -132,7 +132,7 @@ def _overlaps(
 def _errors(
     fixed: Path,
     moving: Path,
-    mapping: Map | None,
+    mapping: Transform | None,
     frame: str,
     here: Grid | None,
     there: Grid | None,

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from nir.anatomy import groupwise
 from nir.anatomy.groupwise import Member, finish_template, sharpness, update_template
 from nir.errors import NirError
-from nir.geometry.maps import Affine, Map, Warp, chain, displacement
+from nir.geometry.maps import Affine, DisplacementField, Transform, chain, displacement
 from nir.geometry.resample import displacement_map, resample
 from nir.io.files import load_json, save_json
 from nir.io.images import load_volume, save_volume
@@ -35,12 +35,14 @@ def about_centre(matrix: np.ndarray) -> Affine:
     return Affine(found)
 
 
-def seen_through(mapping: Map, volume: np.ndarray) -> np.ndarray:
+def seen_through(mapping: Transform, volume: np.ndarray) -> np.ndarray:
     """volume(T(x)) on the same grid."""
     return resample(volume, GRID, GRID, displacement_map(displacement(mapping, GRID)))
 
 
-def write_member(folder: Path, to_base: Map, matrix: Affine, from_template: Map | None) -> Member:
+def write_member(
+    folder: Path, to_base: Transform, matrix: Affine, from_template: Transform | None
+) -> Member:
     """A subject whose points ``to_base`` takes to the base brain."""
     folder.mkdir(parents=True)
     save_volume(folder / "brain.nii.gz", seen_through(to_base, BRAIN), GRID)
@@ -89,7 +91,11 @@ def test_affine_shapes_meet_in_the_middle(tmp_path: Path) -> None:
 def test_deformed_shapes_meet_in_the_middle(tmp_path: Path) -> None:
     """Three subjects, two of them bent in opposite ways: their mean is the third."""
     bend = waves_on(GRID, 4.0)
-    from_base: list[Map] = [Warp(bend, GRID), Warp(-bend, GRID), Warp(0 * bend, GRID)]
+    from_base: list[Transform] = [
+        DisplacementField(bend, GRID),
+        DisplacementField(-bend, GRID),
+        DisplacementField(0 * bend, GRID),
+    ]
     template = from_base[0]
     still = about_centre(np.eye(3))
     members = [

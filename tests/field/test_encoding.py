@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nir.field.encoding import FourierEncoding, GridEncoding
-from nir.field.network import NeuralField, lattice_points
+from nir.field.network import FieldNetwork, lattice_points
 from nir.fit.settings import Phase
 
 SHAPE = (4, 5, 6)
@@ -25,9 +25,9 @@ def some_points(count: int = 20) -> Tensor:
     return 2 * torch.rand(count, 3, generator=generator()) - 1
 
 
-def awake(**changes: Any) -> NeuralField:
+def awake(**changes: Any) -> FieldNetwork:
     """A field whose last layer is not zero, as after some steps of a fit."""
-    field = NeuralField(Phase(**(SMALL | changes)), seed=3)
+    field = FieldNetwork(Phase(**(SMALL | changes)), seed=3)
     with torch.no_grad():
         last = list(field.mlp)[-1]
         last.weight.normal_(generator=generator(5))
@@ -101,7 +101,7 @@ class TestField:
 
     @pytest.mark.parametrize("encoding", ["grid", "fourier"])
     def test_a_fit_starts_near_the_identity(self, encoding: str) -> None:
-        field = NeuralField(Phase(encoding=encoding, gain_mm=1.0), seed=1)
+        field = FieldNetwork(Phase(encoding=encoding, gain_mm=1.0), seed=1)
         assert field(some_points()).abs().max() < 0.1
 
     @pytest.mark.parametrize("encoding", ["grid", "fourier"])
@@ -113,7 +113,7 @@ class TestField:
             assert parameter.grad.abs().sum() > 0, name
 
     def test_the_seed_decides(self) -> None:
-        one, same, other = (NeuralField(Phase(**SMALL), seed) for seed in (1, 1, 2))
+        one, same, other = (FieldNetwork(Phase(**SMALL), seed) for seed in (1, 1, 2))
         for a, b in zip(one.parameters(), same.parameters(), strict=True):
             assert torch.equal(a, b)
         pairs = zip(one.parameters(), other.parameters(), strict=True)
@@ -121,9 +121,9 @@ class TestField:
 
     def test_other_random_numbers_do_not_matter(self) -> None:
         torch.manual_seed(1)
-        one = NeuralField(Phase(**SMALL), seed=1)
+        one = FieldNetwork(Phase(**SMALL), seed=1)
         torch.manual_seed(2)
-        two = NeuralField(Phase(**SMALL), seed=1)
+        two = FieldNetwork(Phase(**SMALL), seed=1)
         for a, b in zip(one.parameters(), two.parameters(), strict=True):
             assert torch.equal(a, b)
 

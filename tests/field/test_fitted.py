@@ -18,7 +18,7 @@ from nir.engines.register import register
 from nir.engines.settings import Method
 from nir.errors import NirError
 from nir.field.fitted import FittedField
-from nir.geometry.maps import Warp
+from nir.geometry.maps import DisplacementField
 from nir.transforms.formats import read_map, write_map
 from nir.transforms.formats.base import Spaces
 
@@ -75,7 +75,7 @@ def test_a_file_keeps_it(fitted: tuple[str, Registration], tmp_path: Path) -> No
     assert found.grid.same_as(FIXED)
     write_map(str(tmp_path / "warp.nii.gz"), found, Spaces())
     warp = read_map(str(tmp_path / "warp.nii.gz"))
-    assert isinstance(warp, Warp)
+    assert isinstance(warp, DisplacementField)
     np.testing.assert_allclose(
         warp.u_lps, found(FIXED.points_lps()) - FIXED.points_lps(), atol=1e-4
     )

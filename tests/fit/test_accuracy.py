@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nir.cohort.prepared import Brain
+from nir.cohort.prepared import Prepared
 from nir.cohort.settings import DemoCohort
 from nir.cohort.simulate import build_demo
 from nir.engines.settings import Method
@@ -79,7 +79,7 @@ def test_nir_beats_syn_on_simulated_heads(heads: Path, tmp_path: Path) -> None:
         strip = PreprocessConfig(skull_strip="mask", bias_correction=True)
         prepare_subject(paths[0], tmp_path / name, strip, mask_path=paths[1])
         parts = [tmp_path / name / f"{part}.nii.gz" for part in ("brain", "mask")]
-        brains.append(Brain(name, paths[0], parts[0], parts[1], paths[2]))
+        brains.append(Prepared(name, paths[0], parts[0], parts[1], paths[2]))
     fixed, moving = brains
     matrix, record = tmp_path / "affine.mat", tmp_path / "affine.json"
     align(fixed, moving, AffineConfig(), 1, matrix, record)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nir.errors import NirError
 from nir.field import sizes as parts
-from nir.field.parts import NeuralPart
+from nir.field.parts import NeuralField
 from nir.fit.level import Guides, Images, make_level
 from nir.fit.pair import FitResult, fit_pair
 from nir.fit.settings import FitConfig, Phase, fit_config
@@ -110,7 +110,7 @@ def test_fields_are_chained_from_the_last_to_the_first(monkeypatch: pytest.Monke
     points_mm = identity(SHAPE) * (EXTENT / 2).view(1, 3, 1, 1, 1)
     shift = torch.tensor([2.0, -1.0, 0.5]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
     fields = iter([0.2 * points_mm, shift])
-    monkeypatch.setattr(NeuralPart, "dense", lambda *shape: next(fields))
+    monkeypatch.setattr(NeuralField, "dense", lambda *shape: next(fields))
     result = run(settings({"steps": 1}, {"steps": 1}))
     expected = shift + 0.2 * (points_mm + shift)  # the fresh field moves the fixed points first
     core = (0, slice(None), *(slice(4, -4),) * 3)
@@ -119,7 +119,7 @@ def test_fields_are_chained_from_the_last_to_the_first(monkeypatch: pytest.Monke
 
 def test_dropout_leaves_windows_out() -> None:
     plain, some = (run(settings({"steps": 1, "dropout": d})) for d in (0.0, 0.5))
-    gap = plain.trace[0]["similarity"] - some.trace[0]["similarity"]
+    gap = plain.trace[0]["dissimilarity"] - some.trace[0]["dissimilarity"]
     assert 0 < abs(gap) < 0.05
 
 
@@ -179,9 +179,9 @@ class TestTrace:
         rows = run(settings(TRACED)).trace
         assert [row["step"] for row in rows] == list(range(8))
         for row in rows:
-            terms = {"similarity", "smoothness", "jacobian"}
+            terms = {"dissimilarity", "smoothness", "jacobian"}
             assert set(row) == {"phase", "step", "loss", "lr", "seconds"} | terms
-            parts = row["similarity"] + 0.7 * row["smoothness"] + 2.0 * row["jacobian"]
+            parts = row["dissimilarity"] + 0.7 * row["smoothness"] + 2.0 * row["jacobian"]
             assert row["loss"] == pytest.approx(parts, rel=1e-5)
         assert rows[-1]["jacobian"] > 0
 
@@ -219,7 +219,7 @@ class TestRepeatability:
     def test_another_seed_is_another_fit(self) -> None:
         one, two = run(self.config, seed=1), run(self.config, seed=2)
         assert not torch.equal(one.u_mm, two.u_mm)
-        assert one.trace[0]["similarity"] != two.trace[0]["similarity"]  # other patches
+        assert one.trace[0]["dissimilarity"] != two.trace[0]["dissimilarity"]  # other patches
 
     @pytest.mark.parametrize("model", ["displacement", "velocity"])
     def test_chunks_do_not_show(self, model: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ def test_no_vector_of_a_step_is_longer_than_asked(step_vox: float) -> None:
     u, rows = run(steps=1, step_vox=step_vox, widths=(1.0, 0.0))
     longest_mm = step_vox * SPACING.min().item()
     assert u.norm(dim=1).max().item() == pytest.approx(longest_mm, rel=1e-4)
-    assert rows[0]["lr"] == pytest.approx(longest_mm)
+    assert rows[0]["step_mm"] == pytest.approx(longest_mm)
 
 
 def test_many_long_steps_do_not_fold() -> None:
@@ -115,8 +115,8 @@ class TestTrace:
         assert told == [(row["step"], row["loss"]) for row in rows]
         assert [row["step"] for row in rows] == [0, 1, 2, 3]
         for row in rows:
-            assert set(row) == {"step", "loss", "similarity", "lr", "seconds"}
-            assert row["loss"] == row["similarity"]
+            assert set(row) == {"step", "loss", "dissimilarity", "step_mm", "seconds"}
+            assert row["loss"] == row["dissimilarity"]
         seconds = [row["seconds"] for row in rows]
         assert seconds == sorted(seconds)
 

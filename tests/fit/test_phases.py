@@ -112,8 +112,8 @@ class TestTrace:
         places = [(row["phase"], row["step"]) for row in result.trace]
         assert places == [(0, 0), *((1, n) for n in range(8)), *((2, n) for n in range(3))]
         for row in result.trace:
-            assert {"phase", "step", "loss", "similarity", "seconds"} <= set(row)
-            assert 0 <= row["similarity"] <= 1
+            assert {"phase", "step", "loss", "dissimilarity", "seconds"} <= set(row)
+            assert 0 <= row["dissimilarity"] <= 1
             assert math.isfinite(row["loss"])
         assert len(result.seconds) == 3
 

@@ -9,7 +9,7 @@ from helpers.two_spaces import AFFINE, FIXED, MOVING, WARP, WHOLE, points_inside
 from scipy.spatial.transform import Rotation
 
 from nir.geometry.grid import apply_matrix
-from nir.geometry.maps import Affine, Chain, Warp, chain, displacement, domain
+from nir.geometry.maps import Affine, Composite, DisplacementField, chain, displacement, domain
 
 POINTS = points_inside(FIXED)
 
@@ -22,7 +22,7 @@ def test_an_affine_and_its_inverse() -> None:
 
 def test_a_warp_is_read_linearly_between_its_voxels() -> None:
     field = FIXED.points_lps() @ np.array([[0.01, 0.02, 0], [0, -0.01, 0.03], [0.02, 0, 0.01]])
-    warp = Warp(field.astype(np.float32), FIXED)
+    warp = DisplacementField(field.astype(np.float32), FIXED)
     expected = POINTS + POINTS @ np.array([[0.01, 0.02, 0], [0, -0.01, 0.03], [0.02, 0, 0.01]])
     np.testing.assert_allclose(warp(POINTS), expected, atol=1e-4)
 
@@ -37,7 +37,7 @@ def test_a_warp_acts_as_itks_also_beyond_its_border() -> None:
     vox = np.random.default_rng(1).uniform(-2, np.array(FIXED.shape) + 1, (400, 3))
     points = apply_matrix(FIXED.vox_to_lps, vox)
     expected = [theirs.TransformPoint(point) for point in points.tolist()]
-    np.testing.assert_allclose(Warp(vectors, FIXED)(points), expected, atol=1e-5)
+    np.testing.assert_allclose(DisplacementField(vectors, FIXED)(points), expected, atol=1e-5)
 
 
 def test_the_inverse_of_a_warp_leads_back() -> None:
@@ -51,7 +51,7 @@ def test_the_inverse_of_a_warp_leads_back() -> None:
 def test_the_inverse_of_a_warp_with_a_large_turn(degrees: int) -> None:
     turn = np.eye(4)
     turn[:3, :3] = Rotation.from_euler("xz", (degrees, 20), degrees=True).as_matrix()
-    whole = Warp(displacement(Chain((WARP, Affine(turn))), FIXED), FIXED)
+    whole = DisplacementField(displacement(Composite((WARP, Affine(turn))), FIXED), FIXED)
     np.testing.assert_allclose(whole.inverse()(whole(POINTS)), POINTS, atol=5e-3)
 
 
@@ -64,9 +64,9 @@ def test_chains_are_flattened_and_affines_multiplied() -> None:
     twice = chain([AFFINE, AFFINE.inverse()])
     assert isinstance(twice, Affine)
     np.testing.assert_allclose(twice.matrix_lps, np.eye(4), atol=1e-12)
-    nested = chain([Chain((WARP, AFFINE)), AFFINE])
-    assert isinstance(nested, Chain)
-    assert [type(part) for part in nested.parts] == [Warp, Affine]
+    nested = chain([Composite((WARP, AFFINE)), AFFINE])
+    assert isinstance(nested, Composite)
+    assert [type(part) for part in nested.parts] == [DisplacementField, Affine]
     np.testing.assert_allclose(nested(POINTS), AFFINE(AFFINE(WARP(POINTS))))
 
 
@@ -81,4 +81,4 @@ def test_the_domain_is_that_of_the_map_that_acts_first() -> None:
     assert domain(WARP) is domain(WHOLE) is FIXED
     assert domain(AFFINE) is None
     assert domain(WHOLE.inverse()) is None
-    assert domain(Warp(np.zeros((*MOVING.shape, 3)), MOVING)) is MOVING
+    assert domain(DisplacementField(np.zeros((*MOVING.shape, 3)), MOVING)) is MOVING

@@ -8,7 +8,7 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from helpers.synthetic import OBLIQUE, make_grid, texture
-from nir.cohort.prepared import Pair
+from nir.cohort.prepared import ImagePair
 from nir.geometry.grid import Array, apply_matrix
 
 CPU = torch.device("cpu")
@@ -61,11 +61,11 @@ def truth(points: Array) -> np.ndarray:
     return apply_matrix(AFFINE, points + bend(points))
 
 
-def make_pair() -> Pair:
+def make_pair() -> ImagePair:
     points = FIXED.points_lps()
     back = apply_matrix(np.linalg.inv(AFFINE), MOVING.points_lps())
     bent = points + bend(points)
-    return Pair(
+    return ImagePair(
         fixed=brain(bent),
         fixed_grid=FIXED,
         fixed_mask=inside(bent).astype(np.uint8),

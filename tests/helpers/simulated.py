@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from nir.cohort.phantom import WORLD, head_phantom, sample, smooth_noise
-from nir.cohort.prepared import Pair
+from nir.cohort.prepared import ImagePair
 from nir.engines.base import Registration
 from nir.engines.register import register
 from nir.engines.settings import Method
@@ -105,7 +105,7 @@ def noisy(image: Array, share: float, seed: int) -> Array:
 class Case:
     """A pair and its truth; the moving image is the template itself, after the affine."""
 
-    pair: Pair
+    pair: ImagePair
     truth: Map  # fixed to moving points
     mask: np.ndarray  # of the fixed brain
 
@@ -148,7 +148,7 @@ def simulate(
     mask = sample(phantom.mask, phantom.grid, to_template(fixed_grid.points_lps())) > 0.5
     fixed = looks[0](render(fixed_grid, to_template) * mask)
     moving = looks[1](render(moving_grid, lambda p: apply_matrix(back, p)))
-    pair = Pair(
+    pair = ImagePair(
         fixed=noisy(fixed, 0.02, noise_seed),
         fixed_grid=fixed_grid,
         fixed_mask=mask.astype(np.uint8),
@@ -177,7 +177,7 @@ class Errors:
         return f"mean {self.mean:.3f} mm, 95th percentile {self.p95:.3f} mm"
 
 
-def fit(pair: Pair, seed: int = 1, settings: dict[str, Any] | None = None) -> Registration:
+def fit(pair: ImagePair, seed: int = 1, settings: dict[str, Any] | None = None) -> Registration:
     """Register by the preset `default`, on one CPU, without a word."""
     method = Method(name="nir", engine="nir", set=settings or {})
     return register(pair, method, seed, torch.device("cpu"), log=lambda line: None)

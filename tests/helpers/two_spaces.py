@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from helpers.synthetic import OBLIQUE, make_grid
 from nir.geometry.grid import Array, Grid
-from nir.geometry.maps import Affine, Chain, Warp
+from nir.geometry.maps import Affine, Composite, DisplacementField
 
 FIXED = make_grid((24, 26, 22), (1.2, 1.0, 1.5), OBLIQUE, flip=(1,), centre=(5.0, -12.0, 8.0))
 MOVING = make_grid((30, 28, 32), (1.1, 1.3, 1.0), (-12.0, 25.0, 4.0), centre=(-2.0, 3.0, 11.0))
@@ -33,8 +33,8 @@ def waves_on(grid: Grid, peak_mm: float = 1.5) -> np.ndarray:
 
 
 AFFINE = Affine(matrix())
-WARP = Warp(waves_on(FIXED), FIXED)
-WHOLE = Chain((WARP, AFFINE))
+WARP = DisplacementField(waves_on(FIXED), FIXED)
+WHOLE = Composite((WARP, AFFINE))
 
 
 def points_inside(grid: Grid, count: int = 500, seed: int = 0) -> Array:

@@ -14,7 +14,7 @@ from helpers.tiny import FAST_FIT
 
 from nir.cohort.check import check_subjects
 from nir.cohort.pairs import check_pairs
-from nir.cohort.prepared import Brain, load_pair
+from nir.cohort.prepared import Prepared, load_pair
 from nir.cohort.readers.table import read_table
 from nir.cohort.settings import CohortConfig, GuidanceConfig
 from nir.cohort.subject import Subject
@@ -22,7 +22,7 @@ from nir.engines.guides import guides_of
 from nir.engines.settings import Method
 from nir.errors import NirError
 from nir.geometry.grid import Grid, apply_matrix
-from nir.geometry.maps import Warp
+from nir.geometry.maps import DisplacementField
 from nir.io.files import load_json
 from nir.io.images import load_volume
 from nir.io.layout import FORWARD
@@ -149,7 +149,7 @@ def test_guidance_by_what_no_pair_has(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def brains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Brain, Brain, Path]:
+def brains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Prepared, Prepared, Path]:
     """Two scans of NLST's shape, prepared, and their affine: the identity."""
     from nir.cohort.readers.learn2reg import read
 
@@ -164,19 +164,19 @@ def brains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Brain, Brain, Path
         )
         assert record["warnings"] == []
         parts = (subject.image, own / "brain.nii.gz", own / "mask.nii.gz")
-        made.append(Brain(subject.id, *parts, keypoints=subject.keypoints))
+        made.append(Prepared(subject.id, *parts, keypoints=subject.keypoints))
     save_affine(folder / "identity.mat", np.eye(4))
     return made[0], made[1], folder
 
 
-def test_a_channel_is_prepared_as_the_scan(brains: tuple[Brain, Brain, Path]) -> None:
+def test_a_channel_is_prepared_as_the_scan(brains: tuple[Prepared, Prepared, Path]) -> None:
     brain = brains[0].brain
     np.testing.assert_array_equal(
         load_volume(brain)[0], load_volume(brain.with_name("channel_2.nii.gz"))[0]
     )
 
 
-def test_what_the_pair_holds(brains: tuple[Brain, Brain, Path]) -> None:
+def test_what_the_pair_holds(brains: tuple[Prepared, Prepared, Path]) -> None:
     fixed, moving, folder = brains
     labels = trees.write(folder / "labels.nii.gz", trees.sides())
     contrast = (fixed.brain.with_name("channel_2.nii.gz"),)
@@ -201,7 +201,7 @@ def test_what_the_pair_holds(brains: tuple[Brain, Brain, Path]) -> None:
     assert bare.fixed_structures is None
 
 
-def test_a_pair_of_nlst_from_scan_to_scores(brains: tuple[Brain, Brain, Path]) -> None:
+def test_a_pair_of_nlst_from_scan_to_scores(brains: tuple[Prepared, Prepared, Path]) -> None:
     fixed, moving, folder = brains
     matrix, record, own = folder / "affine.mat", folder / "affine.json", folder / "nir"
     guidance = GuidanceConfig(keypoints=0.5)
@@ -215,7 +215,7 @@ def test_a_pair_of_nlst_from_scan_to_scores(brains: tuple[Brain, Brain, Path]) -
     told = " ".join(methods_text(result, PreprocessConfig(), AffineConfig(), "nearest"))
     assert "The fit was guided by 6 keypoints." in told
     assert "(TRE)" in told
-    warp = Warp(*load_displacement(own / FORWARD))
+    warp = DisplacementField(*load_displacement(own / FORWARD))
     voxels = np.loadtxt(fixed.keypoints, delimiter=",")[::2]  # of 12 rows the odd ones guide
     here = apply_matrix(fixed.grid.vox_to_lps, voxels)
     there = apply_matrix(fixed.grid.vox_to_lps, voxels + trees.CT_SHIFT)
@@ -229,12 +229,12 @@ def test_a_pair_of_nlst_from_scan_to_scores(brains: tuple[Brain, Brain, Path]) -
     assert load_json(own / "result.json")["metrics"].get("tre_after_mm") is None
 
 
-def test_a_changed_file_of_guides_changes_the_key(brains: tuple[Brain, Brain, Path]) -> None:
+def test_a_changed_file_of_guides_changes_the_key(brains: tuple[Prepared, Prepared, Path]) -> None:
     fixed, moving, folder = brains
     table = points(folder / "some.csv", "1,2,3\n")
     options = {"seed": 1, "device": "cpu", "threads": 1, "keep": "all", "field": False}
 
-    def key(brain: Brain, **guidance: Any) -> str:
+    def key(brain: Prepared, **guidance: Any) -> str:
         batch = Batch([("a", "b")], {"a": brain, "b": moving}, folder / "pairs", {})
         (item,) = register_items(batch, NIR, guidance=GuidanceConfig(**guidance), **options)
         return item.key

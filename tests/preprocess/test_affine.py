@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from nir.errors import NirError
 from nir.geometry.grid import Array, Grid, apply_matrix
-from nir.geometry.volume import Volume, resample
+from nir.geometry.image import Image, resample
 from nir.io.ants import ants_seed, to_ants
 from nir.io.images import save_volume
 from nir.io.warps import load_affine, save_affine
@@ -33,14 +33,14 @@ def affine_map(degrees: tuple[float, ...], scales: tuple[float, ...], shift: Arr
     return matrix
 
 
-def brain(grid: Grid) -> Volume:
+def brain(grid: Grid) -> Image:
     voxels = texture(SHAPE, 3.0) * ball(SHAPE, 17.0) + 0.3 * ball(SHAPE, 17.0)
-    return Volume(voxels.astype(np.float32), grid)
+    return Image(voxels.astype(np.float32), grid)
 
 
-def moved(fixed: Volume, grid: Grid, matrix: Array) -> Volume:
+def moved(fixed: Image, grid: Grid, matrix: Array) -> Image:
     """The image that ``matrix``, from fixed to moving points, aligns with the fixed one."""
-    return Volume(resample(fixed, grid, np.linalg.inv(matrix)), grid)
+    return Image(resample(fixed, grid, np.linalg.inv(matrix)), grid)
 
 
 @pytest.fixture(scope="module")
@@ -144,9 +144,9 @@ def test_mutual_information_of_two_halves() -> None:
     half = np.zeros((4, 4, 4), np.float32)
     half[2:] = 1
     everywhere = np.ones(half.shape, bool)
-    image = Volume(half, grid)
+    image = Image(half, grid)
     assert mutual_information(image, image, np.eye(4), everywhere) == pytest.approx(np.log(2))
-    across = Volume(np.swapaxes(half, 0, 1).copy(), grid)
+    across = Image(np.swapaxes(half, 0, 1).copy(), grid)
     assert mutual_information(image, across, np.eye(4), everywhere) == pytest.approx(0, abs=1e-6)
 
 

@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from nir.errors import NirError
 from nir.geometry.grid import Grid
-from nir.geometry.volume import Volume, resample
+from nir.geometry.image import Image, resample
 from nir.io.images import load_volume, save_volume
 from nir.preprocess.masks import read_mask
 from nir.preprocess.settings import TemplateConfig
@@ -80,7 +80,7 @@ def test_bet_runs_on_a_simple_head(tmp_path: Path) -> None:
     assert dice(skull_strip(tmp_path / "scan.nii.gz", "bet"), brain) > 0.9
 
 
-def simple_head(radius_mm: float, spacing: float) -> tuple[Volume, np.ndarray]:
+def simple_head(radius_mm: float, spacing: float) -> tuple[Image, np.ndarray]:
     """A ball of brain in dark CSF and bone, in bright scalp."""
     count = round(2.4 * radius_mm / spacing)
     shape = (count, count, count)
@@ -89,7 +89,7 @@ def simple_head(radius_mm: float, spacing: float) -> tuple[Volume, np.ndarray]:
     around = np.where((depth > 7) & (depth < 14), 80.0, 5.0)
     voxels = np.where(brain, 80 + 40 * texture(shape, 2.0), around)
     voxels = gaussian_filter(np.where(depth > 14, 0, voxels), 0.4).astype(np.float32)
-    return Volume(voxels, make_grid(shape, (spacing,) * 3)), brain
+    return Image(voxels, make_grid(shape, (spacing,) * 3)), brain
 
 
 @pytest.mark.parametrize("shift", [-2, 2])
@@ -104,12 +104,12 @@ def test_refinement_finds_the_dark_rim(shift: int) -> None:
 def test_search_finds_a_shifted_and_turned_pattern() -> None:
     shape = (14, 16, 13)
     grid = make_grid(shape, (SEARCH_MM,) * 3)
-    pattern = Volume(texture(shape, 1.5), grid)
-    region = Volume(ball(shape, 6.0).astype(np.float32), grid)
+    pattern = Image(texture(shape, 1.5), grid)
+    region = Image(ball(shape, 6.0).astype(np.float32), grid)
     truth = np.eye(4)
     truth[:3, 3] = (SEARCH_MM * 3, -SEARCH_MM * 2, SEARCH_MM)
     wide = make_grid((24, 26, 22), (SEARCH_MM,) * 3)
-    head = Volume(resample(pattern, wide, np.linalg.inv(truth)), wide)
+    head = Image(resample(pattern, wide, np.linalg.inv(truth)), wide)
     assert np.abs(search_position(pattern, region, head) - truth).max() < SEARCH_MM / 2 + 0.1
 
 

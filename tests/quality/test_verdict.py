@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from benchmarks.verdicts import PLANTED, Scan, register_scans, rescanned, write
 
-from nir.cohort.prepared import Brain
+from nir.cohort.prepared import Prepared
 from nir.cohort.settings import DemoCohort
 from nir.cohort.simulate import build_demo
 from nir.engines.settings import Method
@@ -205,24 +205,24 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> list[Scan]:
 
 
 @pytest.fixture(scope="module")
-def fixed(scans: list[Scan], tmp_path_factory: pytest.TempPathFactory) -> Brain:
+def fixed(scans: list[Scan], tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return write(scans[0], tmp_path_factory.mktemp("fixed"))
 
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_what_was_planted_is_found(
-    name: str, scans: list[Scan], fixed: Brain, tmp_path: Path
+    name: str, scans: list[Scan], fixed: Prepared, tmp_path: Path
 ) -> None:
     raised = raised_of(fixed, PLANTED[name](*scans[1:]), tmp_path)
     assert RAISED[name] <= raised
     assert bool(raised) == (name != "sound")
 
 
-def test_two_scans_of_one_person_pass(scans: list[Scan], fixed: Brain, tmp_path: Path) -> None:
+def test_two_scans_of_one_person_pass(scans: list[Scan], fixed: Prepared, tmp_path: Path) -> None:
     assert raised_of(fixed, rescanned(scans[0]), tmp_path) == set()
 
 
-def raised_of(fixed: Brain, scan: Scan, folder: Path) -> set[str]:
+def raised_of(fixed: Prepared, scan: Scan, folder: Path) -> set[str]:
     """Register a scan and return the names of the checks that it does not pass."""
     moving = write(scan, folder / "moving")
     result = register_scans(fixed, moving, QUICK_FIT, folder, QUICK_AFFINE)

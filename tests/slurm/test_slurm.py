@@ -21,7 +21,7 @@ from conftest import ROOT
 from helpers.runs import SNAKEMAKE, metrics_of
 from helpers.tiny import FAST_FIT, copy_workflow, settings, write_cohort, write_settings
 
-from nir.cohort.prepared import Pair
+from nir.cohort.prepared import ImagePair
 from nir.engines.base import pick_device
 from nir.engines.register import register
 from nir.engines.settings import Method
@@ -55,7 +55,7 @@ def slow_fit(workplace: Path) -> dict[str, Any]:
     (fixed, grid), (moving, there) = (
         load_volume(workplace / f"data/{name}_T1w.nii.gz") for name in ("s0", "s1")
     )
-    pair = Pair(fixed / 1000, grid, fixed > 0, moving / 1000, there, np.eye(4))
+    pair = ImagePair(fixed / 1000, grid, fixed > 0, moving / 1000, there, np.eye(4))
     set_threads(1)
 
     def seconds(steps: int) -> float:

@@ -19,7 +19,7 @@ from scipy.ndimage import map_coordinates
 
 from nir.errors import NirError
 from nir.geometry.grid import RAS_TO_LPS, Grid
-from nir.geometry.maps import Affine, Chain, Map, Warp, displacement
+from nir.geometry.maps import Affine, Composite, DisplacementField, Transform, displacement
 from nir.geometry.resample import displacement_map, resample
 from nir.io.ants import to_ants
 from nir.io.images import save_volume
@@ -38,7 +38,7 @@ POINTS = points_inside(FIXED)
 SPACES = Spaces(FIXED, MOVING)
 
 
-def gap(one: Map, other: Map, points: np.ndarray = POINTS) -> float:
+def gap(one: Transform, other: Transform, points: np.ndarray = POINTS) -> float:
     return float(np.linalg.norm(one(points) - other(points), axis=-1).max())
 
 
@@ -48,7 +48,7 @@ def deep_inside() -> np.ndarray:
     return ((vox > 0.5) & (vox < np.array(MOVING.shape) - 1.5)).all(-1)
 
 
-def write(folder: Path, word: str, mapping: Map) -> str:
+def write(folder: Path, word: str, mapping: Transform) -> str:
     """Write into a folder; returns the word by which the file is read."""
     form, colon, name = word.rpartition(":")
     word = f"{form}{colon}{folder / name}"
@@ -313,7 +313,7 @@ class TestRefused:
     def test_a_nan(self, tmp_path: Path, name: str) -> None:
         bad = WARP.u_lps.copy()
         bad[3, 4, 5, 1] = np.nan
-        word = write(tmp_path, name, Warp(bad, FIXED))
+        word = write(tmp_path, name, DisplacementField(bad, FIXED))
         self.refuse(word, "NaN or infinity at 1 voxels")
 
     @pytest.mark.parametrize("name", ["w.h5", "w.x5", "w.nii.gz"])
@@ -352,7 +352,7 @@ class TestRefused:
 
     def test_a_warp_without_a_grid(self, tmp_path: Path) -> None:
         with pytest.raises(NirError, match="the grid on which the warp is to be sampled"):
-            write_map(str(tmp_path / "w.nii.gz"), Chain((AFFINE, WARP)), Spaces())
+            write_map(str(tmp_path / "w.nii.gz"), Composite((AFFINE, WARP)), Spaces())
 
 
 def test_greedys_warp_is_itks(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from surface_distance import (
 from typer.testing import CliRunner
 
 from nir.cli.app import app
-from nir.cohort.prepared import Brain
+from nir.cohort.prepared import Prepared
 from nir.errors import NirError
 from nir.geometry.grid import Grid
 from nir.geometry.resample import displacement_map, resample
@@ -101,7 +101,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for part, voxels in (("brain", image), ("mask", mask), ("labels", labels)):
             save_volume(folder / f"{part}.nii.gz", voxels, GRID)
         files = [folder / f"{part}.nii.gz" for part in ("brain", "brain", "mask", "labels")]
-        brains.append(Brain(name, *files))
+        brains.append(Prepared(name, *files))
     pair = place / "pairs" / "__".join(IDS)
     own = pair / "nir"
     save_affine(pair / "affine.mat", np.eye(4))

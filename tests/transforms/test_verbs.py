@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from nir.cli import app as cli
 from nir.errors import NirError
 from nir.geometry.grid import RAS_TO_LPS, Grid, apply_matrix
-from nir.geometry.maps import Warp, displacement
+from nir.geometry.maps import DisplacementField, displacement
 from nir.geometry.resample import displacement_map, resample
 from nir.io.ants import to_ants
 from nir.io.images import load_volume, save_volume
@@ -230,7 +230,7 @@ class TestPoints:
         found = pd.read_csv(tmp_path / "q.csv", dtype={"name": str, "p": str})
         assert list(found["name"]) == list(table["name"])
         assert set(found["p"]) == {"1.2e-9"}
-        warp = Warp(whole(), FIXED)
+        warp = DisplacementField(whole(), FIXED)
         np.testing.assert_allclose(found[["x", "y", "z"]], to_frame(warp(lps), MOVING), atol=1e-4)
 
     def test_points_and_images_agree_in_direction(self, data: Path, tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ class TestSurface:
         return (points_inside(FIXED, 4) @ RAS_TO_LPS[:3, :3]).astype(np.float32)
 
     def moved(self) -> np.ndarray:
-        lps = Warp(whole(), FIXED)(self.vertices() @ RAS_TO_LPS[:3, :3])
+        lps = DisplacementField(whole(), FIXED)(self.vertices() @ RAS_TO_LPS[:3, :3])
         return lps @ RAS_TO_LPS[:3, :3]
 
     def call(self, data: Path, source: Path, output: Path, *words: str) -> None:
@@ -460,7 +460,7 @@ class TestEvaluate:
         lps = points_inside(FIXED, 10)
         for name, points in (
             ("f", lps),
-            ("m", Warp(whole(), FIXED)(lps) + np.array([0.3, 0, 0.4])),
+            ("m", DisplacementField(whole(), FIXED)(lps) + np.array([0.3, 0, 0.4])),
         ):
             pd.DataFrame(points, columns=["x", "y", "z"]).to_csv(tmp_path / f"{name}.csv")
         told = json.loads(

@@ -7,12 +7,12 @@ from nir.pipeline.job import job
 with job(snakemake):
     from functools import partial
 
-    from nir.cohort.prepared import Brain
+    from nir.cohort.prepared import Prepared
     from nir.pair.steps import align
     from nir.pipeline.failures import spare_others
     from nir.preprocess.settings import AffineConfig
 
-    fixed, moving = (Brain.of(snakemake.input, role) for role in ("fixed", "moving"))
+    fixed, moving = (Prepared.of(snakemake.input, role) for role in ("fixed", "moving"))
     matrix, record = Path(snakemake.output.matrix), Path(snakemake.output.record)
     config = AffineConfig(**snakemake.params.settings)
     work = partial(align, fixed, moving, config, snakemake.params.seed, matrix, record)

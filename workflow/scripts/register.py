@@ -5,12 +5,12 @@ from pathlib import Path
 from nir.pipeline.job import job
 
 with job(snakemake):
-    from nir.cohort.prepared import Brain
+    from nir.cohort.prepared import Prepared
     from nir.engines.settings import Method
     from nir.pair.steps import register_pair
 
     settings = {k: v for k, v in snakemake.params.method.items() if k != "fit"}
-    fixed, moving = (Brain.of(snakemake.input, role) for role in ("fixed", "moving"))
+    fixed, moving = (Prepared.of(snakemake.input, role) for role in ("fixed", "moving"))
     register_pair(
         fixed,
         moving,

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from nir.errors import NirError
-from nir.field.network import NeuralField
-from nir.field.parts import NeuralPart
+from nir.field.network import FieldNetwork
+from nir.field.parts import NeuralField
 from nir.fit.level import Level
 from nir.fit.optimiser import OPTIMISERS
 from nir.fit.sampling import READERS, SAMPLERS, Take
@@ -23,14 +23,14 @@ from nir.losses.regularity import folding, smoothness
 
 def _field(
     level: Level, config: FitConfig, settings: Phase, seed: int, told: Told
-) -> tuple[NeuralPart, Rows]:
+) -> tuple[NeuralField, Rows]:
     """Fit a fresh neural field."""
-    model = NeuralField(settings, seed).to(level.extent.device)
-    part = NeuralPart(model, settings, config, level.shape, level.extent)
+    model = FieldNetwork(settings, seed).to(level.extent.device)
+    part = NeuralField(model, settings, config, level.shape, level.extent)
     return part, _optimise(part, level, settings, seed, told)
 
 
-def _optimise(part: NeuralPart, level: Level, settings: Phase, seed: int, told: Told) -> Rows:
+def _optimise(part: NeuralField, level: Level, settings: Phase, seed: int, told: Told) -> Rows:
     """Fit one field with an optimiser; return the trace."""
     generator = torch.Generator().manual_seed(seed)
     optimiser = OPTIMISERS[settings.optimiser](part.model.parameters(), lr=settings.lr)
@@ -43,7 +43,7 @@ def _optimise(part: NeuralPart, level: Level, settings: Phase, seed: int, told: 
     for step in range(settings.steps):
         take = SAMPLERS[settings.sampler](level.inside, settings, generator)
         terms = _loss_terms(part, level, settings, points, take, generator)
-        loss = terms["similarity"] + settings.smoothness * terms["smoothness"]
+        loss = terms["dissimilarity"] + settings.smoothness * terms["smoothness"]
         loss = loss + settings.jacobian * terms["jacobian"]
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -70,7 +70,7 @@ def _optimise(part: NeuralPart, level: Level, settings: Phase, seed: int, told: 
 
 
 def _loss_terms(
-    part: NeuralPart,
+    part: NeuralField,
     level: Level,
     settings: Phase,
     points: Tensor,
@@ -89,7 +89,7 @@ def _loss_terms(
         spacing = level.extent / (torch.tensor(raw.shape[2:], device=raw.device) - 1)
         regular, g = gradient(raw, spacing), gradient(nodes, spacing)
         u = take(resize(nodes, level.shape))
-    similarity = level.pull.loss(u, take) if level.pull else torch.zeros((), device=u.device)
+    dissimilarity = level.pull.loss(u, take) if level.pull else torch.zeros((), device=u.device)
     weight = take(level.weight)
     if settings.dropout:
         drawn = torch.rand(weight.shape, generator=generator)  # on the CPU: repeats on any device
@@ -98,9 +98,9 @@ def _loss_terms(
     for term in level.terms:
         warped = READERS[settings.interpolation](term.moving, there)
         score = term.score(take(term.fixed), warped, weight, settings.radius)
-        similarity = similarity + term.share * (1 - score)
+        dissimilarity = dissimilarity + term.share * (1 - score)
     return {
-        "similarity": similarity,
+        "dissimilarity": dissimilarity,
         "smoothness": smoothness(regular),
         "jacobian": folding(g, settings.jacobian_margin),
     }

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nir.errors import NirError
-from nir.field.parts import LatticePart
+from nir.field.parts import DenseField
 from nir.fit import kernels
 from nir.fit.level import Level
 from nir.fit.settings import Phase
@@ -77,7 +77,13 @@ def fluid(
             u_mm = smooth(compose(u_mm, force.mul_(longest_mm / top), extent), widths_vox[1])
         seconds = time.perf_counter() - start
         rows.append(
-            {"step": step, "loss": loss, "similarity": loss, "lr": longest_mm, "seconds": seconds}
+            {
+                "step": step,
+                "loss": loss,
+                "dissimilarity": loss,
+                "step_mm": longest_mm,
+                "seconds": seconds,
+            }
         )
         progress(step, loss)
     return u_mm, rows
@@ -118,7 +124,7 @@ def plain_direction(force: Tensor, mean: Tensor, square: Tensor, step: int) -> f
 
 
 @torch.no_grad()
-def _fluid(level: Level, u: Tensor, settings: Phase, told: Told) -> tuple[LatticePart, Rows]:
+def _fluid(level: Level, u: Tensor, settings: Phase, told: Told) -> tuple[DenseField, Rows]:
     """Run a fluid phase from a displacement on the pair's grid; its result replaces that one."""
     u_mm, rows = fluid(
         matcher(level.terms, level.weight, level.extent, settings.radius, level.pull),
@@ -129,4 +135,4 @@ def _fluid(level: Level, u: Tensor, settings: Phase, told: Told) -> tuple[Lattic
         settings.step_vox,
         told,
     )
-    return LatticePart(u_mm), rows
+    return DenseField(u_mm), rows

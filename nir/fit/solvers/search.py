@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nir.field.parts import LatticePart
+from nir.field.parts import DenseField
 from nir.fit import kernels
 from nir.fit.level import Level, _warp
 from nir.fit.settings import Phase
@@ -180,7 +180,7 @@ def displacements(reach: int, device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def _search(level: Level, settings: Phase, told: Told) -> tuple[LatticePart, Rows]:
+def _search(level: Level, settings: Phase, told: Told) -> tuple[DenseField, Rows]:
     """Search all displacements within reach; one row, the similarity where they lead."""
     start = time.perf_counter()
     radius, reach = settings.radius, settings.reach
@@ -194,5 +194,5 @@ def _search(level: Level, settings: Phase, told: Told) -> tuple[LatticePart, Row
         loss += term.share * (1 - float(term.score(term.fixed, warped, level.weight, radius)))
     told(0, loss)
     seconds = time.perf_counter() - start
-    row = {"step": 0, "loss": loss, "similarity": loss, "seconds": seconds}
-    return LatticePart(u_mm), [row]
+    row = {"step": 0, "loss": loss, "dissimilarity": loss, "seconds": seconds}
+    return DenseField(u_mm), [row]

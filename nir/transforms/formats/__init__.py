@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from nir.errors import NirError, fault
-from nir.geometry.maps import Affine, Chain, Map, Warp, chain, domain
+from nir.geometry.maps import Affine, Composite, DisplacementField, Transform, chain, domain
 from nir.transforms.formats.base import ANYWHERE, Reader, Spaces, Writer
 from nir.transforms.formats.field import _read_field
 from nir.transforms.formats.itk import (
@@ -34,7 +34,7 @@ VOXEL_FORMATS = ("fsl", "l2r", "l2r-2021")  # mean nothing without the two image
 STATED = re.compile(r"(?:^|_)from-([A-Za-z0-9+]+)_to-([A-Za-z0-9+]+)_mode-image")
 
 
-def read_map(word: str, spaces: Spaces = ANYWHERE) -> Map:
+def read_map(word: str, spaces: Spaces = ANYWHERE) -> Transform:
     """Read a transform, given as ``[inverse:][FORMAT:]FILE``.
 
     Args:
@@ -53,12 +53,12 @@ def read_map(word: str, spaces: Spaces = ANYWHERE) -> Map:
         hint = f"did you mean '{near[0]}'? " if near else ""
         raise NirError(f"{word}: no format '{form}'; {hint}known are {', '.join(READERS)}")
     found = READERS[form](path, spaces.turned() if turn else spaces)
-    for part in found.parts if isinstance(found, Chain) else (found,):
+    for part in found.parts if isinstance(found, Composite) else (found,):
         _check_sound(path, part)
     return found.inverse() if turn else found
 
 
-def read_chain(words: list[str], spaces: Spaces = ANYWHERE) -> Map:
+def read_chain(words: list[str], spaces: Spaces = ANYWHERE) -> Transform:
     """Read transforms that act one after another, the first one first on a fixed point (ANTs)."""
     counted = [word for word in words if len(words) > 1 and _split(word)[1] in VOXEL_FORMATS]
     counted += [word for word in words if len(words) > 1 and word.endswith(".npz")]
@@ -84,7 +84,7 @@ def stated_direction(word: str) -> tuple[str, str] | None:
     return (image_from, image_to) if turn else (image_to, image_from)
 
 
-def write_map(word: str, mapping: Map, spaces: Spaces) -> None:
+def write_map(word: str, mapping: Transform, spaces: Spaces) -> None:
     """Write a map to ``[FORMAT:]FILE``; without FORMAT the suffix decides.
 
     Args:
@@ -141,10 +141,10 @@ def _recognise(path: Path) -> str:
     raise NirError(fault(path, "a transform", "no format that is known", cure))
 
 
-def _check_sound(path: Path, part: Map) -> None:
+def _check_sound(path: Path, part: Transform) -> None:
     """Refuse a warp with a NaN, and an affine with one or that cannot be turned around."""
     cure = "make the transform again"
-    if isinstance(part, Warp):
+    if isinstance(part, DisplacementField):
         bad = int((~np.isfinite(part.u_lps)).any(-1).sum())
         if bad:
             raise NirError(

@@ -11,7 +11,7 @@ import numpy as np
 
 from nir.errors import NirError, fault
 from nir.geometry.grid import Array, Grid
-from nir.geometry.maps import Affine, Map, Warp, displacement
+from nir.geometry.maps import Affine, DisplacementField, Transform, displacement
 
 
 @dataclass(frozen=True)
@@ -47,22 +47,22 @@ def _header_image(grid: Grid) -> nib.Nifti1Image:
     return nib.Nifti1Image(np.broadcast_to(np.uint8(0), grid.shape), grid.affine)
 
 
-Reader = Callable[[Path, Spaces], Map]
+Reader = Callable[[Path, Spaces], Transform]
 
 
-def _sampled(path: Path, mapping: Map, spaces: Spaces) -> tuple[np.ndarray, Grid]:
+def _sampled(path: Path, mapping: Transform, spaces: Spaces) -> tuple[np.ndarray, Grid]:
     """Sample a map as a displacement on the fixed grid."""
     if spaces.fixed is None:
         raise NirError(
             f"{path}: expected the grid on which the warp is to be sampled, found none in the"
             " chain; add -r IMAGE"
         )
-    if isinstance(mapping, Warp) and mapping.grid.same_as(spaces.fixed):
+    if isinstance(mapping, DisplacementField) and mapping.grid.same_as(spaces.fixed):
         return mapping.u_lps, spaces.fixed
     return displacement(mapping, spaces.fixed), spaces.fixed
 
 
-def _matrix(path: Path, mapping: Map) -> Array:
+def _matrix(path: Path, mapping: Transform) -> Array:
     """Return the matrix of a map that is linear, or refuse."""
     if not isinstance(mapping, Affine):
         cure = "name a file that ends in .nii.gz, .h5 or .x5"
@@ -70,4 +70,4 @@ def _matrix(path: Path, mapping: Map) -> Array:
     return mapping.matrix_lps
 
 
-Writer = Callable[[Path, Map, Spaces], None]
+Writer = Callable[[Path, Transform, Spaces], None]

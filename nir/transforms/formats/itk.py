@@ -10,14 +10,14 @@ import numpy as np
 
 from nir.errors import NirError, fault
 from nir.geometry.grid import RAS_TO_LPS, Grid
-from nir.geometry.maps import Affine, Chain, Map, Warp, chain
+from nir.geometry.maps import Affine, Composite, DisplacementField, Transform, chain
 from nir.io.files import atomic, readable
 from nir.io.images import open_image
 from nir.io.warps import load_displacement, save_displacement
 from nir.transforms.formats.base import Spaces, _matrix, _sampled
 
 
-def _read_warp(path: Path, spaces: Spaces) -> Map:
+def _read_warp(path: Path, spaces: Spaces) -> Transform:
     """Read an ITK displacement field: NIfTI 5-D, LPS mm."""
     image = open_image(path)
     shape = image.shape
@@ -32,10 +32,10 @@ def _read_warp(path: Path, spaces: Spaces) -> Map:
             f" image of shape {tuple(shape)}, which may hold anything; write l2r:{path} if it is"
             " Learn2Reg's (voxels), else convert it with the tool that made it"
         )
-    return Warp(*load_displacement(path))
+    return DisplacementField(*load_displacement(path))
 
 
-def _read_itk(path: Path, spaces: Spaces) -> Map:
+def _read_itk(path: Path, spaces: Spaces) -> Transform:
     """Read any file that ITK writes: affine or rigid, displacement field, composite of those."""
     import SimpleITK
 
@@ -44,7 +44,7 @@ def _read_itk(path: Path, spaces: Spaces) -> Map:
     return chain(_itk_parts(path, found))
 
 
-def _itk_parts(path: Path, transform: Any) -> list[Map]:
+def _itk_parts(path: Path, transform: Any) -> list[Transform]:
     """Take an ITK transform apart, in the order in which its parts act on a point."""
     from SimpleITK import CompositeTransform, DisplacementFieldTransform, GetArrayFromImage
 
@@ -65,23 +65,23 @@ def _itk_parts(path: Path, transform: Any) -> list[Map]:
         lps[:3, 3] = image.GetOrigin()
         i, j, k = image.GetSize()
         u_lps = GetArrayFromImage(image).transpose(2, 1, 0, 3).astype(np.float32)
-        return [Warp(u_lps, Grid((i, j, k), RAS_TO_LPS @ lps))]
+        return [DisplacementField(u_lps, Grid((i, j, k), RAS_TO_LPS @ lps))]
     found = f"{transform.GetName()} in {transform.GetDimension()}-D"
     cure = "turn it into a displacement field with the tool that made it"
     raise NirError(fault(path, "affine maps and displacement fields in 3-D", found, cure))
 
 
-def _write_warp(path: Path, mapping: Map, spaces: Spaces) -> None:
+def _write_warp(path: Path, mapping: Transform, spaces: Spaces) -> None:
     save_displacement(path, *_sampled(path, mapping, spaces))
 
 
-def _write_composite(path: Path, mapping: Map, spaces: Spaces) -> None:
+def _write_composite(path: Path, mapping: Transform, spaces: Spaces) -> None:
     """Write ITK's composite: maps of the chain that are affine or warp stay what they are."""
     import SimpleITK
 
-    parts = mapping.parts if isinstance(mapping, Chain) else (mapping,)
-    if not all(isinstance(part, Affine | Warp) for part in parts):
-        parts = (Warp(*_sampled(path, mapping, spaces)),)
+    parts = mapping.parts if isinstance(mapping, Composite) else (mapping,)
+    if not all(isinstance(part, Affine | DisplacementField) for part in parts):
+        parts = (DisplacementField(*_sampled(path, mapping, spaces)),)
     composite = SimpleITK.CompositeTransform(3)
     for part in reversed(parts):  # ITK: the one that is added last acts first
         composite.AddTransform(_to_itk(part))
@@ -89,7 +89,7 @@ def _write_composite(path: Path, mapping: Map, spaces: Spaces) -> None:
         SimpleITK.WriteTransform(composite, str(temporary))
 
 
-def _to_itk(part: Map) -> Any:
+def _to_itk(part: Transform) -> Any:
     """Turn an affine or a warp into ITK's."""
     import SimpleITK
 
@@ -98,7 +98,7 @@ def _to_itk(part: Map) -> Any:
         affine.SetMatrix(part.matrix_lps[:3, :3].ravel().tolist())
         affine.SetTranslation(part.matrix_lps[:3, 3].tolist())
         return affine
-    assert isinstance(part, Warp)
+    assert isinstance(part, DisplacementField)
     vectors = np.ascontiguousarray(part.u_lps.transpose(2, 1, 0, 3), dtype=np.float64)
     image = SimpleITK.GetImageFromArray(vectors, isVector=True)
     image.SetOrigin(part.grid.vox_to_lps[:3, 3].tolist())
@@ -107,7 +107,7 @@ def _to_itk(part: Map) -> Any:
     return SimpleITK.DisplacementFieldTransform(image)
 
 
-def _write_affine(path: Path, mapping: Map, spaces: Spaces) -> None:
+def _write_affine(path: Path, mapping: Transform, spaces: Spaces) -> None:
     """Write an affine as ITK's ``.mat`` or text."""
     import SimpleITK
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from nir.errors import NirError, fault
 from nir.geometry.grid import RAS_TO_LPS, Array
-from nir.geometry.maps import Affine, Map
+from nir.geometry.maps import Affine, Transform
 from nir.io.files import atomic
 from nir.transforms.formats.base import Spaces, _header_image, _matrix
 
@@ -30,12 +30,12 @@ def _read_text(path: Path) -> Array:
     return matrix
 
 
-def _read_ras(path: Path, spaces: Spaces) -> Map:
+def _read_ras(path: Path, spaces: Spaces) -> Transform:
     """Read a matrix in RAS mm from fixed to moving points (greedy, NiftyReg, C3D)."""
     return Affine(RAS_TO_LPS @ _read_text(path) @ RAS_TO_LPS)
 
 
-def _read_fsl(path: Path, spaces: Spaces) -> Map:
+def _read_fsl(path: Path, spaces: Spaces) -> Transform:
     """Read FLIRT's matrix, which takes moving to fixed points in FSL's own coordinates."""
     from nitransforms.io.fsl import FSLLinearTransform
 
@@ -45,13 +45,13 @@ def _read_fsl(path: Path, spaces: Spaces) -> Map:
     return Affine(RAS_TO_LPS @ matrix @ RAS_TO_LPS)
 
 
-def _write_ras(path: Path, mapping: Map, spaces: Spaces) -> None:
+def _write_ras(path: Path, mapping: Transform, spaces: Spaces) -> None:
     matrix = RAS_TO_LPS @ _matrix(path, mapping) @ RAS_TO_LPS
     with atomic(path) as temporary:
         np.savetxt(temporary, matrix, fmt="%.12g")
 
 
-def _write_fsl(path: Path, mapping: Map, spaces: Spaces) -> None:
+def _write_fsl(path: Path, mapping: Transform, spaces: Spaces) -> None:
     from nitransforms.io.fsl import FSLLinearTransform
 
     ras = RAS_TO_LPS @ _matrix(path, mapping) @ RAS_TO_LPS

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from nir.geometry.grid import RAS_TO_LPS, Grid
-from nir.geometry.maps import Affine, Map, Warp, chain
+from nir.geometry.maps import Affine, DisplacementField, Transform, chain
 from nir.io.files import atomic, readable
 from nir.transforms.formats.base import Spaces, _header_image, _sampled
 
 
-def _read_x5(path: Path, spaces: Spaces) -> Map:
+def _read_x5(path: Path, spaces: Spaces) -> Transform:
     """Read the maps of an X5 file, RAS mm, one after another."""
     from nitransforms.io.x5 import from_filename
 
@@ -23,7 +23,7 @@ def _read_x5(path: Path, spaces: Spaces) -> Map:
     return chain(maps)
 
 
-def _x5_part(node: Any) -> Map:
+def _x5_part(node: Any) -> Transform:
     flip = RAS_TO_LPS[:3, :3]
     if node.type == "linear":
         return Affine(RAS_TO_LPS @ np.asarray(node.transform).reshape(4, 4) @ RAS_TO_LPS)
@@ -34,10 +34,10 @@ def _x5_part(node: Any) -> Map:
     field = node.transform @ flip
     if node.representation == "deformations":
         field = field - grid.points_lps()
-    return Warp(field.astype(np.float32), grid)
+    return DisplacementField(field.astype(np.float32), grid)
 
 
-def _write_x5(path: Path, mapping: Map, spaces: Spaces) -> None:
+def _write_x5(path: Path, mapping: Transform, spaces: Spaces) -> None:
     from nitransforms.base import ImageGrid
     from nitransforms.io.x5 import to_filename
     from nitransforms.linear import Affine as LinearMap
