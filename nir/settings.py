@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nir.errors import nearest
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -36,8 +37,7 @@ def validation_lines(error: ValidationError, model: type[BaseModel]) -> list[str
         where = ".".join(place) or "configuration"
         if item["type"] == "extra_forbidden":
             others = [name for name in known if name != item["loc"][-1]]  # known elsewhere
-            near = difflib.get_close_matches(str(item["loc"][-1]), others, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else "remove it"
+            hint = nearest(str(item["loc"][-1]), others, "remove it")
             lines.append(f"{where}: unknown key; {hint}")
         elif item["type"] == "missing":
             lines.append(f"{where}: this key is needed and missing")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from nir.cohort.settings import NO_GUIDANCE, GuidanceConfig, PairsConfig
 from nir.cohort.subject import Subject
-from nir.errors import NirError, fault
+from nir.errors import NirError, fault, nearest
 from nir.io.points import load_points, unequal
 from nir.io.sheets import read_rows
 
@@ -134,6 +133,5 @@ def _unknown_id(where: object, name: str, ids: list[str]) -> list[str]:
     """Word the fault of an id that the cohort lacks, with the nearest one."""
     if name in ids:
         return []
-    near = difflib.get_close_matches(name, ids, n=1)
-    cure = f"did you mean '{near[0]}'?" if near else "add the subject, or correct the id"
+    cure = nearest(name, ids, "add the subject, or correct the id")
     return [fault(where, "an id of the cohort's table", f"'{name}'", cure)]

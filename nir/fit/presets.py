@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from typing import Any
 
-from nir.errors import NirError
+from nir.errors import NirError, nearest
 
 _PAPER_PHASE = {
     "optimiser": "adam",
@@ -102,7 +101,6 @@ def preset_settings(name: str) -> dict[str, Any]:
         NirError: no preset has this name; the message lists the known ones and the nearest.
     """
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise NirError(f"unknown preset '{name}': known are {', '.join(PRESETS)}{hint}")
+        hint = nearest(name, PRESETS, f"known are {', '.join(PRESETS)}")
+        raise NirError(f"unknown preset '{name}': {hint}")
     return copy.deepcopy(PRESETS[name])

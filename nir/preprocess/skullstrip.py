@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from nir.errors import NirError, fault
+from nir.errors import NirError, fault, nearest
 from nir.geometry.grid import Grid
 from nir.geometry.image import Image, coarse, resample
 from nir.io.images import load_volume
@@ -62,8 +61,7 @@ def skull_strip(
         NirError: unknown method, unreadable file, missing library, or an empty mask.
     """
     if method not in METHODS:
-        near = difflib.get_close_matches(method, METHODS, n=1)
-        cure = f"did you mean '{near[0]}'?" if near else "correct preprocess.skull_strip"
+        cure = nearest(method, METHODS, "correct preprocess.skull_strip")
         raise NirError(fault("skull_strip", f"one of {', '.join(METHODS)}", repr(method), cure))
     voxels, grid = load_volume(image_path)
     mask = METHODS[method](Scan(Path(image_path), voxels, grid, mask_path, template, seed))

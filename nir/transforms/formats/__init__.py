@@ -6,13 +6,12 @@ path, as in ``fsl:flirt.mat``. ``inverse:`` in front of all turns the map around
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 
 import numpy as np
 
-from nir.errors import NirError, fault
+from nir.errors import NirError, fault, nearest
 from nir.geometry.maps import Affine, Composite, DisplacementField, Transform, chain, domain
 from nir.transforms.formats.base import ANYWHERE, Reader, Spaces, Writer
 from nir.transforms.formats.field import _read_field
@@ -49,9 +48,8 @@ def read_map(word: str, spaces: Spaces = ANYWHERE) -> Transform:
         raise NirError(fault(path, "a transform file", "no such file", "correct the path"))
     form = form or _recognise(path)
     if form not in READERS:
-        near = difflib.get_close_matches(form, READERS, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        raise NirError(f"{word}: no format '{form}'; {hint}known are {', '.join(READERS)}")
+        hint = nearest(form, READERS, f"known are {', '.join(READERS)}")
+        raise NirError(f"{word}: no format '{form}'; {hint}")
     found = READERS[form](path, spaces.turned() if turn else spaces)
     for part in found.parts if isinstance(found, Composite) else (found,):
         _check_sound(path, part)

@@ -1,0 +1,48 @@
+"""What is chosen by name: found in a folder and in other packages, loaded when asked for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from nir.errors import NirError
+from nir.registry import Registry
+
+
+@pytest.fixture
+def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[str]:
+    """Two entries of a package's own, and two that another package brings, one of them broken."""
+    own = tmp_path / "own_words"
+    own.mkdir()
+    (own / "__init__.py").write_text("")
+    (own / "base.py").write_text("raise SystemError")
+    (own / "yes.py").write_text("ENTRY = 'yes'")
+    (own / "never.py").write_text("raise SystemError('loaded without being asked for')")
+    (tmp_path / "other_words.py").write_text("ENTRY = 'perhaps'")
+    known = tmp_path / "other_words-1.0.dist-info"
+    known.mkdir()
+    (known / "METADATA").write_text("Metadata-Version: 2.1\nName: other-words\nVersion: 1.0\n")
+    points = "perhaps = other_words:ENTRY\nbroken = other_words:NOTHING\n"
+    (known / "entry_points.txt").write_text(f"[test.words]\n{points}")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    return Registry("word", "own_words", "ENTRY", "test.words")
+
+
+def test_names_are_files_and_entry_points(words: Registry[str]) -> None:
+    assert words.names == ["never", "yes", "broken", "perhaps"]
+    assert words["yes"] == "yes"
+    assert words["perhaps"] == "perhaps"
+
+
+def test_an_unknown_name_is_a_sentence_with_the_nearest(words: Registry[str]) -> None:
+    with pytest.raises(NirError, match="no word is called 'perhap'; did you mean 'perhaps'"):
+        words["perhap"]
+    with pytest.raises(NirError, match="known are never, yes, broken, perhaps"):
+        words["xyz"]
+
+
+def test_a_package_that_cannot_be_loaded_is_named(words: Registry[str]) -> None:
+    with pytest.raises(NirError, match=r"'broken' of the package other-words .*AttributeError"):
+        words["broken"]
