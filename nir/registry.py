@@ -23,7 +23,7 @@ class Registry(Generic[T]):
         kind: in words, for messages, as ``engine``.
         package: whose modules are the entries, named as they are; ``base`` is what they share.
         attribute: what each module calls its entry.
-        group: of the entry points by which other packages bring more, ``NAME = "module:ATTRIBUTE"``.
+        group: of the entry points by which other packages bring more, ``NAME = module:ATTRIBUTE``.
     """
 
     def __init__(self, kind: str, package: str, attribute: str, group: str) -> None:
