@@ -60,8 +60,8 @@ class Registry(Generic[T]):
             entry: T = getattr(module, self.attribute)
             return entry
         if name not in self._brought:
-            hint = nearest(name, self.names, f"known are {', '.join(self.names)}")
-            raise NirError(f"no {self.kind} is called '{name}'; {hint}")
+            known, hint = ", ".join(self.names), nearest(name, self.names, "name one of them")
+            raise NirError(f"no {self.kind} is called '{name}': known are {known}; {hint}")
         point = self._brought[name]
         try:
             brought: T = point.load()

@@ -101,6 +101,6 @@ def preset_settings(name: str) -> dict[str, Any]:
         NirError: no preset has this name; the message lists the known ones and the nearest.
     """
     if name not in PRESETS:
-        hint = nearest(name, PRESETS, f"known are {', '.join(PRESETS)}")
-        raise NirError(f"unknown preset '{name}': {hint}")
+        hint = nearest(name, PRESETS, "name one of them")
+        raise NirError(f"unknown preset '{name}': known are {', '.join(PRESETS)}; {hint}")
     return copy.deepcopy(PRESETS[name])

@@ -48,8 +48,8 @@ def read_map(word: str, spaces: Spaces = ANYWHERE) -> Transform:
         raise NirError(fault(path, "a transform file", "no such file", "correct the path"))
     form = form or _recognise(path)
     if form not in READERS:
-        hint = nearest(form, READERS, f"known are {', '.join(READERS)}")
-        raise NirError(f"{word}: no format '{form}'; {hint}")
+        hint = nearest(form, READERS, "name one of them")
+        raise NirError(f"{word}: no format '{form}': known are {', '.join(READERS)}; {hint}")
     found = READERS[form](path, spaces.turned() if turn else spaces)
     for part in found.parts if isinstance(found, Composite) else (found,):
         _check_sound(path, part)
