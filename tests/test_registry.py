@@ -37,7 +37,7 @@ def test_names_are_files_and_entry_points(words: Registry[str]) -> None:
 
 
 def test_an_unknown_name_is_a_sentence_with_the_nearest(words: Registry[str]) -> None:
-    with pytest.raises(NirError, match="'perhap': known are .*; did you mean 'perhaps'"):
+    with pytest.raises(NirError, match=r"'perhap': known are .*; did you mean 'perhaps'"):
         words["perhap"]
     with pytest.raises(NirError, match="known are never, yes, broken, perhaps"):
         words["xyz"]
