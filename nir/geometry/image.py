@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
@@ -16,6 +17,34 @@ class Image:
 
     voxels: np.ndarray
     grid: Grid
+
+    @property
+    def affine(self) -> Array:
+        """The matrix from voxel indices to RAS mm, 4 x 4, as nibabel's."""
+        return self.grid.affine
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Give the voxels where numpy asks for an array."""
+        return np.array(self.voxels, dtype=dtype, copy=copy)
+
+    @property
+    def is_label_map(self) -> bool:
+        """Whether these are regions, which no interpolation may mix, and no intensities.
+
+        Whole numbers, and most neighbours that are not both background are equal: a region has an
+        inside, while a scan's noise leaves few equal neighbours even where it is stored in 8 bits.
+        """
+        x = self.voxels
+        if x.dtype.kind == "b":
+            return True
+        if x.dtype.kind == "f" and not np.array_equal(x, np.rint(x)):
+            return False
+        equal = total = 0
+        for axis in range(3):
+            a, b = (np.moveaxis(x, axis, 0)[part] for part in (np.s_[1:], np.s_[:-1]))
+            equal += int(((a == b) & (a != 0)).sum())
+            total += int(((a != 0) | (b != 0)).sum())
+        return equal > total / 2
 
 
 def coarse(volume: Image, spacing_mm: float) -> Image:

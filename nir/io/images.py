@@ -10,7 +10,62 @@ import numpy as np
 
 from nir.errors import NirError, fault
 from nir.geometry.grid import Grid
+from nir.geometry.image import Image
 from nir.io.files import DAMAGED, atomic, readable
+
+Source = Image | Path | str | nib.spatialimages.SpatialImage | tuple[np.ndarray, np.ndarray]
+"""What stands for an image: itself, a file, nibabel's, or voxels with their affine (RAS mm)."""
+
+
+def load(source: Source) -> Image:
+    """Read an image from a file, or take one that is in memory.
+
+    Args:
+        source: path of a NIfTI or Analyze file, an image of nibabel or of this package, or
+            (voxels, affine): an array of shape (X, Y, Z) and its 4 x 4 matrix from voxel indices to
+            RAS mm.
+
+    Raises:
+        NirError: it is no 3-D image, or the file cannot be read.
+    """
+    if isinstance(source, Image):
+        return source
+    if isinstance(source, str | Path):
+        voxels, grid = load_volume(source, dtype=None)
+        return Image(voxels, grid)
+    if isinstance(source, nib.spatialimages.SpatialImage):
+        affine: Any = source.affine
+        source = np.asanyarray(source.dataobj), affine
+    if not isinstance(source, tuple) or len(source) != 2:
+        cure = "give one of these"
+        what = "a path, an image of nibabel or nir, or (voxels, affine)"
+        raise NirError(fault("image", what, type(source).__name__, cure))
+    voxels, affine = (np.asarray(x) for x in source)
+    if voxels.ndim != 3 or affine.shape != (4, 4):
+        found, cure = f"shapes {voxels.shape} and {affine.shape}", "give one 3-D volume"
+        raise NirError(fault("image", "voxels (X, Y, Z) and a 4 x 4 affine", found, cure))
+    i, j, k = voxels.shape
+    return Image(voxels, Grid((i, j, k), affine.astype(float)))
+
+
+def save(path: Path | str, image: Image) -> None:
+    """Write an image as NIfTI, with equal qform and sform.
+
+    Integers of 64 bits, which NIfTI tools refuse, become 32 bits; truth values become 8.
+    """
+    voxels = image.voxels
+    if voxels.dtype.kind in "iu" and voxels.dtype.itemsize == 8:
+        _check_32_bits(path, voxels)
+        voxels = voxels.astype(np.int32)
+    save_volume(path, voxels.astype(np.uint8) if voxels.dtype.kind == "b" else voxels, image.grid)
+
+
+def as_file(source: Source, path: Path) -> Path:
+    """Return the file of an image; one that is in memory is written to ``path`` first."""
+    if isinstance(source, str | Path):
+        return Path(source)
+    save(path, load(source))
+    return path
 
 
 def open_image(path: Path | str) -> nib.Nifti1Image:

@@ -19,6 +19,7 @@ from nir.geometry.grid import Grid, apply_matrix
 from nir.io import files as io_files
 from nir.io import images as io
 from nir.io import warps as io_warps
+from nir.io.images import Source
 
 GRID = make_grid((7, 8, 9), (1.0, 1.5, 2.0), OBLIQUE, flip=(1,), centre=(12.0, -30.0, 8.0))
 MATRIX = np.array(
@@ -219,3 +220,47 @@ def test_json_has_a_stable_order(tmp_path: Path) -> None:
     text = (tmp_path / "a.json").read_text()
     assert text.index('"a"') < text.index('"b"')
     assert text.endswith("\n")
+
+
+class TestLoad:
+    VOXELS = texture(GRID.shape, 1.0)
+
+    def sources(self, folder: Path) -> list[Source]:
+        """The same image, in every form."""
+        path = folder / "image.nii.gz"
+        io.save_volume(path, self.VOXELS, GRID)
+        image = io.Image(self.VOXELS, GRID)
+        nifti = nib.Nifti1Image(self.VOXELS, GRID.affine)
+        return [path, str(path), nifti, (self.VOXELS, GRID.affine), image]
+
+    def test_every_form_is_the_same_image(self, tmp_path: Path) -> None:
+        for source in self.sources(tmp_path):
+            image = io.load(source)
+            assert np.array_equal(image.voxels, self.VOXELS)
+            assert image.grid.same_as(GRID)
+
+    def test_every_form_has_a_file(self, tmp_path: Path) -> None:
+        for number, source in enumerate(self.sources(tmp_path)):
+            path = io.as_file(source, tmp_path / f"{number}.nii.gz")
+            assert np.array_equal(io.load(path).voxels, self.VOXELS)
+        assert not (tmp_path / "0.nii.gz").exists()  # it was a file
+
+    @pytest.mark.parametrize("dtype", ["int64", "uint64", "bool", "int16", "float32"])
+    def test_types_that_tools_refuse_are_made_smaller(self, tmp_path: Path, dtype: str) -> None:
+        voxels = (self.VOXELS > 0.5).astype(dtype)
+        io.save(tmp_path / "a.nii.gz", io.Image(voxels, GRID))
+        again = io.load(tmp_path / "a.nii.gz").voxels
+        assert again.dtype.itemsize <= 4
+        assert np.array_equal(again, voxels)
+
+    @pytest.mark.parametrize(
+        ("source", "sign"),
+        [
+            (texture(GRID.shape, 1.0), "found ndarray"),
+            ((np.zeros((4, 4)), np.eye(4)), r"found shapes \(4, 4\)"),
+            (nib.Nifti1Image(np.zeros((4, 4, 4, 2)), np.eye(4)), r"found shapes \(4, 4, 4, 2\)"),
+        ],
+    )
+    def test_what_is_no_image_is_refused(self, source: Source, sign: str) -> None:
+        with pytest.raises(NirError, match=sign):
+            io.load(source)

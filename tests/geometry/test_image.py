@@ -1,0 +1,39 @@
+"""An image on its grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers.synthetic import ball, make_grid, texture
+from numpy.typing import DTypeLike
+
+from nir.geometry.image import Image
+
+GRID = make_grid((20, 22, 18))
+
+
+def regions() -> np.ndarray:
+    """Eight regions of a ball."""
+    half = np.indices(GRID.shape) // 10
+    return (1 + half[0] + 2 * half[1] + 4 * half[2]) * ball(GRID.shape, 8)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64, np.float32])
+def test_regions_are_labels_in_any_type(dtype: DTypeLike) -> None:
+    assert Image(regions().astype(dtype), GRID).is_label_map
+    assert Image((regions() > 0).astype(bool), GRID).is_label_map
+
+
+@pytest.mark.parametrize("scale", [1, 255, 4000])
+def test_a_scan_is_no_label_map(scale: float) -> None:
+    scan = scale * texture(GRID.shape, 0.7) * ball(GRID.shape, 8)
+    assert not Image(scan, GRID).is_label_map
+    if scale > 1:
+        assert not Image(np.rint(scan).astype(np.int16), GRID).is_label_map
+
+
+def test_it_is_an_array_with_an_affine() -> None:
+    image = Image(regions(), GRID)
+    assert np.asarray(image) is not None
+    assert np.array_equal(np.asarray(image), image.voxels)
+    assert np.array_equal(image.affine, GRID.affine)
