@@ -24,16 +24,21 @@ class Registry(Generic[T]):
         package: whose modules are the entries, named as they are; ``base`` is what they share.
         attribute: what each module calls its entry.
         group: of the entry points by which other packages bring more, ``NAME = module:ATTRIBUTE``.
+        dashes: spell names with dashes where those of modules have underscores.
     """
 
-    def __init__(self, kind: str, package: str, attribute: str, group: str) -> None:
+    def __init__(
+        self, kind: str, package: str, attribute: str, group: str, *, dashes: bool = False
+    ) -> None:
         self.kind, self.package, self.attribute, self.group = kind, package, attribute, group
+        self._dash = "-" if dashes else "_"
         self._loaded: dict[str, T] = {}
 
     @cached_property
     def _own(self) -> list[str]:
         folder = importlib.import_module(self.package).__path__
-        return [m.name for m in pkgutil.iter_modules(folder) if m.name != "base"]
+        modules = [m.name for m in pkgutil.iter_modules(folder) if m.name != "base"]
+        return [name.replace("_", self._dash) for name in modules]
 
     @cached_property
     def _brought(self) -> dict[str, EntryPoint]:
@@ -56,7 +61,8 @@ class Registry(Generic[T]):
 
     def _load(self, name: str) -> T:
         if name in self._own:
-            module = importlib.import_module(f"{self.package}.{name}")
+            file = name.replace(self._dash, "_")
+            module = importlib.import_module(f"{self.package}.{file}")
             entry: T = getattr(module, self.attribute)
             return entry
         if name not in self._brought:

@@ -19,6 +19,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[str]:
     (own / "__init__.py").write_text("")
     (own / "base.py").write_text("raise SystemError")
     (own / "yes.py").write_text("ENTRY = 'yes'")
+    (own / "of_course.py").write_text("ENTRY = 'of course'")
     (own / "never.py").write_text("raise SystemError('loaded without being asked for')")
     (tmp_path / "other_words.py").write_text("ENTRY = 'perhaps'")
     known = tmp_path / "other_words-1.0.dist-info"
@@ -31,7 +32,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[str]:
 
 
 def test_names_are_files_and_entry_points(words: Registry[str]) -> None:
-    assert words.names == ["never", "yes", "broken", "perhaps"]
+    assert words.names == ["never", "of_course", "yes", "broken", "perhaps"]
     assert words["yes"] == "yes"
     assert words["perhaps"] == "perhaps"
 
@@ -39,10 +40,16 @@ def test_names_are_files_and_entry_points(words: Registry[str]) -> None:
 def test_an_unknown_name_is_a_sentence_with_the_nearest(words: Registry[str]) -> None:
     with pytest.raises(NirError, match=r"'perhap': known are .*; did you mean 'perhaps'"):
         words["perhap"]
-    with pytest.raises(NirError, match="known are never, yes, broken, perhaps"):
+    with pytest.raises(NirError, match="known are never, of_course, yes, broken, perhaps"):
         words["xyz"]
 
 
 def test_a_package_that_cannot_be_loaded_is_named(words: Registry[str]) -> None:
     with pytest.raises(NirError, match=r"'broken' of the package other-words .*AttributeError"):
         words["broken"]
+
+
+def test_names_may_be_spelt_with_dashes(words: Registry[str]) -> None:
+    dashed: Registry[str] = Registry("word", "own_words", "ENTRY", "no.group", dashes=True)
+    assert dashed.names == ["never", "of-course", "yes"]
+    assert dashed["of-course"] == words["of_course"] == "of course"

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from nir.cli import cohort, learn2reg
-from nir.cli.transforms import VERBS
+from nir.cli.transforms import VERBS, WRITING, WritesTransforms
 from nir.cli.words import parse_settings
 from nir.errors import NirError
 from nir.fit.presets import PRESETS
@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 
 for verb in VERBS:
-    app.command()(verb)
+    app.command(cls=WritesTransforms if verb in WRITING else None)(verb)
 
 app.command()(learn2reg.rank)
 

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     from nir.transforms.formats.base import Spaces
+
+
+class WritesTransforms(TyperCommand):
+    """A verb whose help lists the formats, which are loaded only when it is asked for."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help."""
+        from nir.transforms.files import formats_in_words
+
+        self.help = f"{self.help}\n\n{formats_in_words()}"
+        super().format_help(ctx, formatter)
 
 
 Transforms = Annotated[
@@ -17,8 +29,8 @@ Transforms = Annotated[
     typer.Option(
         "-t",
         "--transform",
-        help="[inverse:][FORMAT:]FILE; may be repeated, the first acts first on a point of the"
-        " reference, as in ANTs.",
+        help="FILE, FORMAT:FILE or inverse:FORMAT:FILE; may be repeated, the first acts first on a"
+        " point of the reference, as in ANTs.",
     ),
 ]
 
@@ -31,7 +43,7 @@ Reference = Annotated[
 
 MovingImage = Annotated[
     Path | None,
-    typer.Option(help="Moving image, for formats that count in its voxels (fsl:, l2r:, .npz)."),
+    typer.Option(help="Moving image, for formats that count in its voxels."),
 ]
 
 From = Annotated[str, typer.Option("--from", help="Space in which the points lie.")]
@@ -102,28 +114,24 @@ def compose(
     reference: Reference = None,
     moving: MovingImage = None,
 ) -> None:
-    """Chain transforms into one file, whose suffix names its format.
-
-    .nii.gz is an ITK displacement field, .h5 an ITK composite, .mat or .txt an ITK affine, .x5 X5,
-    .npz Learn2Reg's form of 2021; l2r:FILE.nii.gz Learn2Reg's, ras:FILE and fsl:FILE bare matrices.
-    """
-    from nir.transforms.formats import read_chain, write_map
+    """Chain transforms into one file, whose suffix, or a word before it, names its format."""
+    from nir.transforms.files import read_chain, write_transform
     from nir.transforms.refuse import check_covered
 
     spaces = _spaces(reference, moving)
-    mapping = read_chain(transform, spaces)
+    mapping = read_chain(transform, spaces.fixed, spaces.moving)
     if reference and spaces.fixed:
         check_covered(mapping, transform[0], reference, spaces.fixed)
-    write_map(str(output), mapping, spaces)
+    write_transform(output, mapping, spaces.fixed, spaces.moving)
 
 
 def convert(
-    transform: Annotated[str, typer.Argument(help="[inverse:][FORMAT:]FILE")],
+    transform: Annotated[str, typer.Argument(help="FILE, FORMAT:FILE or inverse:FORMAT:FILE.")],
     output: Output,
     reference: Reference = None,
     moving: MovingImage = None,
 ) -> None:
-    """Write a transform in another format; the formats are those of `nir compose`."""
+    """Write a transform in another format, which its suffix, or a word before it, names."""
     compose([transform], output, reference, moving)
 
 
@@ -178,6 +186,8 @@ def evaluate(
 
 
 VERBS = (apply, points, surface, compose, convert, invert, jacobian, evaluate)
+
+WRITING = (compose, convert)
 
 
 def _spaces(fixed: Path | None, moving: Path | None) -> Spaces:

@@ -23,8 +23,7 @@ from nir.io.ants import ants_labels
 from nir.io.images import grid_of, load_series, open_image, save_series, save_volume
 from nir.io.warps import save_displacement
 from nir.quality import jacobian
-from nir.transforms.formats import read_chain, write_map
-from nir.transforms.formats.base import Spaces
+from nir.transforms.files import read_chain, write_transform
 from nir.transforms.refuse import check_affine_beside, check_chain, check_covered
 
 INTERPOLATIONS = ("linear", "cubic", "nearest", "genericLabel")
@@ -37,8 +36,8 @@ def apply_file(
 
     Args:
         image: 3-D, or a 4-D series, each volume of which is resampled alike.
-        words: transforms, as `nir.formats.read_map` takes them; the first acts first on a point of
-            the reference, as in ANTs.
+        words: transforms, as `nir.transforms.files.read_transform` takes them; the first acts first
+            on a point of the reference, as in ANTs.
         reference: any image on the grid of the result.
         output: NIfTI; the type of the voxels is kept by ``nearest`` and ``genericLabel``, else it
             is float32.
@@ -53,7 +52,7 @@ def apply_file(
         raise NirError(f"{output}: expected a name that ends in .nii.gz or .nii; correct the name")
     target, source = grid_of(open_image(reference)), grid_of(open_image(image))
     check_affine_beside(words)
-    mapping = read_chain(words, Spaces(target, source))
+    mapping = read_chain(words, target, source)
     u_lps = displacement(mapping, target)
     check_chain(mapping, u_lps, words[0], (reference, target), (image, source))
     series, source, step = load_series(image)
@@ -83,7 +82,7 @@ def invert_file(words: list[str], reference: Path, output: Path) -> dict[str, fl
     """
     grid = grid_of(open_image(reference))
     check_affine_beside(words)
-    mapping = read_chain(words, Spaces(None, grid))
+    mapping = read_chain(words, None, grid)
     back = mapping.inverse()
     inverse = DisplacementField(displacement(back, grid), grid)
     if isinstance(back, Affine):
@@ -105,7 +104,7 @@ def invert_file(words: list[str], reference: Path, output: Path) -> dict[str, fl
             f"{reference}: expected points that the transforms reach, found none on this grid; give"
             " the moving image of this pair"
         )
-    write_map(str(output), inverse_map, Spaces(grid, known))
+    write_transform(output, inverse_map, grid, known)
     return {"residual_mean_mm": float(gap.mean()), "residual_max_mm": float(gap.max())}
 
 
@@ -124,7 +123,7 @@ def jacobian_file(
         raise NirError(f"{output}: expected a name that ends in .nii.gz or .nii; correct the name")
     check_affine_beside(words)
     given = grid_of(open_image(reference)) if reference else None
-    mapping = read_chain(words, Spaces(given))
+    mapping = read_chain(words, given)
     grid = given or domain(mapping)
     if reference and given:
         check_covered(mapping, words[0], reference, given)

@@ -19,7 +19,7 @@ from nir.geometry.grid import Array, apply_matrix
 from nir.geometry.maps import Transform, covers, domain
 from nir.io.files import atomic, readable
 from nir.io.points import COLUMNS, FRAMES, frame_to_lps, load_points, separator
-from nir.transforms.formats import read_chain, stated_direction
+from nir.transforms.files import read_chain, stated_direction
 from nir.transforms.formats.base import Spaces
 from nir.transforms.refuse import check_affine_beside
 
@@ -118,7 +118,7 @@ def _read(words: list[str], direction: tuple[str, str], spaces: Spaces) -> Trans
                 f" inverse:{word}"
             )
     check_affine_beside(words)
-    return read_chain(words, spaces)
+    return read_chain(words, spaces.fixed, spaces.moving)
 
 
 def _outside(mapping: Transform, points: Array) -> int:

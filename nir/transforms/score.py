@@ -18,8 +18,7 @@ from nir.io.files import atomic, save_json
 from nir.io.images import grid_of, load_labels, open_image
 from nir.io.points import COLUMNS, frame_to_lps, load_points
 from nir.quality import jacobian, overlap
-from nir.transforms.formats import read_chain
-from nir.transforms.formats.base import Spaces
+from nir.transforms.files import read_chain
 from nir.transforms.refuse import check_affine_beside, check_chain
 
 COLUMNS_OUT = ["kind", "index", "dice", "hd95_mm", "error_before_mm", "error_mm"]
@@ -63,7 +62,7 @@ def evaluate_files(
         raise NirError("nothing to score; give labels, masks or landmarks of both images")
     here, there = (_grid(side) for side in (fixed, moving))
     check_affine_beside(words)
-    mapping = read_chain(words, Spaces(here, there)) if words else None
+    mapping = read_chain(words, here, there) if words else None
     rows: list[dict[str, Any]] = []
     found: dict[str, float] = {}
     for kind, pair in (

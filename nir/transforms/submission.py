@@ -19,8 +19,7 @@ from nir.errors import NirError, fault
 from nir.io.files import load_json
 from nir.io.images import grid_of, open_image
 from nir.io.layout import FORWARD
-from nir.transforms.formats import read_map, write_map
-from nir.transforms.formats.base import Spaces
+from nir.transforms.files import read_transform, write_transform
 
 SUFFIXES = {"current": ".nii.gz", "2021": ".npz"}
 
@@ -108,14 +107,14 @@ def pack(source: Path, output: Path, method: str, form: str, images: Path | None
     with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as place:
         folder = Path(place) / output.name
         for name, (_, _, warp, moving_image) in zip(names, found, strict=True):
-            mapping = read_map(str(warp))
+            mapping = read_transform(warp)
             grid = grid_of(open_image(warp))
             if form == "2021" and any(n % 2 for n in grid.shape):
                 cure = "use the current form"
                 expected = "even numbers of voxels for the form of 2021"
                 raise NirError(fault(warp, expected, f"shape {grid.shape}", cure))
             word = f"{'l2r:' if form == 'current' else ''}{folder / name}"
-            write_map(word, mapping, Spaces(grid, grid_of(open_image(moving_image))))
+            write_transform(word, mapping, grid, grid_of(open_image(moving_image)))
         folder.rename(output)
     return [output / name for name in names]
 

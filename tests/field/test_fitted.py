@@ -19,8 +19,7 @@ from nir.engines.settings import Method
 from nir.errors import NirError
 from nir.field.fitted import FittedField
 from nir.geometry.maps import DisplacementField
-from nir.transforms.formats import read_map, write_map
-from nir.transforms.formats.base import Spaces
+from nir.transforms.files import read_transform, write_transform
 
 GRIDS = {"steps": 20, "lr": 5e-2, "smoothness": 0.3, "encoding_levels": (4, 8)}
 FITS: dict[str, dict[str, Any]] = {
@@ -67,14 +66,14 @@ def test_a_file_keeps_it(fitted: tuple[str, Registration], tmp_path: Path) -> No
     assert result.fitted is not None
     result.fitted.provenance = {"seed": 1}
     result.fitted.save(tmp_path / "field.safetensors")
-    found = read_map(str(tmp_path / "field.safetensors"))
+    found = read_transform(tmp_path / "field.safetensors")
     assert isinstance(found, FittedField)
     points = points_inside(FIXED)
     np.testing.assert_array_equal(found(points), result.fitted(points))
     assert found.provenance == {"seed": 1}
     assert found.grid.same_as(FIXED)
-    write_map(str(tmp_path / "warp.nii.gz"), found, Spaces())
-    warp = read_map(str(tmp_path / "warp.nii.gz"))
+    write_transform(tmp_path / "warp.nii.gz", found)
+    warp = read_transform(tmp_path / "warp.nii.gz")
     assert isinstance(warp, DisplacementField)
     np.testing.assert_allclose(
         warp.u_lps, found(FIXED.points_lps()) - FIXED.points_lps(), atol=1e-4

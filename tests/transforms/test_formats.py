@@ -24,18 +24,16 @@ from nir.geometry.resample import displacement_map, resample
 from nir.io.ants import to_ants
 from nir.io.images import save_volume
 from nir.io.warps import save_affine, save_displacement
-from nir.transforms.formats import (
-    READERS,
-    WRITERS,
+from nir.transforms.files import (
+    formats_in_words,
     read_chain,
-    read_map,
+    read_transform,
     stated_direction,
-    write_map,
+    write_transform,
 )
-from nir.transforms.formats.base import Spaces
 
 POINTS = points_inside(FIXED)
-SPACES = Spaces(FIXED, MOVING)
+SPACES = (FIXED, MOVING)
 
 
 def gap(one: Transform, other: Transform, points: np.ndarray = POINTS) -> float:
@@ -52,7 +50,7 @@ def write(folder: Path, word: str, mapping: Transform) -> str:
     """Write into a folder; returns the word by which the file is read."""
     form, colon, name = word.rpartition(":")
     word = f"{form}{colon}{folder / name}"
-    write_map(word, mapping, SPACES)
+    write_transform(word, mapping, *SPACES)
     return word
 
 
@@ -67,7 +65,7 @@ def write(folder: Path, word: str, mapping: Transform) -> str:
     ],
 )
 def test_a_warp_comes_back(tmp_path: Path, name: str, tolerance_mm: float) -> None:
-    found = read_map(write(tmp_path, name, WHOLE), SPACES)
+    found = read_transform(write(tmp_path, name, WHOLE), *SPACES)
     assert gap(found, WHOLE) < tolerance_mm
     assert gap(Affine(np.eye(4)), WHOLE) > 3
 
@@ -76,13 +74,17 @@ def test_a_warp_comes_back(tmp_path: Path, name: str, tolerance_mm: float) -> No
     "name", ["a.mat", "a.txt", "a.tfm", "a.h5", "a.x5", "ras:a.mat", "fsl:a.mat"]
 )
 def test_an_affine_comes_back(tmp_path: Path, name: str) -> None:
-    found = read_map(write(tmp_path, name, AFFINE), SPACES)
+    found = read_transform(write(tmp_path, name, AFFINE), *SPACES)
     assert isinstance(found, Affine)
     np.testing.assert_allclose(found.matrix_lps, AFFINE.matrix_lps, atol=1e-5)
 
 
-def test_every_format_that_is_written_is_read() -> None:
-    assert set(WRITERS) - {"h5"} <= set(READERS)
+def test_every_format_that_is_written_is_told_in_words() -> None:
+    told = formats_in_words()
+    for word in (".mat or .txt or .tfm is an ITK affine", "ras:FILE is a bare matrix in RAS mm"):
+        assert word in told
+    assert "l2r:FILE.nii.gz is a displacement of Learn2Reg (voxels of both images)" in told
+    assert "fitted field" not in told  # it is only read
 
 
 @pytest.mark.parametrize("name", ["w.nii.gz", "w.h5"])
@@ -188,7 +190,7 @@ class TestTheirs:
         euler = SimpleITK.Euler3DTransform((10.0, -20.0, 30.0), 0.1, -0.2, 0.3, (1.0, 2.0, 3.0))
         for name in ("e.mat", "e.txt", "e.h5"):
             SimpleITK.WriteTransform(euler, str(tmp_path / name))
-            found = read_map(str(tmp_path / name))
+            found = read_transform(tmp_path / name)
             expected = [euler.TransformPoint(p) for p in POINTS.tolist()]
             np.testing.assert_allclose(found(POINTS), expected, atol=1e-5)
 
@@ -198,7 +200,7 @@ class TestTheirs:
             "Transform: MatrixOffsetTransformBase_double_3_3\n"
             "Parameters: 2 0 0 0 1 0 0 0 1 5 6 7\nFixedParameters: 1 0 0\n"
         )
-        found = read_map(str(tmp_path / "c3d.txt"))
+        found = read_transform(tmp_path / "c3d.txt")
         np.testing.assert_allclose(found(np.array([3.0, 1, 1])), [2 * 2 + 1 + 5, 7, 8])
 
     def test_a_composite_acts_in_itks_order(self, tmp_path: Path) -> None:
@@ -206,7 +208,7 @@ class TestTheirs:
         second = SimpleITK.ScaleTransform(3, (2.0, 2.0, 2.0))
         both = SimpleITK.CompositeTransform([first, second])
         SimpleITK.WriteTransform(both, str(tmp_path / "c.h5"))
-        found = read_map(str(tmp_path / "c.h5"))
+        found = read_transform(tmp_path / "c.h5")
         np.testing.assert_allclose(found(np.array([1.0, 1, 1])), both.TransformPoint((1.0, 1, 1)))
 
     def test_an_ants_syn_result(self, tmp_path: Path) -> None:
@@ -247,14 +249,14 @@ class TestTheirs:
 class TestWords:
     def test_inverse(self, tmp_path: Path) -> None:
         word = write(tmp_path, "a.mat", AFFINE)
-        assert gap(read_map(f"inverse:{word}"), AFFINE.inverse()) < 1e-6
+        assert gap(read_transform(f"inverse:{word}"), AFFINE.inverse()) < 1e-6
         fsl = write(tmp_path, "fsl:f.mat", AFFINE)
-        back = read_map(f"inverse:{fsl}", SPACES.turned())
+        back = read_transform(f"inverse:{fsl}", MOVING, FIXED)
         assert gap(back, AFFINE.inverse()) < 1e-3
 
     def test_a_path_with_a_colon(self, tmp_path: Path) -> None:
         save_affine(tmp_path / "at 12:30.mat", AFFINE.matrix_lps)
-        assert gap(read_map(str(tmp_path / "at 12:30.mat")), AFFINE) < 1e-6
+        assert gap(read_transform(tmp_path / "at 12:30.mat"), AFFINE) < 1e-6
 
     def test_directions_are_stated_by_bids_names(self) -> None:
         name = "sub-01_from-T1w_to-MNI_mode-image_xfm.h5"
@@ -264,9 +266,9 @@ class TestWords:
 
 
 class TestRefused:
-    def refuse(self, word: object, *parts: str, spaces: Spaces = SPACES) -> None:
+    def refuse(self, word: str | Path, *parts: str, spaces: tuple[Grid, ...] = SPACES) -> None:
         with pytest.raises(NirError) as error:
-            read_map(str(word), spaces)
+            read_transform(word, *spaces)
         for part in parts:
             assert part in str(error.value)
         assert "\n" not in str(error.value)
@@ -324,14 +326,14 @@ class TestRefused:
 
     def test_formats_in_voxels_need_the_images(self, tmp_path: Path) -> None:
         word = write(tmp_path, "fsl:f.mat", AFFINE)
-        self.refuse(word, "-r FIXED", "--moving", spaces=Spaces())
+        self.refuse(word, "-r FIXED", "--moving", spaces=())
         word = write(tmp_path, "d.npz", WHOLE)
-        self.refuse(word, "--moving", spaces=Spaces(FIXED))
-        self.refuse(word, "shape", spaces=SPACES.turned())
+        self.refuse(word, "--moving", spaces=(FIXED,))
+        self.refuse(word, "shape", spaces=(MOVING, FIXED))
         word = write(tmp_path, "l2r:d.nii.gz", WHOLE)
-        self.refuse(word, "the moving one is not given", spaces=Spaces(FIXED))
+        self.refuse(word, "the moving one is not given", spaces=(FIXED,))
         with pytest.raises(NirError, match="expected this format alone"):
-            read_chain([word, word], SPACES)
+            read_chain([word, word], *SPACES)
 
     def test_a_b_spline(self, tmp_path: Path) -> None:
         SimpleITK.WriteTransform(SimpleITK.BSplineTransform(3, 3), str(tmp_path / "b.h5"))
@@ -341,7 +343,7 @@ class TestRefused:
         for name in ("warp.xyz", "l2r-2021:half.nii.gz", "warp:w.h5", "itk:a.xyz"):
             form, colon, rest = name.rpartition(":")
             with pytest.raises(NirError, match=r"a name that ends accordingly"):
-                write_map(f"{form}{colon}{tmp_path / 'new' / rest}", AFFINE, SPACES)
+                write_transform(f"{form}{colon}{tmp_path / 'new' / rest}", AFFINE, *SPACES)
         assert not (tmp_path / "new").exists()
 
     def test_a_warp_in_a_format_for_affines(self, tmp_path: Path) -> None:
@@ -352,7 +354,7 @@ class TestRefused:
 
     def test_a_warp_without_a_grid(self, tmp_path: Path) -> None:
         with pytest.raises(NirError, match="the grid on which the warp is to be sampled"):
-            write_map(str(tmp_path / "w.nii.gz"), Composite((AFFINE, WARP)), Spaces())
+            write_transform(tmp_path / "w.nii.gz", Composite((AFFINE, WARP)))
 
 
 def test_greedys_warp_is_itks(tmp_path: Path) -> None:

@@ -24,8 +24,7 @@ from nir.io.ants import to_ants
 from nir.io.images import load_volume, save_volume
 from nir.io.warps import load_displacement, save_affine, save_displacement
 from nir.quality.jacobian import jacobian_determinant
-from nir.transforms.formats import read_map, write_map
-from nir.transforms.formats.base import Spaces
+from nir.transforms.files import read_transform, write_transform
 
 LABELS = (2 * ball(MOVING.shape, 9.0) + ball(MOVING.shape, 5.0)).astype(np.int16)
 
@@ -381,7 +380,7 @@ class TestOneFile:
     def test_compose(self, data: Path, tmp_path: Path, name: str) -> None:
         nir("compose", "-t", data / "warp.nii.gz", "-t", data / "affine.mat",
             "-o", tmp_path / name)  # fmt: skip
-        found = read_map(str(tmp_path / name))
+        found = read_transform(str(tmp_path / name))
         points = points_inside(FIXED)
         np.testing.assert_allclose(found(points), WHOLE(points), atol=1e-3)
 
@@ -429,7 +428,7 @@ class TestOneFile:
             "-o", tmp_path / "i.mat")  # fmt: skip
         points = points_inside(FIXED)
         np.testing.assert_allclose(
-            read_map(str(tmp_path / "i.mat"))(AFFINE(points)), points, atol=1e-6
+            read_transform(str(tmp_path / "i.mat"))(AFFINE(points)), points, atol=1e-6
         )
 
     def test_jacobian(self, data: Path, tmp_path: Path) -> None:
@@ -607,7 +606,7 @@ def test_main_tells_a_fault_in_one_line(
 
 def test_a_chain_is_written_with_its_own_parts(tmp_path: Path) -> None:
     """ITK's composite holds the affine apart: nothing is lost where the warp ends."""
-    write_map(str(tmp_path / "c.h5"), WHOLE, Spaces())
-    found = read_map(str(tmp_path / "c.h5"))
+    write_transform(tmp_path / "c.h5", WHOLE)
+    found = read_transform(str(tmp_path / "c.h5"))
     far = np.array([[300.0, 0, 0]])
     np.testing.assert_allclose(found(far), AFFINE(far), atol=1e-6)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nir.field.fitted import FittedField
 from nir.geometry.maps import Transform
-from nir.transforms.formats.base import Spaces
+from nir.transforms.formats.base import Format, Spaces
 
 
-def _read_field(path: Path, spaces: Spaces) -> Transform:
+def read(path: Path, spaces: Spaces) -> Transform:
     """Read a fitted field."""
+    from nir.field.fitted import FittedField  # loads torch
+
     return FittedField.load(path)
+
+
+FORMAT = Format("a fitted field", read, suffixes=(".safetensors",))

@@ -1,50 +1,29 @@
-"""Files of ITK, ANTs and greedy: displacement fields, affines and composites."""
+"""ITK's own files: ``.mat`` and text of an affine; what ITK reads is read here."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
 from nir.errors import NirError, fault
 from nir.geometry.grid import RAS_TO_LPS, Grid
-from nir.geometry.maps import Affine, Composite, DisplacementField, Transform, chain
+from nir.geometry.maps import Affine, DisplacementField, Transform, chain
 from nir.io.files import atomic, readable
-from nir.io.images import open_image
-from nir.io.warps import load_displacement, save_displacement
-from nir.transforms.formats.base import Spaces, _matrix, _sampled
+from nir.transforms.formats.base import Format, Spaces, matrix_lps
 
 
-def _read_warp(path: Path, spaces: Spaces) -> Transform:
-    """Read an ITK displacement field: NIfTI 5-D, LPS mm."""
-    image = open_image(path)
-    shape = image.shape
-    other = {"NREG_TRANS": "NiftyReg's own transform", "Mapping": "SPM's deformation"}
-    stated = image.header.get_intent()[2] if isinstance(image, nib.Nifti1Image) else ""
-    if stated in other:
-        cure = "convert it to ITK's form with the tool that made it"
-        raise NirError(fault(path, "ITK's displacement, LPS mm", other[stated], cure))
-    if len(shape) == 4 and shape[3] == 3:
-        raise NirError(
-            f"{path}: expected an ITK displacement field of shape (X, Y, Z, 1, 3), found a 4-D"
-            f" image of shape {tuple(shape)}, which may hold anything; write l2r:{path} if it is"
-            " Learn2Reg's (voxels), else convert it with the tool that made it"
-        )
-    return DisplacementField(*load_displacement(path))
-
-
-def _read_itk(path: Path, spaces: Spaces) -> Transform:
+def read(path: Path, spaces: Spaces) -> Transform:
     """Read any file that ITK writes: affine or rigid, displacement field, composite of those."""
     import SimpleITK
 
     with readable(path, "an ITK transform", "give a file that ANTs or SimpleITK reads"):
         found = SimpleITK.ReadTransform(str(path))
-    return chain(_itk_parts(path, found))
+    return chain(_parts(path, found))
 
 
-def _itk_parts(path: Path, transform: Any) -> list[Transform]:
+def _parts(path: Path, transform: Any) -> list[Transform]:
     """Take an ITK transform apart, in the order in which its parts act on a point."""
     from SimpleITK import CompositeTransform, DisplacementFieldTransform, GetArrayFromImage
 
@@ -57,7 +36,7 @@ def _itk_parts(path: Path, transform: Any) -> list[Transform]:
         return [Affine(matrix)]
     if isinstance(transform, CompositeTransform):
         parts = [transform.GetNthTransform(n) for n in range(transform.GetNumberOfTransforms())]
-        return [m for part in reversed(parts) for m in _itk_parts(path, part)]
+        return [m for part in reversed(parts) for m in _parts(path, part)]
     if isinstance(transform, DisplacementFieldTransform) and transform.GetDimension() == 3:
         image = transform.GetDisplacementField()
         lps = np.eye(4)
@@ -71,25 +50,7 @@ def _itk_parts(path: Path, transform: Any) -> list[Transform]:
     raise NirError(fault(path, "affine maps and displacement fields in 3-D", found, cure))
 
 
-def _write_warp(path: Path, mapping: Transform, spaces: Spaces) -> None:
-    save_displacement(path, *_sampled(path, mapping, spaces))
-
-
-def _write_composite(path: Path, mapping: Transform, spaces: Spaces) -> None:
-    """Write ITK's composite: maps of the chain that are affine or warp stay what they are."""
-    import SimpleITK
-
-    parts = mapping.parts if isinstance(mapping, Composite) else (mapping,)
-    if not all(isinstance(part, Affine | DisplacementField) for part in parts):
-        parts = (DisplacementField(*_sampled(path, mapping, spaces)),)
-    composite = SimpleITK.CompositeTransform(3)
-    for part in reversed(parts):  # ITK: the one that is added last acts first
-        composite.AddTransform(_to_itk(part))
-    with atomic(path) as temporary:
-        SimpleITK.WriteTransform(composite, str(temporary))
-
-
-def _to_itk(part: Transform) -> Any:
+def to_itk(part: Transform) -> Any:
     """Turn an affine or a warp into ITK's."""
     import SimpleITK
 
@@ -107,10 +68,18 @@ def _to_itk(part: Transform) -> Any:
     return SimpleITK.DisplacementFieldTransform(image)
 
 
-def _write_affine(path: Path, mapping: Transform, spaces: Spaces) -> None:
+def write(path: Path, mapping: Transform, spaces: Spaces) -> None:
     """Write an affine as ITK's ``.mat`` or text."""
     import SimpleITK
 
-    affine = _to_itk(Affine(_matrix(path, mapping)))
+    affine = to_itk(Affine(matrix_lps(path, mapping)))
     with atomic(path) as temporary:
         SimpleITK.WriteTransform(affine, str(temporary))
+
+
+def _recognise(path: Path, head: bytes) -> bool:
+    binary = path.name.lower().endswith(".mat") and b"Transform" in head
+    return binary or head.startswith(b"#Insight")
+
+
+FORMAT = Format("an ITK affine", read, write, (".mat", ".txt", ".tfm"), recognise=_recognise)

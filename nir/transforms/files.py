@@ -1,0 +1,179 @@
+"""Transform files of this and other tools: read into transforms of points, written from them.
+
+A file's format is told by its content and suffix; where these do not tell, by a word before the
+path, as in ``fsl:flirt.mat``. ``inverse:`` in front of all turns the transform around.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nir.errors import NirError, fault
+from nir.geometry.grid import Grid
+from nir.geometry.maps import Affine, Composite, DisplacementField, Transform, chain, domain
+from nir.registry import Registry
+from nir.transforms.formats.base import Format, Spaces, bare_matrix
+
+FORMATS: Registry[Format] = Registry(
+    "format of transforms", "nir.transforms.formats", "FORMAT", "nir.formats", dashes=True
+)
+
+TURNED = "inverse:"
+
+STATED = re.compile(r"(?:^|_)from-([A-Za-z0-9+]+)_to-([A-Za-z0-9+]+)_mode-image")
+
+
+def read_transform(
+    word: str | Path, fixed: Grid | None = None, moving: Grid | None = None
+) -> Transform:
+    """Read a transform of points from a file, given as ``[inverse:][FORMAT:]FILE``.
+
+    Args:
+        word: the file; FORMAT is one of `FORMATS`, needed where the file does not tell.
+        fixed, moving: grids of the images between which the transform that is asked for goes;
+            needed where a file counts in their voxels.
+
+    Returns:
+        What takes fixed points to moving ones, LPS mm, shape (..., 3).
+
+    Raises:
+        NirError: the file is none that is known, is damaged, or holds a NaN.
+    """
+    return _read(*_told(str(word)), Spaces(fixed, moving))
+
+
+def read_chain(
+    words: Sequence[str | Path], fixed: Grid | None = None, moving: Grid | None = None
+) -> Transform:
+    """Read transforms that act one after another, the first one first on a fixed point (ANTs).
+
+    Args, Raises:
+        As `read_transform`; a format that counts voxels is refused in a chain of several.
+    """
+    told = [_told(str(word)) for word in words]
+    counted = [w for w, (_, form, _) in zip(words, told, strict=True) if form.counts_voxels]
+    if counted and len(words) > 1:
+        raise NirError(
+            f"{counted[0]}: expected this format alone, found it in a chain, where it is not known"
+            " which images its voxels are of; write it in another one first (nir convert with the"
+            " -r and --moving of this transform)"
+        )
+    return chain([_read(*one, Spaces(fixed, moving)) for one in told])
+
+
+def write_transform(
+    word: str | Path, transform: Transform, fixed: Grid | None = None, moving: Grid | None = None
+) -> None:
+    """Write a transform of points to ``[FORMAT:]FILE``; without FORMAT the suffix decides.
+
+    Args:
+        word: the file.
+        transform: takes fixed points to moving ones, LPS mm.
+        fixed: grid on which a warp is sampled; None: that of the first warp in the transform.
+        moving: grid of the moving image, where a format counts in its voxels.
+
+    Raises:
+        NirError: the suffix is unknown, the format holds affines only, or no grid is known.
+    """
+    turn, name, path = _split(str(word))
+    written = {n: f for n in FORMATS.names if (f := FORMATS[n]).write}
+    if name is None:
+        fit = (n for n, f in written.items() if not f.by_word and f.ends(path.name))
+        name = next(fit, "")
+    form = written.get(name)
+    if turn or form is None or form.write is None or (form.suffixes and not form.ends(path.name)):
+        known = ", ".join(f"{n}: {' or '.join(f.suffixes)}" for n, f in written.items())
+        raise NirError(
+            f"{word}: expected a format and a name that ends accordingly ({known}); correct the"
+            " name"
+        )
+    form.write(path, transform, Spaces(fixed or domain(transform), moving))
+
+
+def stated_direction(word: str) -> tuple[str, str] | None:
+    """Return the spaces from and to which a file takes *points*, if its BIDS name states them.
+
+    ``from-A_to-B_mode-image`` takes images from A to B, and so points from B to A.
+    """
+    turn, _, path = _split(word)
+    found = STATED.search(path.name)
+    if not found:
+        return None
+    image_from, image_to = found.groups()
+    return (image_from, image_to) if turn else (image_to, image_from)
+
+
+def formats_in_words() -> str:
+    """Tell which formats can be written, by which suffix or word, for help texts."""
+    sentences = []
+    for name in FORMATS.names:
+        form = FORMATS[name]
+        if form.write is None:
+            continue
+        ends = " or ".join(form.suffixes)
+        how = f"{name}:FILE{form.suffixes[0] if form.suffixes else ''}" if form.by_word else ends
+        also = " (voxels of both images)" if form.counts_voxels else ""
+        sentences.append(f"{how} is {form.title}{also}")
+    return ", ".join(sentences) + "."
+
+
+def _told(word: str) -> tuple[bool, Format, Path]:
+    """Return whether a transform is turned around, its format and its file."""
+    turn, name, path = _split(word)
+    if not path.is_file():
+        raise NirError(fault(path, "a transform file", "no such file", "correct the path"))
+    return turn, FORMATS[name] if name else _recognise(path), path
+
+
+def _read(turn: bool, form: Format, path: Path, spaces: Spaces) -> Transform:
+    found = form.read(path, spaces.turned() if turn else spaces)
+    for part in found.parts if isinstance(found, Composite) else (found,):
+        _check_sound(path, part)
+    return found.inverse() if turn else found
+
+
+def _split(word: str) -> tuple[bool, str | None, Path]:
+    """Take ``[inverse:][FORMAT:]FILE`` apart."""
+    turn = word.startswith(TURNED)
+    rest = word.removeprefix(TURNED)
+    form, colon, name = rest.partition(":")
+    if colon and re.fullmatch(r"[a-z0-9-]{2,}", form) and not Path(rest).exists():
+        return turn, form, Path(name)
+    return turn, None, Path(rest)
+
+
+def _recognise(path: Path) -> Format:
+    """Tell the format of a file from its suffix and first bytes."""
+    with path.open("rb") as stream:
+        head = stream.read(512)
+    known = next((name for name in FORMATS.names if FORMATS[name].knows(path, head)), None)
+    if known:
+        return FORMATS[known]
+    if bare_matrix(head) is not None:
+        raise NirError(
+            f"{path}: expected to know whose matrix this is, found 16 bare numbers; write"
+            f" fsl:{path} for FSL's FLIRT, or ras:{path} for one in RAS mm from fixed to moving"
+            " points (greedy, NiftyReg, C3D)"
+        )
+    cure = f"give one of {', '.join(FORMATS.names)}, or name its format as in fsl:FILE"
+    raise NirError(fault(path, "a transform", "no format that is known", cure))
+
+
+def _check_sound(path: Path, part: Transform) -> None:
+    """Refuse a warp with a NaN, and an affine with one or that cannot be turned around."""
+    cure = "make the transform again"
+    if isinstance(part, DisplacementField):
+        bad = int((~np.isfinite(part.u_lps)).any(-1).sum())
+        if bad:
+            raise NirError(
+                fault(path, "a number everywhere", f"NaN or infinity at {bad} voxels", cure)
+            )
+    if isinstance(part, Affine):
+        if not np.isfinite(part.matrix_lps).all():
+            raise NirError(fault(path, "an affine of numbers", "NaN or infinity", cure))
+        if abs(np.linalg.det(part.matrix_lps[:3, :3])) < 1e-6:
+            raise NirError(fault(path, "an affine with an inverse", "a determinant of 0", cure))
