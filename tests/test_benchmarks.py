@@ -32,7 +32,8 @@ from nir.engines.base import Registration
 from nir.errors import NirError
 from nir.fit.presets import PRESETS
 from nir.geometry.grid import RAS_TO_LPS, Array, apply_matrix
-from nir.geometry.resample import affine_map, displacement_map, resample
+from nir.geometry.maps import Affine, DisplacementField
+from nir.geometry.resample import resample
 from nir.io.files import load_json
 from nir.quality.metrics import inverse_consistency
 
@@ -247,8 +248,10 @@ def oblique_pair() -> ImagePair:
         return (np.linalg.norm(points - CENTRE, axis=-1) < 22).astype(np.float32)
 
     back = np.linalg.inv(AFFINE)
-    fixed = resample(image, source, fixed_grid, lambda p, slab: bend(p))
-    moving = resample(image, source, moving_grid, affine_map(back))
+    points = fixed_grid.points_lps()
+    bent = DisplacementField(bend(points) - points, fixed_grid)
+    fixed = resample(image, source, fixed_grid, bent)
+    moving = resample(image, source, moving_grid, Affine(back))
     fixed *= brain(bend(fixed_grid.points_lps()))
     moving *= brain(apply_matrix(back, moving_grid.points_lps()))
     mask = (fixed > 0).astype(np.uint8)
@@ -265,9 +268,9 @@ def gap(warped: np.ndarray) -> float:
 
 def check_registration(found: Registration) -> None:
     """Both directions undo each other, and the images agree better than after the affine."""
-    warp = displacement_map(found.forward)
+    warp = DisplacementField(found.forward, PAIR.fixed_grid)
     warped = resample(PAIR.moving, PAIR.moving_grid, PAIR.fixed_grid, warp)
-    plain = resample(PAIR.moving, PAIR.moving_grid, PAIR.fixed_grid, affine_map(AFFINE))
+    plain = resample(PAIR.moving, PAIR.moving_grid, PAIR.fixed_grid, Affine(AFFINE))
     assert gap(warped) < 0.6 * gap(plain)
     core = PAIR.fixed_mask > 0
     grids = (PAIR.fixed_grid, PAIR.moving_grid)

@@ -16,7 +16,8 @@ from helpers.synthetic import ball, texture
 
 from nir.engines.register import register
 from nir.engines.settings import Method
-from nir.geometry.resample import displacement_map, resample
+from nir.geometry.maps import DisplacementField
+from nir.geometry.resample import resample
 from nir.io.images import load_volume, save_volume
 from nir.io.layout import FIELD, FORWARD, INVERSE
 from nir.io.warps import save_displacement
@@ -68,7 +69,7 @@ def run(folder: Path, name: str) -> str:
 
 def expected(folder: Path) -> np.ndarray:
     moving, _ = load_volume(folder / "moving.nii.gz")
-    mapping = displacement_map(np.load(folder / "forward.npy"))
+    mapping = DisplacementField(np.load(folder / "forward.npy"), FIXED)
     return resample(moving, MOVING, FIXED, mapping)
 
 

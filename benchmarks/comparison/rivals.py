@@ -22,7 +22,8 @@ from nir.cohort.prepared import ImagePair
 from nir.engines.base import Registration
 from nir.engines.syn import with_affine
 from nir.geometry.grid import RAS_TO_LPS, Array, Grid
-from nir.geometry.resample import affine_map, resample
+from nir.geometry.maps import Affine
+from nir.geometry.resample import resample
 from nir.settings import Settings
 
 BOTH = "both directions"
@@ -134,7 +135,7 @@ def _fireants(pair: ImagePair, settings: FireantsSettings, device: torch.device)
 
     start = time.perf_counter()
     grid = pair.fixed_grid
-    moving = resample(pair.moving, pair.moving_grid, grid, affine_map(pair.affine_lps))
+    moving = resample(pair.moving, pair.moving_grid, grid, Affine(pair.affine_lps))
     images = [
         BatchedImages([Image(to_sitk(voxels, grid), device=device)])
         for voxels in (pair.fixed, moving)

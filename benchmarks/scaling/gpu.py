@@ -27,7 +27,8 @@ from nir.engines.register import register
 from nir.engines.settings import Method
 from nir.errors import NirError, fault
 from nir.geometry.kernels import set_threads
-from nir.geometry.resample import displacement_map, resample
+from nir.geometry.maps import DisplacementField
+from nir.geometry.resample import resample
 from nir.io.files import save_json, save_text
 from nir.io.images import load_labels, load_volume
 from nir.io.warps import load_affine
@@ -97,7 +98,7 @@ def run_series(cases: Sequence[Case], run: Run, name: str, device: torch.device)
     for number, case in enumerate(cases):
         pair = case.pair
         result, timing = timed(lambda pair=pair: run(pair), device)  # type: ignore[misc]
-        warp = displacement_map(result.forward)
+        warp = DisplacementField(result.forward, pair.fixed_grid)
         warped = resample(case.moving_labels, pair.moving_grid, pair.fixed_grid, warp, "nearest")
         labels = np.intersect1d(case.fixed_labels, case.moving_labels)
         yield {

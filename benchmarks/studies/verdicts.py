@@ -23,7 +23,8 @@ from nir.cohort.settings import DemoCohort
 from nir.cohort.simulate import build_demo, demo_subjects
 from nir.engines.settings import Method
 from nir.geometry.grid import Array, Grid, apply_matrix
-from nir.geometry.resample import affine_map, displacement_map, resample
+from nir.geometry.maps import Affine, DisplacementField
+from nir.geometry.resample import resample
 from nir.io.files import atomic, load_json
 from nir.io.images import load_labels, load_volume, save_volume
 from nir.io.layout import FORWARD
@@ -61,7 +62,7 @@ class Scan:
     def on(self, grid: Grid, matrix_lps: Array = SAME) -> Scan:
         """Resample everything onto another grid, as the headers and an affine say."""
         image, labels, mask = (
-            resample(volume, self.grid, grid, affine_map(matrix_lps), mode)
+            resample(volume, self.grid, grid, Affine(matrix_lps), mode)
             for volume, mode in (
                 (self.image, "linear"),
                 (self.labels, "nearest"),
@@ -208,7 +209,7 @@ def picture(fixed: Prepared, moving: Prepared, folder: Path, path: Path) -> None
     u_lps, _ = load_displacement(folder / FORWARD)
     affine, warped = (
         resample(source, moving_grid, grid, mapping)
-        for mapping in (affine_map(load_affine(folder / "affine.mat")), displacement_map(u_lps))
+        for mapping in (Affine(load_affine(folder / "affine.mat")), DisplacementField(u_lps, grid))
     )
     turn = nib.io_orientation(grid.affine)
     volumes = [

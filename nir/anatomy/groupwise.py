@@ -22,7 +22,7 @@ from scipy.ndimage import binary_erosion
 from nir.errors import NirError
 from nir.geometry.grid import Array, Grid, apply_matrix
 from nir.geometry.maps import Affine, DisplacementField, Transform, chain, displacement
-from nir.geometry.resample import displacement_map, resample
+from nir.geometry.resample import resample
 from nir.io.ants import to_ants
 from nir.io.files import atomic, load_json, save_json
 from nir.io.images import load_volume, save_volume
@@ -80,10 +80,11 @@ def update_template(
     back = displacement(forward.inverse(), grid)
     image, cover = np.zeros((2, *grid.shape), dtype=np.float64)
     for member in members:
-        whole = displacement(chain([DisplacementField(back, grid), _map_of(member)]), grid)
+        route = chain([DisplacementField(back, grid), _map_of(member)])
+        whole = DisplacementField(displacement(route, grid), grid)
         for path, total in ((member.brain, image), (member.mask, cover)):
             voxels, source = load_volume(path)
-            total += resample(voxels, source, grid, displacement_map(whole))
+            total += resample(voxels, source, grid, whole)
     mask = cover / len(members) > MAJORITY
     if not mask.any():
         raise NirError(

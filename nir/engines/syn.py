@@ -12,6 +12,7 @@ from nir.cohort.prepared import ImagePair
 from nir.engines.base import Registration
 from nir.engines.settings import Method
 from nir.geometry.grid import Array, Grid, apply_matrix
+from nir.geometry.maps import Affine
 from nir.geometry.resample import resample
 from nir.io.ants import ants_seed, to_ants
 from nir.io.warps import load_affine, load_displacement, save_affine
@@ -71,7 +72,7 @@ def with_affine(
     points = pair.moving_grid.points_lps()
     there = apply_matrix(np.linalg.inv(affine_lps), points)
     parts = [
-        resample(back[..., axis], grid, pair.moving_grid, lambda p, slab: there[slab])
+        resample(back[..., axis], grid, pair.moving_grid, Affine(np.linalg.inv(affine_lps)))
         for axis in range(3)
     ]
     return forward, (there + np.stack(parts, axis=-1) - points).astype(np.float32)

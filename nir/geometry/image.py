@@ -53,11 +53,15 @@ def coarse(volume: Image, spacing_mm: float) -> Image:
     step = target.spacing / volume.grid.spacing
     sigma = 0.5 * np.sqrt(np.maximum(step**2 - 1, 0))  # what the coarser voxel averages over
     smooth = gaussian_filter(volume.voxels.astype(np.float32), sigma)
-    return Image(resample(Image(smooth, volume.grid), target), target)
+    return Image(sample_on(Image(smooth, volume.grid), target), target)
 
 
-def resample(volume: Image, grid: Grid, matrix_lps: Array | None = None) -> np.ndarray:
-    """Sample a volume, zero outside its grid, at the mapped voxel centres of another grid."""
+def sample_on(volume: Image, grid: Grid, matrix_lps: Array | None = None) -> np.ndarray:
+    """Sample a volume at the mapped voxel centres of another grid: what affines are searched by.
+
+    Linear, in double precision, and zero beyond the outer voxel centres; results are resampled by
+    `nir.geometry.resample`, which reaches to the voxels' outer edges.
+    """
     points = grid.points_lps()
     if matrix_lps is not None:
         points = apply_matrix(matrix_lps, points)

@@ -17,7 +17,7 @@ from nir.cohort.settings import NO_GUIDANCE, GuidanceConfig
 from nir.cohort.truth import true_pair_points
 from nir.geometry.grid import Array, Grid
 from nir.geometry.maps import Affine, DisplacementField, Transform
-from nir.geometry.resample import PointMap, affine_map, displacement_map, resample
+from nir.geometry.resample import resample
 from nir.io.files import atomic, load_json, save_json
 from nir.io.images import load_labels, load_volume
 from nir.io.layout import FORWARD, INVERSE
@@ -55,9 +55,9 @@ class _Mapped:
         return cls(load_affine(matrix), u_lps, grid, mask, moving_mask)
 
     @property
-    def linear(self) -> PointMap:
+    def linear(self) -> Transform:
         """The affine alone."""
-        return affine_map(self.matrix_lps)
+        return Affine(self.matrix_lps)
 
 
 def evaluate_pair(
@@ -128,7 +128,7 @@ def _image_metrics(
     fixed_brain, _ = load_volume(fixed.brain)
     moving_brain, source = load_volume(moving.brain)
     affine = resample(moving_brain, source, grid, mapped.linear)
-    warped = resample(moving_brain, source, grid, displacement_map(u_lps))
+    warped = resample(moving_brain, source, grid, DisplacementField(u_lps, grid))
     det, _ = load_volume(folder / "jacobian.nii.gz")
     inverse, _ = load_displacement(folder / INVERSE)
     mean, largest, gaps = metrics.inverse_consistency(u_lps, grid, inverse, source, mask)
@@ -173,7 +173,7 @@ def _keypoint_metrics(mapped: _Mapped, here: Array, there: Array) -> dict[str, f
 def _truth_metrics(mapped: _Mapped, points: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
     """Measure the distance to the true deformation; ``points`` tells where points truly go."""
     here = mapped.grid.points_lps()
-    linear_u = mapped.linear(here, slice(None)) - here
+    linear_u = mapped.linear(here) - here
     return {
         f"truth_error_{when}_mm": metrics.truth_error(u, mapped.grid, mapped.mask, points)["mean"]
         for when, u in (("before", linear_u), ("after", mapped.u_lps))

@@ -21,7 +21,8 @@ from nir.errors import NirError
 from nir.fit.pair import Progress
 from nir.geometry.grid import Grid
 from nir.geometry.kernels import set_threads
-from nir.geometry.resample import PointMap, affine_map, displacement_map, resample
+from nir.geometry.maps import Affine, DisplacementField, Transform
+from nir.geometry.resample import resample
 from nir.io.ants import ants_labels
 from nir.io.files import atomic, load_json, save_json
 from nir.io.images import load_labels, load_volume, save_volume
@@ -138,7 +139,7 @@ def warp_pair(
     """Resample image and labels once, through the whole mapping, and write det J."""
     u_lps, grid = load_displacement(folder / FORWARD)
     voxels, source = load_volume(moving.image)
-    mapping = displacement_map(u_lps)
+    mapping = DisplacementField(u_lps, grid)
     save_volume(folder / "warped.nii.gz", resample(voxels, source, grid, mapping), grid)
     if moving.labels:
         known = load_labels(moving.labels)
@@ -150,7 +151,7 @@ def warp_pair(
 
 
 def warp_labels(
-    labels: LabelMap, transform: Path, mapping: PointMap, grid: Grid, interpolation: str
+    labels: LabelMap, transform: Path, mapping: Transform, grid: Grid, interpolation: str
 ) -> np.ndarray:
     """Warp a label map by nearest neighbour, or by ANTs' generic label interpolation.
 
@@ -169,8 +170,8 @@ def draw_pair(fixed: Prepared, moving: Prepared, matrix: Path, folder: Path) -> 
     labels = bool(fixed.labels and moving.labels)
     images = PairImages(
         fixed=fixed_brain,
-        affine=resample(moving_brain, source, grid, affine_map(load_affine(matrix))),
-        warped=resample(moving_brain, source, grid, displacement_map(u_lps)),
+        affine=resample(moving_brain, source, grid, Affine(load_affine(matrix))),
+        warped=resample(moving_brain, source, grid, DisplacementField(u_lps, grid)),
         mask=load_volume(fixed.mask)[0],
         jacobian=load_volume(folder / "jacobian.nii.gz")[0],
         u_lps=u_lps,

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from nir.errors import NirError, fault
 from nir.geometry.grid import Array
-from nir.geometry.image import Image, centre_of_mass, coarse, resample
+from nir.geometry.image import Image, centre_of_mass, coarse, sample_on
 from nir.io.ants import ants_seed, to_ants
 from nir.io.images import load_volume
 from nir.io.warps import load_affine, save_affine
@@ -84,7 +84,7 @@ def register_affine(
     fixed, moving = _load_brain(fixed_path), _load_brain(moving_path)
     mask = _load_mask(fixed_mask_path, fixed)
     low = [coarse(v, WORKING_MM) for v in (fixed, moving)]
-    inside = resample(Image(mask.astype(np.float32), fixed.grid), low[0].grid) > 0.5
+    inside = sample_on(Image(mask.astype(np.float32), fixed.grid), low[0].grid) > 0.5
     first = starting_map(coarse(fixed, SEARCH_MM), coarse(moving, SEARCH_MM))
     matrix = _fit(low[0], low[1], first, config, seed)
     before = mutual_information(low[0], low[1], np.eye(4), inside)
@@ -115,7 +115,7 @@ def compose_template_affines(fixed_from_template: Array, moving_from_template: A
 
 def mutual_information(fixed: Image, moving: Image, matrix: Array, inside: np.ndarray) -> float:
     """Mutual information, nats, of the fixed image and the mapped moving image inside a mask."""
-    warped = resample(moving, fixed.grid, matrix)
+    warped = sample_on(moving, fixed.grid, matrix)
     joint = np.histogram2d(fixed.voxels[inside], warped[inside], bins=BINS)[0]
     joint /= joint.sum()
     apart = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)

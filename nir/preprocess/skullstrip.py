@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from nir.errors import NirError, fault, nearest
 from nir.geometry.grid import Grid
-from nir.geometry.image import Image, coarse, resample
+from nir.geometry.image import Image, coarse, sample_on
 from nir.io.images import load_volume
 from nir.preprocess.masks import largest_component, read_mask
 
@@ -112,7 +112,7 @@ def _bet(scan: Scan) -> np.ndarray:
         extractor = BrainExtractor(nib.Nifti1Image(head.voxels, affine), bt=BET_THRESHOLD)
         extractor.run()
     found = np.asarray(extractor.compute_mask(), np.float32)
-    return resample(Image(found, head.grid), scan.grid) > 0.5
+    return sample_on(Image(found, head.grid), scan.grid) > 0.5
 
 
 METHODS: dict[str, Callable[[Scan], np.ndarray]] = {

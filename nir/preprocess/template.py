@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nir.geometry.grid import Grid
-from nir.geometry.image import Image, coarse, resample
+from nir.geometry.image import Image, coarse, sample_on
 from nir.io.images import grid_of, load_volume
 from nir.preprocess.intensities import normalise
 from nir.preprocess.masks import read_mask
@@ -46,5 +46,5 @@ def _shipped_template(spacing_mm: float) -> tuple[np.ndarray, np.ndarray, Grid]:
     grid = grid_of(brain)
     inside = np.asarray(mask.dataobj, np.float32)
     low = coarse(Image(np.asarray(brain.dataobj, np.float32) * inside, grid), spacing_mm)
-    cover = resample(Image(inside, grid), low.grid) > 0.5
+    cover = sample_on(Image(inside, grid), low.grid) > 0.5
     return low.voxels, cover.astype(np.uint8), low.grid

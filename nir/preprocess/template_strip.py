@@ -18,7 +18,7 @@ from scipy import fft, ndimage
 from scipy.spatial.transform import Rotation
 
 from nir.geometry.grid import RAS_TO_LPS, Array, Grid, apply_matrix
-from nir.geometry.image import Image, centre_of_mass, coarse, resample
+from nir.geometry.image import Image, centre_of_mass, coarse, sample_on
 from nir.io.ants import ants_seed, to_ants
 from nir.io.warps import save_affine
 
@@ -76,7 +76,7 @@ def carried_mask(head: Image, brain: Image, mask: np.ndarray, seed: int) -> np.n
     )
     prior = _register(low, shelled, inside, region, start, seed)
     refined = refine(low, prior)
-    return resample(Image(refined.astype(np.float32), low.grid), head.grid) > 0.5
+    return sample_on(Image(refined.astype(np.float32), low.grid), head.grid) > 0.5
 
 
 def refine(head: Image, prior: np.ndarray) -> np.ndarray:
@@ -113,7 +113,7 @@ def search_position(template: Image, region: Image, head: Image) -> Array:
     inside the region, computed with Fourier transforms.
     """
     head_grid, grid = _upright(head.grid), _upright(template.grid)
-    image = resample(head, head_grid)
+    image = sample_on(head, head_grid)
     shape = [fft.next_fast_len(a + b, True) for a, b in zip(image.shape, grid.shape, strict=True)]
     spectra = fft.rfftn(image, shape), fft.rfftn(image**2, shape)
     centre = centre_of_mass(region)
@@ -123,8 +123,8 @@ def search_position(template: Image, region: Image, head: Image) -> Array:
         turn[:3, :3] = scale * Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
         turn[:3, 3] = centre - turn[:3, :3] @ centre
         back = np.linalg.inv(turn)
-        weight = (resample(region, grid, back) > 0.5).astype(np.float32)
-        score, offset = _best_shift(spectra, resample(template, grid, back), weight, shape)
+        weight = (sample_on(region, grid, back) > 0.5).astype(np.float32)
+        score, offset = _best_shift(spectra, sample_on(template, grid, back), weight, shape)
         if score > best_score:
             offset = np.where(offset < image.shape, offset, offset - shape)
             shift = offset * SEARCH_MM + head_grid.vox_to_lps[:3, 3] - grid.vox_to_lps[:3, 3]

@@ -13,8 +13,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from nir.geometry.grid import Array, Grid, mask_points
-from nir.geometry.maps import nearest_affine
-from nir.geometry.resample import PointMap, affine_map, displacement_map, resample
+from nir.geometry.maps import Affine, DisplacementField, Transform, nearest_affine
+from nir.geometry.resample import resample
 
 OVERLAP_VOXELS = 500_000  # about so many voxels tell the overlap of two brains to a thousandth
 
@@ -43,14 +43,14 @@ def overlaps(
     i, j, k = fixed.shape
     coarse = Grid((i, j, k), grid.affine @ np.diag([step, step, step, 1]))
 
-    def dice(mapping: PointMap) -> float:
+    def dice(mapping: Transform) -> float:
         warped = resample(moving_mask, moving_grid, coarse, mapping, "nearest")
         total = np.count_nonzero(fixed) + np.count_nonzero(warped)
         return 2 * np.count_nonzero(fixed & warped) / total if total else math.nan
 
     return {
-        "brain_overlap_before": dice(affine_map(matrix_lps)),
-        "brain_overlap_after": dice(displacement_map(u_lps[thin])),
+        "brain_overlap_before": dice(Affine(matrix_lps)),
+        "brain_overlap_after": dice(DisplacementField(u_lps[thin], coarse)),
     }
 
 

@@ -18,7 +18,7 @@ from nir.geometry.maps import (
     domain,
     slabs,
 )
-from nir.geometry.resample import displacement_map, resample
+from nir.geometry.resample import resample
 from nir.io.ants import ants_labels
 from nir.io.images import grid_of, load_series, open_image, save_series, save_volume
 from nir.io.warps import save_displacement
@@ -58,7 +58,7 @@ def apply_file(
     series, source, step = load_series(image)
     kept = interpolation in ("nearest", "genericLabel")
     warped = np.empty((*target.shape, series.shape[3]), dtype=series.dtype if kept else np.float32)
-    move = displacement_map(u_lps)
+    move = DisplacementField(u_lps, target)
     with tempfile.TemporaryDirectory() as folder:
         warp = Path(folder) / "warp.nii"
         if interpolation == "genericLabel":

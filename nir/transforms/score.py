@@ -12,8 +12,8 @@ import pandas as pd
 
 from nir.errors import NirError, fault
 from nir.geometry.grid import Grid, apply_matrix
-from nir.geometry.maps import Transform, displacement
-from nir.geometry.resample import displacement_map, resample
+from nir.geometry.maps import DisplacementField, Transform, displacement
+from nir.geometry.resample import resample
 from nir.io.files import atomic, save_json
 from nir.io.images import grid_of, load_labels, open_image
 from nir.io.points import COLUMNS, frame_to_lps, load_points
@@ -118,7 +118,7 @@ def _overlaps(
         known = set(np.intersect1d(target, source).tolist())  # what an image lacks has no score
         u_lps = displacement(mapping, grid)
         check_chain(mapping, u_lps, words[0], (fixed, grid), (moving, there))
-        source = resample(source, there, grid, displacement_map(u_lps), "nearest")
+        source = resample(source, there, grid, DisplacementField(u_lps, grid), "nearest")
     elif not there.same_as(grid):
         cure = "give the transforms, or labels that are warped already"
         raise NirError(fault(moving, f"the grid of {fixed}", "another grid", cure))

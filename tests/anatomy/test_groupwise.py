@@ -16,7 +16,7 @@ from nir.anatomy import groupwise
 from nir.anatomy.groupwise import Member, finish_template, sharpness, update_template
 from nir.errors import NirError
 from nir.geometry.maps import Affine, DisplacementField, Transform, chain, displacement
-from nir.geometry.resample import displacement_map, resample
+from nir.geometry.resample import resample
 from nir.io.files import load_json, save_json
 from nir.io.images import load_volume, save_volume
 from nir.io.warps import save_affine, save_displacement
@@ -37,7 +37,7 @@ def about_centre(matrix: np.ndarray) -> Affine:
 
 def seen_through(mapping: Transform, volume: np.ndarray) -> np.ndarray:
     """volume(T(x)) on the same grid."""
-    return resample(volume, GRID, GRID, displacement_map(displacement(mapping, GRID)))
+    return resample(volume, GRID, GRID, DisplacementField(displacement(mapping, GRID), GRID))
 
 
 def write_member(

@@ -30,7 +30,8 @@ from nir.engines.register import register
 from nir.engines.settings import Method
 from nir.errors import NirError
 from nir.geometry.grid import Array, Grid, apply_matrix, brain_box
-from nir.geometry.resample import affine_map, displacement_map, resample
+from nir.geometry.maps import Affine, DisplacementField
+from nir.geometry.resample import resample
 from nir.io.ants import to_ants
 from nir.io.warps import save_displacement
 
@@ -127,14 +128,14 @@ def test_ants_reads_our_files_as_we_do(
     ends = [(PAIR.moving, MOVING), (PAIR.fixed, FIXED)]
     (volume, source), (_, target) = ends if direction == "forward" else ends[::-1]
     save_displacement(tmp_path / "u.nii.gz", u_lps, target)
-    mapping = displacement_map(u_lps)
+    mapping = DisplacementField(u_lps, target)
     ours = resample(volume, source, target, mapping)
     theirs = ants.apply_transforms(
         to_ants(np.zeros(target.shape), target),
         to_ants(volume, source),
         transformlist=[str(tmp_path / "u.nii.gz")],
     ).numpy()
-    vox = source.lps_to_vox(mapping(target.points_lps(), slice(None)))
+    vox = source.lps_to_vox(mapping(target.points_lps()))
     well_inside = ((vox > 0.5) & (vox < np.array(source.shape) - 1.5)).all(-1)
     assert well_inside.mean() > 0.3
     assert np.abs(ours - theirs)[well_inside].max() < 1e-3
@@ -265,8 +266,8 @@ class TestDevice:
 def test_the_pair_is_what_the_tests_believe() -> None:
     """The true map carries the moving image onto the fixed one; the affine alone does not."""
     points = FIXED.points_lps()
-    exact = resample(PAIR.moving, MOVING, FIXED, displacement_map(truth(points) - points))
-    plain = resample(PAIR.moving, MOVING, FIXED, affine_map(AFFINE))
+    exact = resample(PAIR.moving, MOVING, FIXED, DisplacementField(truth(points) - points, FIXED))
+    plain = resample(PAIR.moving, MOVING, FIXED, Affine(AFFINE))
     core = np.linalg.norm(points - CENTRE_LPS, axis=-1) < 15
     gaps = [np.abs(x - PAIR.fixed)[core].mean() for x in (exact, plain)]
     assert gaps[0] < 0.25 * gaps[1]

@@ -11,7 +11,8 @@ from helpers.synthetic import OBLIQUE, ball, make_grid, texture
 
 from nir.geometry import resample as warp
 from nir.geometry.grid import Grid, apply_matrix
-from nir.geometry.resample import affine_map, displacement_map, resample
+from nir.geometry.maps import Affine, DisplacementField, Transform
+from nir.geometry.resample import resample
 from nir.io.ants import to_ants
 from nir.io.warps import save_affine, save_displacement
 
@@ -19,7 +20,7 @@ FIXED = make_grid((20, 22, 18), (1.2, 0.9, 1.6), OBLIQUE, flip=(0,), centre=(12.
 MOVING = make_grid(
     (24, 20, 22), (1.0, 1.1, 1.3), (-10.0, 5.0, 15.0), flip=(1, 2), centre=(10, -28, 9)
 )
-STAY = affine_map(np.eye(4))
+STAY = Affine(np.eye(4))
 SMALL_TURN = np.array(
     [[1.02, 0.03, -0.02, 1.5], [-0.02, 0.98, 0.04, -1.0], [0.01, -0.03, 1.01, 0.5], [0, 0, 0, 1]]
 )
@@ -43,7 +44,7 @@ def test_translation_by_whole_voxels(mode: str) -> None:
     volume = texture(MOVING.shape, 1.0)
     step = np.eye(4)
     step[:3, 3] = MOVING.axis_to_lps @ (MOVING.spacing * [2, 0, -1])  # warped(x) = volume(x + step)
-    result = resample(volume, MOVING, MOVING, affine_map(step), mode)
+    result = resample(volume, MOVING, MOVING, Affine(step), mode)
     np.testing.assert_allclose(result[:-2, :, 1:], volume[2:, :, :-1], atol=1e-4)
     np.testing.assert_allclose(result[-1], 0, atol=1e-4)
     np.testing.assert_allclose(result[:, :, 0], 0, atol=1e-4)
@@ -51,7 +52,7 @@ def test_translation_by_whole_voxels(mode: str) -> None:
 
 def test_a_linear_image_is_read_exactly_on_another_grid() -> None:
     slope = np.array([0.01, -0.02, 0.03])
-    mapping = affine_map(SMALL_TURN)
+    mapping = Affine(SMALL_TURN)
     result = resample(MOVING.points_lps() @ slope, MOVING, FIXED, mapping)
     vox = MOVING.lps_to_vox(apply_matrix(SMALL_TURN, FIXED.points_lps()))
     inside = ((vox >= 0) & (vox <= np.array(MOVING.shape) - 1)).all(-1)
@@ -65,14 +66,25 @@ def test_zero_outside() -> None:
     far[:3, 3] = 500
     volume = np.full(MOVING.shape, 7, np.int16)
     for mode in ("linear", "nearest"):
-        assert not resample(volume, MOVING, FIXED, affine_map(far), mode).any()
+        assert not resample(volume, MOVING, FIXED, Affine(far), mode).any()
+
+
+def test_a_displacement_of_another_grid_is_interpolated_and_none_beyond_it() -> None:
+    volume, u_lps = texture(MOVING.shape, 1.0), wavy_displacement(FIXED)
+    part = DisplacementField(u_lps[4:], FIXED.crop((4, 0, 0), FIXED.shape))
+    ours = resample(volume, MOVING, FIXED, part)
+    whole = resample(volume, MOVING, FIXED, DisplacementField(u_lps, FIXED))
+    np.testing.assert_allclose(ours[4:], whole[4:], atol=1e-5)
+    plain = resample(volume, MOVING, FIXED, STAY)
+    np.testing.assert_allclose(ours[:4], plain[:4], atol=1e-5)
+    assert np.abs(whole - plain)[:4].max() > 0.1
 
 
 def test_slabs_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     volume, u_lps = texture(MOVING.shape, 1.0), wavy_displacement(FIXED)
-    whole = resample(volume, MOVING, FIXED, displacement_map(u_lps))
+    whole = resample(volume, MOVING, FIXED, DisplacementField(u_lps, FIXED))
     monkeypatch.setattr(warp, "SLAB", 3 * FIXED.shape[1] * FIXED.shape[2])
-    parts = resample(volume, MOVING, FIXED, displacement_map(u_lps))
+    parts = resample(volume, MOVING, FIXED, DisplacementField(u_lps, FIXED))
     np.testing.assert_allclose(parts, whole, atol=1e-5)
 
 
@@ -80,7 +92,7 @@ def test_labels_keep_their_values_and_type() -> None:
     labels = np.random.default_rng(0).choice([0, 2, 2**24 + 1, 14_175], MOVING.shape)
     labels = labels.astype(np.int32)
     warped = resample(
-        labels, MOVING, FIXED, displacement_map(wavy_displacement(FIXED)), mode="nearest"
+        labels, MOVING, FIXED, DisplacementField(wavy_displacement(FIXED), FIXED), mode="nearest"
     )
     assert warped.dtype == np.int32
     assert set(np.unique(warped)) == {0, 2, 2**24 + 1, 14_175}
@@ -91,7 +103,7 @@ def test_whole_numbers_are_rounded_not_cut() -> None:
     ramp = np.broadcast_to(np.array([0, 10, 20, 30], np.int16), (4, 4, 4))
     shift = np.eye(4)
     shift[2, 3] = 0.19
-    result = resample(ramp, grid, grid, affine_map(shift))
+    result = resample(ramp, grid, grid, Affine(shift))
     np.testing.assert_array_equal(result[1, 1, :3], [2, 12, 22])
 
 
@@ -107,12 +119,12 @@ class TestAgainstAnts:
         )
         return warped.numpy()
 
-    def away_from_the_border(self, mapping: warp.PointMap) -> np.ndarray:
-        vox = MOVING.lps_to_vox(mapping(FIXED.points_lps(), slice(None)))
+    def away_from_the_border(self, mapping: Transform) -> np.ndarray:
+        vox = MOVING.lps_to_vox(mapping(FIXED.points_lps()))
         return ((vox > 0.5) & (vox < np.array(MOVING.shape) - 1.5)).all(-1)
 
     def test_affine(self, tmp_path: Path) -> None:
-        volume, mapping = texture(MOVING.shape, 1.0), affine_map(SMALL_TURN)
+        volume, mapping = texture(MOVING.shape, 1.0), Affine(SMALL_TURN)
         save_affine(tmp_path / "a.mat", SMALL_TURN)
         ours = resample(volume, MOVING, FIXED, mapping)
         gap = np.abs(ours - self.theirs(volume, [tmp_path / "a.mat"], "linear"))
@@ -122,7 +134,7 @@ class TestAgainstAnts:
 
     def test_displacement(self, tmp_path: Path) -> None:
         volume, u_lps = texture(MOVING.shape, 1.0), wavy_displacement(FIXED)
-        mapping = displacement_map(u_lps)
+        mapping = DisplacementField(u_lps, FIXED)
         save_displacement(tmp_path / "u.nii.gz", u_lps, FIXED)
         ours = resample(volume, MOVING, FIXED, mapping)
         gap = np.abs(ours - self.theirs(volume, [tmp_path / "u.nii.gz"], "linear"))
@@ -135,7 +147,7 @@ class TestAgainstAnts:
         labels = (2 * ball(MOVING.shape, 8.0) + ball(MOVING.shape, 4.0)).astype(np.int32)
         u_lps = wavy_displacement(FIXED)
         save_displacement(tmp_path / "u.nii.gz", u_lps, FIXED)
-        ours = resample(labels, MOVING, FIXED, displacement_map(u_lps), mode="nearest")
+        ours = resample(labels, MOVING, FIXED, DisplacementField(u_lps, FIXED), mode="nearest")
         theirs = self.theirs(labels, [tmp_path / "u.nii.gz"], "nearestNeighbor")
         assert set(np.unique(ours)) == {0, 2, 3}
         assert (ours != theirs).mean() < 1e-3

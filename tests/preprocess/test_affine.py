@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from nir.errors import NirError
 from nir.geometry.grid import Array, Grid, apply_matrix
-from nir.geometry.image import Image, resample
+from nir.geometry.image import Image, sample_on
 from nir.io.ants import ants_seed, to_ants
 from nir.io.images import save_volume
 from nir.io.warps import load_affine, save_affine
@@ -40,7 +40,7 @@ def brain(grid: Grid) -> Image:
 
 def moved(fixed: Image, grid: Grid, matrix: Array) -> Image:
     """The image that ``matrix``, from fixed to moving points, aligns with the fixed one."""
-    return Image(resample(fixed, grid, np.linalg.inv(matrix)), grid)
+    return Image(sample_on(fixed, grid, np.linalg.inv(matrix)), grid)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_ants_applies_the_file_as_we_do(pair: tuple[Path, Path, Array], tmp_path
     theirs = ants.apply_transforms(
         to_ants(fixed.voxels, fixed.grid), image, [str(tmp_path / "a.mat")]
     ).numpy()
-    ours = resample(moving, fixed.grid, near)
+    ours = sample_on(moving, fixed.grid, near)
     inside = ball(SHAPE, 14.0) > 0
     assert ours[inside].std() > 0.05
     assert np.abs(theirs - ours)[inside].max() < 1e-4

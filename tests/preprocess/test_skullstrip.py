@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from nir.errors import NirError
 from nir.geometry.grid import Grid
-from nir.geometry.image import Image, resample
+from nir.geometry.image import Image, sample_on
 from nir.io.images import load_volume, save_volume
 from nir.preprocess.masks import read_mask
 from nir.preprocess.settings import TemplateConfig
@@ -109,7 +109,7 @@ def test_search_finds_a_shifted_and_turned_pattern() -> None:
     truth = np.eye(4)
     truth[:3, 3] = (SEARCH_MM * 3, -SEARCH_MM * 2, SEARCH_MM)
     wide = make_grid((24, 26, 22), (SEARCH_MM,) * 3)
-    head = Image(resample(pattern, wide, np.linalg.inv(truth)), wide)
+    head = Image(sample_on(pattern, wide, np.linalg.inv(truth)), wide)
     assert np.abs(search_position(pattern, region, head) - truth).max() < SEARCH_MM / 2 + 0.1
 
 

@@ -14,7 +14,8 @@ from helpers.pair_pages import CHECKS, LABELS, NIR, page, result, write
 from helpers.pictures import GRIDS, ball
 
 from nir.engines.settings import Method
-from nir.geometry.resample import affine_map, resample
+from nir.geometry.maps import Affine
+from nir.geometry.resample import resample
 from nir.io.images import load_labels, load_volume
 from nir.preprocess.settings import AffineConfig, PreprocessConfig
 from nir.quality.verdict import Check
@@ -197,7 +198,7 @@ def test_a_real_page_is_small(tmp_path: Path, shared_data: Path) -> None:
     other, source = load_volume(f"{moving}_T1w.nii.gz")
     labels, _ = load_labels(f"{fixed}_dseg.nii.gz")
     u_lps = np.zeros((*grid.shape, 3), np.float32)
-    there = resample(other / other.max(), source, grid, affine_map(np.eye(4)))
+    there = resample(other / other.max(), source, grid, Affine(np.eye(4)))
     images = PairImages(
         fixed=brain / brain.max(),
         affine=there,

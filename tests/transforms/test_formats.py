@@ -20,7 +20,7 @@ from scipy.ndimage import map_coordinates
 from nir.errors import NirError
 from nir.geometry.grid import RAS_TO_LPS, Grid
 from nir.geometry.maps import Affine, Composite, DisplacementField, Transform, displacement
-from nir.geometry.resample import displacement_map, resample
+from nir.geometry.resample import resample
 from nir.io.ants import to_ants
 from nir.io.images import save_volume
 from nir.io.warps import save_affine, save_displacement
@@ -95,7 +95,7 @@ class TestOursByOthers:
         return texture(MOVING.shape, 1.5)
 
     def ours(self) -> np.ndarray:
-        mapping = displacement_map(displacement(WHOLE, FIXED))
+        mapping = DisplacementField(displacement(WHOLE, FIXED), FIXED)
         return resample(self.image(), MOVING, FIXED, mapping)
 
     def agree(self, theirs: np.ndarray, tolerance: float = 1e-3) -> None:
@@ -176,7 +176,7 @@ def test_learn2reg_reads_our_file_by_its_own_formula(tmp_path: Path) -> None:
     index = np.stack(np.meshgrid(*[np.arange(n) for n in FIXED.shape], indexing="ij"))
     image = texture(MOVING.shape, 1.5)
     theirs = map_coordinates(image, index + disp.transpose(3, 0, 1, 2), order=1)
-    ours = resample(image, MOVING, FIXED, displacement_map(displacement(WHOLE, FIXED)))
+    ours = resample(image, MOVING, FIXED, DisplacementField(displacement(WHOLE, FIXED), FIXED))
     inside = deep_inside()
     assert np.abs(theirs - ours)[inside].max() < 1e-3
     assert disp.dtype == float
@@ -241,7 +241,7 @@ class TestTheirs:
             ).numpy()
             mapping = read_chain(words)
             u_lps = displacement(mapping, target)
-            ours = resample(image, source, target, displacement_map(u_lps))
+            ours = resample(image, source, target, DisplacementField(u_lps, target))
             assert np.abs(u_lps).max() > 0.5
             assert np.abs(ours - theirs).max() < 1e-3, way
 

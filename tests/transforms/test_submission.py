@@ -23,7 +23,8 @@ from nir.cli.app import app
 from nir.cohort.prepared import Prepared
 from nir.errors import NirError
 from nir.geometry.grid import Grid
-from nir.geometry.resample import displacement_map, resample
+from nir.geometry.maps import DisplacementField
+from nir.geometry.resample import resample
 from nir.io.files import load_json, save_json
 from nir.io.images import save_volume
 from nir.io.layout import FORWARD, INVERSE
@@ -185,7 +186,7 @@ class TestPack:
         assert disp.shape == (*SHAPE, 3)
         assert disp == pytest.approx(DISP, abs=1e-3)  # fields are stored in 1024ths
         moving = texture(SHAPE, 2.0, 2)
-        ours = resample(moving, GRID, GRID, displacement_map(in_mm(DISP)))
+        ours = resample(moving, GRID, GRID, DisplacementField(in_mm(DISP), GRID))
         inside = np.s_[4:-4, 4:-4, 4:-4]
         assert script_warp(moving, disp, 1)[inside] == pytest.approx(ours[inside], abs=1e-3)
 
@@ -202,7 +203,7 @@ class TestPack:
             pack(warps, tmp_path / "out", "nir", "current", None)
         (written,) = pack(warps, tmp_path / "out", "nir", "current", images)
         assert written.name == "disp_0101_0101.nii.gz"
-        ours = resample(moving, moving_grid, fixed_grid, displacement_map(u_lps))
+        ours = resample(moving, moving_grid, fixed_grid, DisplacementField(u_lps, fixed_grid))
         theirs = script_warp(moving, packed(tmp_path / "out", written.name), 1)
         inside = np.s_[4:-4, 4:-4, 4:-4]
         assert theirs[inside] == pytest.approx(ours[inside], abs=1e-3)
@@ -216,7 +217,7 @@ class TestPack:
         whole = np.stack([zoom(u, 2, order=2) for u in halves.astype("float32")], -1)
         assert np.abs(whole - DISP)[2:-2, 2:-2, 2:-2].max() < 0.3  # voxels; half of them is lost
         moving = texture(SHAPE, 2.0, 2)
-        ours = resample(moving, GRID, GRID, displacement_map(in_mm(DISP)))
+        ours = resample(moving, GRID, GRID, DisplacementField(in_mm(DISP), GRID))
         assert np.abs(script_warp(moving, whole, 1) - ours)[4:-4, 4:-4, 4:-4].max() < 0.05
 
     def test_refused(self, run: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from nir.cli import app as cli
 from nir.errors import NirError
 from nir.geometry.grid import RAS_TO_LPS, Grid, apply_matrix
 from nir.geometry.maps import DisplacementField, displacement
-from nir.geometry.resample import displacement_map, resample
+from nir.geometry.resample import resample
 from nir.io.ants import to_ants
 from nir.io.images import load_volume, save_volume
 from nir.io.warps import load_displacement, save_affine, save_displacement
@@ -65,7 +65,7 @@ def nir(*words: object) -> str:
 
 
 def expected(volume: np.ndarray, mode: str = "linear") -> np.ndarray:
-    return resample(volume, MOVING, FIXED, displacement_map(whole()), mode)
+    return resample(volume, MOVING, FIXED, DisplacementField(whole(), FIXED), mode)
 
 
 class TestApply:
