@@ -29,7 +29,7 @@ if RUN.cohort.imports:
 
     rule import_analyze:
         input:
-            analyze_files,
+            INPUTS.analyze_files,
         output:
             image=RUN.raw / "{id}_{part}.nii.gz",
         log:

@@ -1,10 +1,10 @@
 rule evaluate:
     input:
-        files_for("evaluate"),
+        INPUTS.files_for("evaluate"),
         affine=RUN.marker("affine"),
         register=RUN.marker("register", method="{method}"),
-        label_names=label_names_file,
-        truth=truth_folder,
+        label_names=INPUTS.label_names_file,
+        truth=INPUTS.truth_folder,
     output:
         marker=RUN.marker("evaluate", method="{method}"),
     log:
@@ -17,16 +17,18 @@ rule evaluate:
         "../../envs/nir.yaml"
     threads: SETTINGS.threads if SETTINGS.keep == "metrics" else 1
     resources:
-        attempt=which_attempt,
-        mem_mb=evaluate_megabytes,
-        runtime=minutes(2, 5) if SETTINGS.keep == "metrics" else minutes(1, 0.5),
-        gpu=evaluate_gpu,
+        attempt=ASKS.which_attempt,
+        mem_mb=ASKS.evaluate_megabytes,
+        runtime=(
+            ASKS.minutes(2, 5) if SETTINGS.keep == "metrics" else ASKS.minutes(1, 0.5)
+        ),
+        gpu=ASKS.evaluate_gpu,
     params:
-        batch=batch_for("evaluate"),
+        batch=INPUTS.batch_for("evaluate"),
         guidance=GUIDANCE,
-        method=method_settings,
+        method=INPUTS.method_settings,
         seed=SETTINGS.seed,
-        device=device_of,
+        device=ASKS.device_of,
         field=SETTINGS.save_fields,
         keep=SETTINGS.keep,
         interpolation=SETTINGS.label_interpolation,

@@ -4,7 +4,7 @@ if SETTINGS.fusion:
 
     rule fuse:
         input:
-            unpack(atlas_files),
+            unpack(INPUTS.atlas_files),
         output:
             record=RUN.fused("fusion.json"),
         log:
@@ -15,10 +15,10 @@ if SETTINGS.fusion:
             "../../envs/nir.yaml"
         threads: 1  # the joint fusion of ANTs takes no more
         resources:
-            mem_mb=fusion_megabytes,
-            runtime=minutes(10, 10),
+            mem_mb=ASKS.fusion_megabytes,
+            runtime=ASKS.minutes(10, 10),
         params:
-            atlases=atlas_pairs,
+            atlases=INPUTS.atlas_pairs,
             votes=SETTINGS.fusion,
             include=SETTINGS.cohort.labels,
             exclude=SETTINGS.labels_unscored,

@@ -1,6 +1,6 @@
 rule preprocess:
     input:
-        unpack(raw_files),
+        unpack(INPUTS.raw_files),
     output:
         brain=RUN.prepared("{id}", "brain"),
         mask=RUN.prepared("{id}", "mask"),
@@ -16,8 +16,8 @@ rule preprocess:
         "../../envs/nir.yaml"
     threads: 1  # ANTs repeats its transforms bit by bit on one thread only
     resources:
-        mem_mb=megabytes(1500, 250),
-        runtime=minutes(5, 1),
+        mem_mb=ASKS.megabytes(1500, 250),
+        runtime=ASKS.minutes(5, 1),
     params:
         settings=SETTINGS.preprocess.model_dump(mode="json"),
         template=SETTINGS.template.model_dump(mode="json"),

@@ -17,8 +17,8 @@ if SETTINGS.affine.target == "template":
             "../../envs/nir.yaml"
         threads: 1  # ANTs repeats its affine bit by bit on one thread only
         resources:
-            mem_mb=megabytes(850, 100, also=["template"]),
-            runtime=minutes(2, 0.5),
+            mem_mb=ASKS.megabytes(850, 100, also=["template"]),
+            runtime=ASKS.minutes(2, 0.5),
         params:
             settings=SETTINGS.affine.model_dump(mode="json"),
             seed=SETTINGS.seed,
@@ -30,9 +30,9 @@ if SETTINGS.affine.target == "template":
 # are tried again on any machine, since a pair that kills its process is given up at last.
 rule affine:
     input:
-        files_for("affine")
+        INPUTS.files_for("affine")
         if SETTINGS.affine.target == "fixed"
-        else template_affine_files,
+        else INPUTS.template_affine_files,
     output:
         marker=RUN.marker("affine"),
     log:
@@ -44,14 +44,16 @@ rule affine:
         "../../envs/nir.yaml"
     threads: 1  # ANTs repeats its affine bit by bit on one thread only
     resources:
-        attempt=which_attempt,
-        mem_mb=megabytes(850, 100) if SETTINGS.affine.target == "fixed" else 1000,
-        runtime=minutes(1, 0.3) if SETTINGS.affine.target == "fixed" else 5,
+        attempt=ASKS.which_attempt,
+        mem_mb=ASKS.megabytes(850, 100) if SETTINGS.affine.target == "fixed" else 1000,
+        runtime=ASKS.minutes(1, 0.3) if SETTINGS.affine.target == "fixed" else 5,
     params:
-        batch=batch_for("affine"),
+        batch=INPUTS.batch_for("affine"),
         settings=SETTINGS.affine.model_dump(mode="json"),
         seed=SETTINGS.seed,
-        through=template_affines if SETTINGS.affine.target == "template" else None,
+        through=(
+            INPUTS.template_affines if SETTINGS.affine.target == "template" else None
+        ),
     script:
         "../scripts/batch_affine.py"
 
@@ -65,7 +67,7 @@ for engine, names in BY_ENGINE.items():
         name:
             f"register_{engine}"
         input:
-            files_for(engine),
+            INPUTS.files_for(engine),
             affine=RUN.marker("affine"),
         output:
             marker=RUN.marker("register", method="{method}"),
@@ -82,16 +84,16 @@ for engine, names in BY_ENGINE.items():
             else "../../envs/nir.yaml"
         threads: 1 if engine == "affine" else SETTINGS.threads
         resources:
-            attempt=which_attempt,
-            mem_mb=nir_megabytes if engine == "nir" else megabytes(600, 350),
+            attempt=ASKS.which_attempt,
+            mem_mb=ASKS.nir_megabytes if engine == "nir" else ASKS.megabytes(600, 350),
             gpu=1 if engine == "nir" and SETTINGS.device == "cuda" else 0,
-            runtime=minutes(1, 1) if engine == "nir" else minutes(2, 5),
+            runtime=ASKS.minutes(1, 1) if engine == "nir" else ASKS.minutes(2, 5),
         params:
-            batch=batch_for(engine),
+            batch=INPUTS.batch_for(engine),
             guidance=GUIDANCE if engine == "nir" else {},
-            method=method_settings,
+            method=INPUTS.method_settings,
             seed=SETTINGS.seed,
-            device=device_of,
+            device=ASKS.device_of,
             field=SETTINGS.save_fields,
             keep=SETTINGS.keep,
         script:

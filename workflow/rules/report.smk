@@ -1,6 +1,6 @@
 rule gather:
     input:
-        [marker for marker, _, _ in evaluated()],
+        [marker for marker, _, _ in INPUTS.evaluated()],
     output:
         metrics=RUN.output / "metrics.tsv",
         labels=RUN.output / "labels.tsv",
@@ -16,7 +16,7 @@ rule gather:
     resources:
         mem_mb=1000,
     params:
-        evaluated=evaluated(),
+        evaluated=INPUTS.evaluated(),
         root=str(RUN.output / "pairs"),
     script:
         "../scripts/gather.py"
@@ -102,8 +102,8 @@ rule report:
         "../../envs/nir.yaml"
     threads: 1
     resources:
-        mem_mb=report_megabytes,
-        runtime=report_minutes,
+        mem_mb=ASKS.report_megabytes,
+        runtime=ASKS.report_minutes,
     params:
         config=SETTINGS.model_dump(mode="json"),
         pairs=RUN.cohort.pairs,
@@ -137,11 +137,11 @@ if SETTINGS.cohort.kind == "bids":
 
     rule bids_derivatives:
         input:
-            [marker for marker, _, _ in evaluated()],
+            [marker for marker, _, _ in INPUTS.evaluated()],
             prepared=[
                 RUN.prepared(name, "preprocess.json") for name in RUN.participants
             ],
-            label_names=label_names_file,
+            label_names=INPUTS.label_names_file,
         output:
             RUN.derivatives,
         log:
@@ -154,7 +154,7 @@ if SETTINGS.cohort.kind == "bids":
         resources:
             mem_mb=1000,
         params:
-            evaluated=evaluated(),
+            evaluated=INPUTS.evaluated(),
             root=str(RUN.output / "pairs"),
             subjects=str(RUN.output / "subjects"),
             name=SETTINGS.name,

@@ -37,7 +37,7 @@ if BUILD:
 
     rule round_affine:
         input:
-            unpack(as_fixed),
+            unpack(INPUTS.as_fixed),
         output:
             matrix=RUN.round("affine.mat", name="{id}"),
             record=RUN.round("affine.json", name="{id}"),
@@ -49,7 +49,7 @@ if BUILD:
             "../../envs/nir.yaml"
         threads: 1  # ANTs repeats its affine bit by bit on one thread only
         resources:
-            mem_mb=megabytes(850, 100, also=["template"]),
+            mem_mb=ASKS.megabytes(850, 100, also=["template"]),
         params:
             settings=SETTINGS.affine.model_dump(mode="json"),
             seed=SETTINGS.seed,
@@ -58,7 +58,7 @@ if BUILD:
 
     rule round_register:
         input:
-            unpack(as_fixed),
+            unpack(INPUTS.as_fixed),
             matrix=RUN.round("affine.mat", name="{id}"),
         output:
             forward=temp(RUN.round(FORWARD, name="{id}")),
@@ -73,7 +73,7 @@ if BUILD:
             "../../envs/nir.yaml"
         threads: 1 if BUILDER.engine == "affine" else SETTINGS.threads
         resources:
-            mem_mb=template_megabytes,
+            mem_mb=ASKS.template_megabytes,
             gpu=1 if BUILDER.engine == "nir" and SETTINGS.device == "cuda" else 0,
         params:
             method=BUILDER.own_settings,
@@ -84,7 +84,7 @@ if BUILD:
 
     rule round_average:
         input:
-            unpack(round_files),
+            unpack(INPUTS.round_files),
         output:
             brain=RUN.round("brain.nii.gz"),
             mask=RUN.round("mask.nii.gz"),
@@ -97,7 +97,7 @@ if BUILD:
             "../../envs/nir.yaml"
         threads: 1
         resources:
-            mem_mb=template_megabytes,
+            mem_mb=ASKS.template_megabytes,
         params:
             sharpening=BUILD.sharpening,
         script:

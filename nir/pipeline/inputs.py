@@ -1,0 +1,145 @@
+"""What the rules read: input files of a job, and the parameters that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nir.cohort.pairs import TEMPLATE, Pair
+from nir.io.analyze import halves
+from nir.io.layout import FORWARD, pair_name
+from nir.pipeline.run import Reader, Run
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The rules' functions of inputs and parameters, for the jobs of one run.
+
+    Snakemake calls each with a job's wildcards. It takes functions and methods for inputs, but no
+    `functools.partial`.
+    """
+
+    run: Run
+
+    def files_for(self, reader: Reader) -> Callable[[Any], list[str]]:
+        """Return a function: the files of all subjects of a batch that someone reads."""
+
+        def files(wildcards: Any) -> list[str]:
+            members = self.run.members(wildcards.batch)
+            found = [self.run.brain_files(name, reader) for name in members]
+            return list(dict.fromkeys(path for some in found for path in some if path))
+
+        return files
+
+    def batch_for(self, reader: Reader) -> Callable[[Any], dict[str, Any]]:
+        """Return a function: which pairs a job works on, and the files that it reads."""
+
+        def batch(wildcards: Any) -> dict[str, Any]:
+            members = self.run.members(wildcards.batch)
+            return {
+                "pairs": self.run.batches[wildcards.batch],
+                "root": str(self.run.output / "pairs"),
+                "brains": {name: self.run.brain_files(name, reader) for name in members},
+            }
+
+        return batch
+
+    def analyze_files(self, wildcards: Any) -> list[str]:
+        """Return the Analyze image, and its other half, that a scan is imported from."""
+        scan = self.run.raw / f"{wildcards.id}_{wildcards.part}.nii.gz"
+        source = self.run.cohort.imports[scan]
+        return [str(source), *(str(half) for half in halves(source) if half != source)]
+
+    def raw_files(self, wildcards: Any) -> dict[str, Any]:
+        """Return the scans of a subject, and what the skull strip needs beside them."""
+        subject, strip = self.run.subject(wildcards.id), self.run.config.preprocess.skull_strip
+        files: dict[str, Any] = {
+            "image": str(subject.image),
+            "channels": [str(path) for path in subject.channels],
+        }
+        if strip == "mask":
+            files["mask"] = str(subject.mask)
+        if strip == "template":
+            files["template"] = self.run.template_files
+        return files
+
+    def template_affines(self, wildcards: Any) -> dict[str, list[str]]:
+        """Return each subject's affine to the template and its record; the template needs none."""
+        names = [name for name in self.run.members(wildcards.batch) if name != TEMPLATE]
+        return {
+            name: [self.run.prepared(name, f"affine.{suffix}") for suffix in ("mat", "json")]
+            for name in names
+        }
+
+    def template_affine_files(self, wildcards: Any) -> list[str]:
+        """Return the files of `template_affines`."""
+        return [path for files in self.template_affines(wildcards).values() for path in files]
+
+    def method_settings(self, wildcards: Any) -> dict[str, Any]:
+        """Return what decides a registration: a change of it, and of nothing else, reruns it."""
+        return self.run.methods[wildcards.method].own_settings
+
+    def label_names_file(self, wildcards: Any) -> list[str]:
+        """Return the table of label names, if there is one."""
+        return [str(self.run.label_names)] if self.run.label_names else []
+
+    def truth_folder(self, wildcards: Any) -> list[str]:
+        """Return the true deformations of a simulated cohort."""
+        return [str(self.run.truth)] if self.run.truth else []
+
+    def as_fixed(self, wildcards: Any) -> dict[str, str]:
+        """Return the files of a subject as moving and of a round's template as fixed brain."""
+        number = int(wildcards.round)
+        return {
+            "fixed_brain": self.run.before_round(number, "brain.nii.gz"),
+            "fixed_mask": self.run.before_round(number, "mask.nii.gz"),
+            "moving_brain": self.run.prepared(wildcards.id, "brain"),
+            "moving_mask": self.run.prepared(wildcards.id, "mask"),
+        }
+
+    def round_files(self, wildcards: Any) -> dict[str, Any]:
+        """Return what a round's average is made of."""
+        number = int(wildcards.round)
+        names = [subject.id for subject in self.run.cohort.subjects]
+        files: dict[str, Any] = {
+            "brain": self.run.before_round(number, "brain.nii.gz"),
+            "mask": self.run.before_round(number, "mask.nii.gz"),
+            "brains": [self.run.prepared(n, "brain") for n in names],
+            "masks": [self.run.prepared(n, "mask") for n in names],
+            "matrices": [self.run.round("affine.mat", number, n) for n in names],
+        }
+        if number:
+            files["warps"] = [self.run.round(FORWARD, number, n) for n in names]
+        return files
+
+    def atlas_pairs(self, wildcards: Any) -> list[list[str]]:
+        """Return the atlases of a subject: marker, name of the pair, warped image and labels."""
+        found = []
+        for moving in self.run.atlases[wildcards.fixed]:
+            pair = (wildcards.fixed, moving)
+            marker = self.run.marker("evaluate", self.run.batch_of(*pair), wildcards.method)
+            files = [
+                self.run.result(f"{part}.nii.gz", *pair, wildcards.method)
+                for part in ("warped", "warped_labels")
+            ]
+            found.append([marker, pair_name(*pair), *files])
+        return found
+
+    def atlas_files(self, wildcards: Any) -> dict[str, Any]:
+        """Return the subject's own files and the markers of the batches of its atlases."""
+        own = self.run.subject(wildcards.fixed).labels
+        markers = [entry[0] for entry in self.atlas_pairs(wildcards)]
+        return {
+            "brain": self.run.prepared(wildcards.fixed, "brain"),
+            "truth": [str(own)] if own else [],
+            "markers": list(dict.fromkeys(markers)),
+        }
+
+    def evaluated(self) -> list[tuple[str, str, list[Pair]]]:
+        """Return the markers of all batches and methods, each with its pairs."""
+        return [
+            (self.run.marker("evaluate", batch, method), method, pairs)
+            for batch, pairs in self.run.batches.items()
+            for method in self.run.methods
+        ]
