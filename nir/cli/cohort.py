@@ -113,12 +113,10 @@ def _write_table(path: Path, columns: list[str], rows: list[list[Any]]) -> None:
     """Write subjects as a table that `cohort.kind: table` reads; absolute paths."""
     import pandas as pd
 
-    from nir.io.files import atomic
+    from nir.io.tables import MISSING, save_table
 
     cells = [
-        [name, *("n/a" if file is None else str(file.absolute()) for file in files)]
+        [name, *(MISSING if file is None else str(file.absolute()) for file in files)]
         for name, *files in rows
     ]
-    with atomic(path) as temporary:
-        table = pd.DataFrame(cells, columns=columns)
-        table.to_csv(temporary, sep="," if path.suffix == ".csv" else "\t", index=False)
+    save_table(path, pd.DataFrame(cells, columns=columns))

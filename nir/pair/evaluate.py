@@ -18,9 +18,10 @@ from nir.cohort.truth import true_pair_points
 from nir.geometry.grid import Array, Grid
 from nir.geometry.maps import Affine, DisplacementField, Transform
 from nir.geometry.resample import resample
-from nir.io.files import atomic, load_json, save_json
+from nir.io.files import load_json, save_json
 from nir.io.images import load_labels, load_volume
 from nir.io.layout import FORWARD, INVERSE
+from nir.io.tables import save_table
 from nir.io.warps import load_affine, load_displacement
 from nir.losses import terms
 from nir.pair.steps import LabelMap, warp_labels
@@ -97,8 +98,7 @@ def evaluate_pair(
             plausibility.labels_outside_percent(target[0], mapped.mask, scored),
             plausibility.labels_outside_percent(source[0], mapped.moving_mask, scored),
         )
-    with atomic(folder / "labels.tsv") as temporary:
-        table.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
+    save_table(folder / "labels.tsv", table)
     for column in SCORES:
         found[column] = float(table[column].mean()) if len(table) else math.nan
     seconds = fit["seconds"] | {"affine": affine["seconds"]}

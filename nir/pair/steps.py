@@ -24,9 +24,10 @@ from nir.geometry.kernels import set_threads
 from nir.geometry.maps import Affine, DisplacementField, Transform
 from nir.geometry.resample import resample
 from nir.io.ants import ants_labels
-from nir.io.files import atomic, load_json, save_json
+from nir.io.files import load_json, save_json
 from nir.io.images import load_labels, load_volume, save_volume
 from nir.io.layout import FIELD, FORWARD, INVERSE
+from nir.io.tables import save_table
 from nir.io.warps import load_affine, load_displacement, save_affine, save_displacement
 from nir.preprocess.affine import compose_template_affines, register_affine
 from nir.preprocess.settings import AffineConfig
@@ -112,8 +113,7 @@ def register_pair(
     elapsed = time.perf_counter() - start
     save_displacement(folder / FORWARD, result.forward, pair.fixed_grid, rounded=True)
     save_displacement(folder / INVERSE, result.inverse, pair.moving_grid, rounded=True)
-    with atomic(folder / "trace.tsv") as temporary:
-        pd.DataFrame(result.trace).to_csv(temporary, sep="\t", index=False, na_rep="n/a")
+    save_table(folder / "trace.tsv", pd.DataFrame(result.trace))
     record = {
         "method": method.name,
         "engine": method.engine,

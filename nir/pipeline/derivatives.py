@@ -16,6 +16,7 @@ from nir.cohort.pairs import TEMPLATE
 from nir.cohort.prepared import failure
 from nir.io.files import atomic, save_json, save_text
 from nir.io.layout import FORWARD, INVERSE, pair_name
+from nir.io.tables import save_table
 from nir.pipeline.failures import failures
 
 BIDS_VERSION = "1.9.0"
@@ -66,10 +67,8 @@ def write_derivatives(
         save_json(f"{stem}_desc-preproc_T1w.json", {"SkullStripped": True})
         _link(subjects / subject / "mask.nii.gz", f"{stem}_desc-brain_mask.nii.gz")
         save_json(f"{stem}_desc-brain_mask.json", {"Type": "Brain"})
-    with atomic(folder / "dseg.tsv") as temporary:
-        rows = sorted(label_names.items())
-        table = pd.DataFrame(rows, columns=["index", "name"])
-        table.to_csv(temporary, sep="\t", index=False, lineterminator="\n")
+    names = pd.DataFrame(sorted(label_names.items()), columns=["index", "name"])
+    save_table(folder / "dseg.tsv", names)
     save_text(folder / ".bidsignore", IGNORED)
     save_text(
         folder / "README.md", f"Registrations of the run {name}, made by NIR {__version__}.\n"

@@ -10,8 +10,8 @@ import pandas as pd
 from nir.errors import NirError
 from nir.io.files import load_json, save_json
 from nir.io.layout import pair_name
-from nir.io.tables import read_table, write_table
-from nir.quality.columns import COLUMNS
+from nir.io.tables import Column, read_table, write_table
+from nir.quality.columns import COLUMNS, KEYS
 
 
 def sort_out(
@@ -53,10 +53,8 @@ def sort_out(
 def write_failures(folder: Path, failed: Sequence[dict[str, str]]) -> None:
     """Write ``failed.tsv`` with its sidecar; a header alone where nothing failed."""
     columns = {
-        "fixed": COLUMNS["fixed"],
-        "moving": COLUMNS["moving"],
-        "method": COLUMNS["method"],
-        "reason": ("Reason", "Stage in which the pair failed, and why", ""),
+        **{key: COLUMNS[key] for key in KEYS},
+        "reason": Column("Reason", "Stage in which the pair failed, and why"),
     }
     write_table(folder / "failed.tsv", pd.DataFrame(failed, columns=list(columns)), columns)
 

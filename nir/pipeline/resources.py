@@ -7,16 +7,20 @@ from pathlib import Path
 import pandas as pd
 
 from nir.io.files import load_json
-from nir.io.tables import write_table
+from nir.io.tables import Column, write_table
 from nir.pipeline.batch import STAGES
 
 COLUMNS = {
-    "rule": ("Rule", "Rule of the pipeline", ""),
-    "jobs": ("Jobs", "Jobs of the rule that are measured", "1"),
-    "asked_mb": ("Memory asked", "Largest memory asked for by a job, with Snakemake's own", "MB"),
-    "used_mb": ("Memory used", "Largest resident memory of a job, without Snakemake's own", "MB"),
-    "seconds": ("Time", "Mean wall time of a job", "s"),
-    "seconds_max": ("Time, longest", "Wall time of the longest job", "s"),
+    "rule": Column("Rule", "Rule of the pipeline"),
+    "jobs": Column("Jobs", "Jobs of the rule that are measured", "1"),
+    "asked_mb": Column(
+        "Memory asked", "Largest memory asked for by a job, with Snakemake's own", "MB"
+    ),
+    "used_mb": Column(
+        "Memory used", "Largest resident memory of a job, without Snakemake's own", "MB"
+    ),
+    "seconds": Column("Time", "Mean wall time of a job", "s"),
+    "seconds_max": Column("Time, longest", "Wall time of the longest job", "s"),
 }
 
 

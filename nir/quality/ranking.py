@@ -13,8 +13,8 @@ from scipy.stats import gmean, rankdata, wilcoxon
 
 from nir.errors import NirError, fault
 from nir.geometry.grid import Array
-from nir.io.tables import read_table, write_table
-from nir.quality.columns import COLUMNS, KEYS, method_order
+from nir.io.tables import Column, read_table, write_table
+from nir.quality.columns import COLUMNS, KEYS, QUANTITIES, method_order
 from nir.quality.stats import LEAST_PAIRS, rank_biserial
 
 SIGNIFICANT = 0.05
@@ -25,17 +25,10 @@ HARD_SHARE = 0.3
 
 HARD, TIME = "dice_30", "seconds_total"
 
-RANKED = {
-    "dice_after": 1,
-    HARD: 1,
-    "hd95_after_mm": -1,
-    "tre_after_mm": -1,
-    "sdlogj_l2r": -1,
-    TIME: -1,
+RANKED = {"dice_after": 1, HARD: 1} | {
+    name: column.better for name, column in QUANTITIES.items() if column.ranked
 }
 """Measure to whether the larger (1) or the smaller (-1) value is better."""
-
-TITLES = {HARD: "Dice 30", "tre_after_mm": "TRE"}
 
 NOT_OF_AFFINES = ["sdlogj_l2r", TIME]
 
@@ -80,20 +73,20 @@ def rank_methods(metrics: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[order].reset_index(drop=True)
 
 
-def ranking_columns(table: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
+def ranking_columns(table: pd.DataFrame) -> dict[str, Column]:
     """Describe the columns of a ranking."""
     text = "Geometric mean of the rank scores of all measures"
-    columns = {
+    columns: dict[str, Column] = {
         "method": COLUMNS["method"],
-        "score": ("Score", f"{text} but the time; the larger the better, at most 1", "1"),
-        "score_with_time": ("Score with time", text, "1"),
+        "score": Column("Score", f"{text} but the time; the larger the better, at most 1", "1"),
+        "score_with_time": Column("Score with time", text, "1"),
     }
     for measure in ranked_measures(table):
         name = measure_title(measure)
         rank = f"Place by {name} among the methods, from {LOWEST} (last) to 1 (first)"
         wins = f"Methods that are worse by {name}: Wilcoxon signed-rank, p < {SIGNIFICANT}"
-        columns[f"rank_{measure}"] = (f"{name}: rank score", rank, "1")
-        columns[f"wins_{measure}"] = (f"{name}: wins", wins, "1")
+        columns[f"rank_{measure}"] = Column(f"{name}: rank score", rank, "1")
+        columns[f"wins_{measure}"] = Column(f"{name}: wins", wins, "1")
     return columns
 
 
@@ -104,7 +97,7 @@ def ranked_measures(table: pd.DataFrame) -> list[str]:
 
 def measure_title(measure: str) -> str:
     """Name a measure of a ranking."""
-    return TITLES.get(measure) or COLUMNS[measure][0]
+    return "Dice 30" if measure == HARD else COLUMNS[measure].title
 
 
 def comparisons_won(values: Array) -> Array:

@@ -11,7 +11,8 @@ from scipy.stats import bootstrap, rankdata, wilcoxon
 from statsmodels.stats.multitest import multipletests
 
 from nir.geometry.grid import Array
-from nir.quality.columns import COLUMNS, KEYS, method_order
+from nir.io.tables import Column
+from nir.quality.columns import COLUMNS, KEYS, QUANTITIES, method_order
 
 LEAST_PAIRS = 6  # with fewer, a two-sided signed-rank test cannot reach p < 0.05
 
@@ -21,58 +22,49 @@ CONFIDENCE = 0.95
 
 WHISKER = 1.5  # times the interquartile range, as the whiskers of the box plots
 
-COMPARED = (
-    "dice_after",
-    "hd95_after_mm",
-    "folds_percent",
-    "inverse_consistency_mean_mm",
-    "seconds_total",
-)
+COMPARED = [name for name, column in QUANTITIES.items() if column.compared]
 
-WATCHED = ("dice_after", "similarity_after", "folds_percent")
+WATCHED = [name for name, column in QUANTITIES.items() if column.watched]
 
 COMPARISON_COLUMNS = {
-    "measure": ("Measure", "Column of metrics.tsv that is compared", ""),
-    "first": ("First method", "Method from whose values the second's are subtracted", ""),
-    "second": ("Second method", "Method whose values are subtracted", ""),
-    "pairs": ("Pairs", "Pairs for which both methods have a value", "1"),
-    "mean_first": ("Mean, first", "Mean of the first method over these pairs", ""),
-    "mean_second": ("Mean, second", "Mean of the second method over these pairs", ""),
-    "mean_difference": ("Difference", "Mean of first minus second over these pairs", ""),
-    "ci_low": (
+    "measure": Column("Measure", "Column of metrics.tsv that is compared"),
+    "first": Column("First method", "Method from whose values the second's are subtracted"),
+    "second": Column("Second method", "Method whose values are subtracted"),
+    "pairs": Column("Pairs", "Pairs for which both methods have a value", "1"),
+    "mean_first": Column("Mean, first", "Mean of the first method over these pairs"),
+    "mean_second": Column("Mean, second", "Mean of the second method over these pairs"),
+    "mean_difference": Column("Difference", "Mean of first minus second over these pairs"),
+    "ci_low": Column(
         "Difference, lower bound",
         f"Lower bound of the {CONFIDENCE:.0%} bootstrap confidence interval of the difference:"
         f" percentiles of {RESAMPLES} resamples of the pairs",
-        "",
     ),
-    "ci_high": ("Difference, upper bound", "Upper bound of the same interval", ""),
-    "effect": (
+    "ci_high": Column("Difference, upper bound", "Upper bound of the same interval"),
+    "effect": Column(
         "Effect size",
         "Matched-pairs rank-biserial correlation: 1 where the first method has the larger value in"
         " every pair, -1 where the second has, 0 where neither is favoured",
         "1",
     ),
-    "p": (
+    "p": Column(
         "p",
         "Two-sided Wilcoxon signed-rank test; pairs without a difference are left out",
         "1",
     ),
-    "p_holm": ("p, Holm", "The same, corrected for all comparisons of this measure", "1"),
-    "note": ("Note", "Why there is no test", ""),
+    "p_holm": Column("p, Holm", "The same, corrected for all comparisons of this measure", "1"),
+    "note": Column("Note", "Why there is no test"),
 }
 
 OUTLIER_COLUMNS = {key: COLUMNS[key] for key in KEYS} | {
-    "measure": ("Measure", "Column of metrics.tsv", ""),
-    "value": ("Value", "Value of the registration", ""),
-    "low": (
+    "measure": Column("Measure", "Column of metrics.tsv"),
+    "value": Column("Value", "Value of the registration"),
+    "low": Column(
         "Lower fence",
         f"First quartile of the method minus {WHISKER} interquartile ranges",
-        "",
     ),
-    "high": (
+    "high": Column(
         "Upper fence",
         f"Third quartile of the method plus {WHISKER} interquartile ranges",
-        "",
     ),
 }
 
@@ -106,8 +98,13 @@ def compare_methods(metrics: pd.DataFrame) -> pd.DataFrame:
 
 def compared_measures(metrics: pd.DataFrame) -> list[str]:
     """Return the columns in which methods are compared: those that hold values."""
-    names = [name for name in COMPARED if metrics[name].notna().any()]
-    return names if "dice_after" in names else ["similarity_after", *names]
+    names = [name for name in COMPARED if name in metrics and metrics[name].notna().any()]
+    return list(dict.fromkeys([main_score(metrics), *names]))
+
+
+def main_score(metrics: pd.DataFrame) -> str:
+    """Return the column that ranks registrations: the Dice, or the LNCC where none has labels."""
+    return "dice_after" if metrics["dice_after"].notna().any() else "similarity_after"
 
 
 def compare(first: Array, second: Array) -> dict[str, Any]:
@@ -167,7 +164,7 @@ def find_outliers(metrics: pd.DataFrame) -> pd.DataFrame:
         The columns of ``OUTLIER_COLUMNS``; within a measure the farthest beyond its fence first.
     """
     tables = []
-    for measure in WATCHED:
+    for measure in (name for name in WATCHED if name in metrics):
         quartiles = metrics.groupby("method")[measure].quantile(np.array([0.25, 0.75])).unstack()
         reach = WHISKER * (quartiles[0.75] - quartiles[0.25])
         table = metrics[KEYS].assign(

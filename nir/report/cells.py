@@ -2,67 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
 from nir.io.tables import MISSING
-from nir.quality.columns import COLUMNS, method_order
+from nir.quality.columns import QUANTITIES, method_order, quantity
+from nir.quality.measures.base import HIGH, LOW, MEAN_SD, Quantity
 from nir.quality.ranking import measure_title, ranked_measures
 from nir.quality.verdict import GRADES, Check, overall
 from nir.report.ratings import EXCLUDE, RATINGS, by_registration, results_of
 
 LEAST_P = 1e-4
 
-DIGITS = {
-    "dice_after": 3,
-    "similarity_after": 3,
-    "hd95_after_mm": 2,
-    "inverse_consistency_mean_mm": 3,
-    "seconds_total": 1,
-}
-
 MOST_OUTLIERS = 20
 """Outliers of each measure that the page lists; the file lists all."""
 
 
-class Cell(NamedTuple):
-    """A column of the table of methods: heading, column of the metrics, statistic, digits."""
+SPREAD = "mean ± std"
 
-    heading: str
-    column: str
-    statistic: str
-    digits: int
-
-
-SPREAD, PERCENT = "mean ± std", -1
-
-METHOD_CELLS = (
-    Cell("Dice, affine", "dice_before", SPREAD, 3),
-    Cell("Dice", "dice_after", SPREAD, 3),
-    Cell("Dice, 30 %", "dice_after", "q30", 3),
-    Cell("HD95, affine, mm", "hd95_before_mm", SPREAD, 2),
-    Cell("HD95, mm", "hd95_after_mm", SPREAD, 2),
-    Cell("HD95, 30 %, mm", "hd95_after_mm", "q30", 2),
-    Cell("TRE, affine, mm", "tre_before_mm", SPREAD, 2),
-    Cell("TRE, mm", "tre_after_mm", SPREAD, 2),
-    Cell("TRE, 70 %, mm", "tre_after_mm", "q70", 2),
-    Cell("True error, affine, mm", "truth_error_before_mm", SPREAD, 2),
-    Cell("True error, mm", "truth_error_after_mm", SPREAD, 2),
-    Cell("LNCC", "similarity_after", SPREAD, 3),
-    Cell("Folds, mean, %", "folds_percent", "mean", PERCENT),
-    Cell("Folds, max, %", "folds_percent", "max", PERCENT),
-    Cell("Smallest det J", "min_jacobian", "min", 3),
-    Cell("NDV, mean, %", "ndv_percent", "mean", PERCENT),
-    Cell("SDlogJ", "sdlogj", SPREAD, 3),
-    Cell("SDlogJ, Learn2Reg", "sdlogj_l2r", SPREAD, 3),
-    Cell("SDlogJ, Learn2Reg, 70 %", "sdlogj_l2r", "q70", 3),
-    Cell("Inverse consistency, mean, mm", "inverse_consistency_mean_mm", SPREAD, 3),
-    Cell("Inverse consistency, max, mm", "inverse_consistency_max_mm", "max", 2),
-    Cell("Time, s", "seconds_total", SPREAD, 1),
-    Cell("Peak memory, max, MB", "peak_mb", "max", 0),
-)
+STATISTICS = {"min": "min", "max": "max", "mean": "mean", LOW: "30 %", HIGH: "70 %"}
+"""Their words in headings."""
 
 
 def number(value: Any, digits: int) -> str:
@@ -92,35 +54,49 @@ def probability(value: Any) -> str:
 
 
 def measured(measure: str, value: Any) -> str:
-    """Word a value of one of the compared measures, without its unit."""
-    return percent(value) if measure == "folds_percent" else number(value, DIGITS[measure])
-
-
-def measure_name(measure: str) -> str:
-    """Name a measure with its unit."""
-    name, _, unit = COLUMNS[measure]
-    unit = {"percent": "%", "1": ""}.get(unit, unit)
-    return f"{name}, {unit}" if unit else name
+    """Word a value of a measure, without its unit."""
+    known = quantity(measure)
+    return percent(value) if known.unit == "percent" else number(value, known.digits)
 
 
 def method_cells(methods: pd.DataFrame) -> dict[str, Any]:
     """Headings and rows of the table of methods, without the verdicts."""
-    first = {SPREAD: "mean"}
     shown = [
-        c for c in METHOD_CELLS if f"{c.column}_{first.get(c.statistic, c.statistic)}" in methods
+        (name, column, statistic)
+        for name, column in QUANTITIES.items()
+        for statistic in _statistics(column)
+        if f"{name}_{statistic.partition(' ')[0]}" in methods
     ]
 
-    def word(row: Mapping[Any, Any], cell: Cell) -> str:
-        if cell.statistic == SPREAD:
-            return spread(row[f"{cell.column}_mean"], row[f"{cell.column}_std"], cell.digits)
-        value = row[f"{cell.column}_{cell.statistic}"]
-        return percent(value) if cell.digits == PERCENT else number(value, cell.digits)
+    def word(row: Mapping[Any, Any], name: str, statistic: str) -> str:
+        if statistic == SPREAD:
+            return spread(row[f"{name}_mean"], row[f"{name}_std"], QUANTITIES[name].digits)
+        return measured(name, row[f"{name}_{statistic}"])
 
     rows = [
-        (row["method"], [row["engine"], str(row["pairs"]), *(word(row, c) for c in shown)])
+        (
+            row["method"],
+            [row["engine"], str(row["pairs"]), *(word(row, name, s) for name, _, s in shown)],
+        )
         for row in methods[methods["pairs"] > 0].to_dict("records")
     ]
-    return {"headings": ["Engine", "Pairs", *(c.heading for c in shown)], "rows": rows}
+    headings = [_heading(column, statistic) for _, column, statistic in shown]
+    return {"headings": ["Engine", "Pairs", *headings], "rows": rows}
+
+
+def _statistics(column: Quantity) -> list[str]:
+    """Return what the page tells of a column; mean and deviation share a cell."""
+    if set(MEAN_SD) <= set(column.told):
+        return [SPREAD, *(s for s in column.told if s not in MEAN_SD)]
+    return list(column.told)
+
+
+def _heading(column: Quantity, statistic: str = "") -> str:
+    """Name a column, or a statistic of it, with its unit."""
+    if statistic == SPREAD:
+        return column.name
+    title = f"{column.title}, {STATISTICS[statistic]}" if statistic else column.title
+    return replace(column, title=column.short or title).name
 
 
 def verdict_cells(methods: pd.DataFrame) -> dict[str, Any]:
@@ -146,7 +122,7 @@ def comparison_cells(comparisons: pd.DataFrame) -> list[dict[str, Any]]:
                 probability(row["p_holm"]),
             ]
             rows.append({key: row[key] for key in ("first", "second", "pairs")} | {"cells": cells})
-        groups.append({"measure": measure_name(name), "rows": rows})
+        groups.append({"measure": quantity(name).name, "rows": rows})
     return groups
 
 
@@ -169,7 +145,7 @@ def comparison_notes(comparisons: pd.DataFrame) -> list[str]:
         where = "all comparisons"
         if len(group) < len(comparisons):
             where = "; ".join(
-                f"{measure_name(row['measure'])}: {row['first']} and {row['second']}"
+                f"{quantity(row['measure']).name}: {row['first']} and {row['second']}"
                 for row in group.to_dict("records")
             )
         sentences.append(f"{note}. Without a test: {where}.")
@@ -187,7 +163,7 @@ def outlier_cells(outliers: pd.DataFrame) -> list[dict[str, Any]]:
             beyond = f"{side} {measured(name, row[fence])}"
             listed = {key: row[key] for key in ("fixed", "moving", "method")}
             rows.append(listed | {"value": measured(name, row["value"]), "beyond": beyond})
-        groups.append({"measure": measure_name(name), "count": len(group), "rows": rows})
+        groups.append({"measure": quantity(name).name, "count": len(group), "rows": rows})
     return groups
 
 
@@ -198,30 +174,24 @@ def pair_cells(
     ratings: pd.DataFrame | None,
 ) -> dict[str, Any]:
     """Headings and rows of the table of pairs, a row for each registration."""
-    columns: list[tuple[str, str, Callable[[Any], str]]] = [
-        ("Dice, affine", "dice_before", lambda v: number(v, 3)),
-        ("Dice", "dice_after", lambda v: number(v, 3)),
-        ("HD95, mm", "hd95_after_mm", lambda v: number(v, 2)),
-        ("True error, mm", "truth_error_after_mm", lambda v: number(v, 2)),
-        ("Folds, %", "folds_percent", percent),
-        ("Inverse consistency, mm", "inverse_consistency_mean_mm", lambda v: number(v, 3)),
-        ("Time, s", "seconds_total", lambda v: number(v, 1)),
-    ]
-    if metrics["truth_error_after_mm"].isna().all():
-        columns = [column for column in columns if column[1] != "truth_error_after_mm"]
+    columns = {
+        name: column
+        for name, column in QUANTITIES.items()
+        if column.listed and name in metrics and not (column.rare and metrics[name].isna().all())
+    }
     rated, results = by_registration(ratings), results_of(metrics)
     rows = []
     for found in metrics.to_dict("records"):
         key = (found["fixed"], found["moving"], found["method"])
         thumbnail, page = figures.get(key, ("", ""))
         row = {"fixed": key[0], "moving": key[1], "method": key[2]}
-        row |= {"cells": [word(found[name]) for _, name, word in columns]}
+        row |= {"cells": [measured(name, found[name]) for name in columns]}
         row |= {"verdict": overall(checks[key]) if key in checks else ""}
         row |= {"result": results[key]}
         rows.append(row | {"thumbnail": thumbnail, "page": page, "ratings": rated.get(key, [])})
     worst = [some[0]["rating"] for some in rated.values()]
     return {
-        "headings": [heading for heading, _, _ in columns],
+        "headings": [_heading(column) for column in columns.values()],
         "rows": rows,
         "rated": {rating: worst.count(rating) for rating in RATINGS} if worst else {},
         "excluded": [r for some in rated.values() for r in some if r["rating"] == EXCLUDE],

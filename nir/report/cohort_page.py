@@ -14,15 +14,14 @@ import pandas as pd
 from nir.io.files import save_text
 from nir.io.layout import pair_name
 from nir.io.tables import MISSING, WARNINGS_JOIN
-from nir.quality.columns import COLUMNS, KEYS, Key, keys_of, method_order
-from nir.quality.stats import RESAMPLES, WATCHED
+from nir.quality.columns import COLUMNS, KEYS, Key, keys_of, method_order, quantity
+from nir.quality.stats import RESAMPLES, WATCHED, main_score
 from nir.quality.verdict import Check, overall
 from nir.report.cells import (
     comparison_cells,
     comparison_notes,
     fusion_cells,
     job_cells,
-    measure_name,
     measured,
     method_cells,
     outlier_cells,
@@ -36,7 +35,6 @@ from nir.report.figures.cohort import cohort_plots
 from nir.report.figures.pair import THUMBNAIL
 from nir.report.ratings import without_excluded
 from nir.report.tables import (
-    main_score,
     reasons,
     report_tables,
     worst_registrations,
@@ -138,7 +136,7 @@ def cohort_report(
             pair_count=len(metrics[["fixed", "moving"]].drop_duplicates()),
             verdicts=verdict_cells(tables["methods"].frame),
             worst=_worst(metrics, context, folder),
-            score=measure_name(main_score(metrics)),
+            score=quantity(main_score(metrics)).name,
             outliers=outlier_cells(tables["outliers"].frame),
             method_table=method_cells(tables["methods"].frame),
             comparisons=comparison_cells(tables["comparisons"].frame),
@@ -164,7 +162,7 @@ def summary(metrics: pd.DataFrame) -> list[str]:
     """Say in sentences what was found, the better methods first."""
     groups = dict(list(metrics.groupby("method", sort=False)))
     column = main_score(metrics)
-    word, before = COLUMNS[column][0], column.replace("after", "before")
+    word, before = COLUMNS[column].title, column.replace("after", "before")
     means = metrics.groupby("method", sort=False)[column].mean().dropna()
     means = means.sort_values(ascending=False, kind="stable")
     ranking = [f"{m} {means[m]:.3f}" for m in means.index]
@@ -206,7 +204,7 @@ def _worst(metrics: pd.DataFrame, context: ReportContext, folder: Path) -> list[
             | {
                 "verdict": overall(checks),
                 "reasons": reasons(checks),
-                "told": [f"{measure_name(c)}: {measured(c, row[c])}" for c in WATCHED],
+                "told": [f"{quantity(c).name}: {measured(c, row[c])}" for c in WATCHED if c in row],
                 "pictures": pictures,
                 "page": context.figures.get(key, ("", ""))[1],
             }

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from nir.io.files import load_json, save_text
 from nir.io.tables import MISSING, read_table
 from nir.preprocess.settings import AffineConfig, PreprocessConfig
-from nir.quality.columns import COLUMNS, METRICS
+from nir.quality.columns import METRICS, quantity
 from nir.quality.verdict import Check, overall, worst_first
 from nir.report.figures.pair import FIGURES, THUMBNAIL
 from nir.report.methods_text import citations, methods_text
@@ -146,8 +146,7 @@ def _metrics(metrics: dict[str, float | None]) -> list[tuple[str, str, str]]:
     known = [name for name in METRICS if metrics.get(name) is not None]
     rows = []
     for name in known + [n for n, v in metrics.items() if n not in METRICS and v is not None]:
-        long_name, meaning, unit = COLUMNS.get(name, (name.replace("_", " "), "", ""))
-        sign = {"percent": "%", "1": ""}.get(unit, unit)
-        value = f"{metrics[name]:.4g}" + (f"\N{NO-BREAK SPACE}{sign}" if sign else "")
-        rows.append((long_name, value, meaning))
+        told = quantity(name)
+        value = f"{metrics[name]:.4g}" + (f"\N{NO-BREAK SPACE}{told.sign}" if told.sign else "")
+        rows.append((told.title, value, told.text))
     return rows

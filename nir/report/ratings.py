@@ -12,7 +12,7 @@ import pandas as pd
 from nir.errors import NirError, fault
 from nir.io.files import load_json, readable
 from nir.io.sheets import read_rows
-from nir.io.tables import MISSING, read_table, write_table
+from nir.io.tables import MISSING, Column, read_table, write_table
 from nir.quality import columns
 from nir.quality.columns import KEYS, Key, keys_of
 
@@ -21,14 +21,13 @@ EXCLUDE = "exclude"
 RATINGS = (EXCLUDE, "poor", "acceptable", "excellent")
 
 COLUMNS = {key: columns.COLUMNS[key] for key in KEYS} | {
-    "rating": ("Rating", f"What the rater thinks of it: {', '.join(RATINGS)}", ""),
-    "note": ("Note", "The rater's reason", ""),
-    "rater": ("Rater", "Who rated; a rater has one rating of a registration, the last", ""),
-    "result": (
+    "rating": Column("Rating", f"What the rater thinks of it: {', '.join(RATINGS)}"),
+    "note": Column("Note", "The rater's reason"),
+    "rater": Column("Rater", "Who rated; a rater has one rating of a registration, the last"),
+    "result": Column(
         "Result",
         "What was rated: its LNCC, minimum det J and displacements (99 %, maximum); the rating"
         " counts while they stay, and always where they are not given",
-        "",
     ),
 }
 

@@ -11,44 +11,30 @@ import numpy as np
 import pandas as pd
 
 from nir.io.files import save_json
-from nir.io.tables import WARNINGS_JOIN, write_table
-from nir.quality.columns import COLUMNS, KEYS, PER_LABEL, Key, keys_of, method_order
+from nir.io.tables import WARNINGS_JOIN, Column, write_table
+from nir.quality.columns import (
+    COLUMNS,
+    KEYS,
+    PER_LABEL,
+    QUANTITIES,
+    Key,
+    keys_of,
+    method_order,
+)
+from nir.quality.measures.base import HIGH, LOW, MEAN_SD
 from nir.quality.ranking import rank_methods, ranking_columns
-from nir.quality.stats import COMPARISON_COLUMNS, OUTLIER_COLUMNS, compare_methods, find_outliers
+from nir.quality.stats import (
+    COMPARISON_COLUMNS,
+    OUTLIER_COLUMNS,
+    compare_methods,
+    find_outliers,
+    main_score,
+)
 from nir.quality.thresholds import VerdictConfig
 from nir.quality.verdict import GRADES, Check, judge, overall, worst_first
 from nir.report.figures.cohort import structure_names
 
-Described = dict[str, tuple[str, str, str]]
-
 WORST = 5
-
-MEAN_SD = ("mean", "std")
-
-LOW, HIGH = "q30", "q70"
-
-SUMMARISED: dict[str, tuple[str, ...]] = {
-    "dice_before": MEAN_SD,
-    "dice_after": (*MEAN_SD, LOW),
-    "hd95_before_mm": MEAN_SD,
-    "hd95_after_mm": (*MEAN_SD, LOW),
-    "tre_before_mm": MEAN_SD,
-    "tre_after_mm": (*MEAN_SD, HIGH),
-    "truth_error_before_mm": MEAN_SD,
-    "truth_error_after_mm": MEAN_SD,
-    "similarity_after": MEAN_SD,
-    "folds_percent": ("mean", "max"),
-    "min_jacobian": ("min",),
-    "sdlogj": MEAN_SD,
-    "sdlogj_l2r": (*MEAN_SD, HIGH),
-    "sdlogj_l2r_masked": (*MEAN_SD, HIGH),
-    "ndv_percent": ("mean", "max"),
-    "inverse_consistency_mean_mm": MEAN_SD,
-    "inverse_consistency_max_mm": ("max",),
-    "seconds_total": MEAN_SD,
-    "peak_mb": ("max",),
-}
-"""Column of the metrics to what the table of methods tells of it."""
 
 STATISTICS = {
     "mean": "Mean",
@@ -60,14 +46,13 @@ STATISTICS = {
 }
 
 QUANTILES: dict[str, Any] = {LOW: lambda x: x.quantile(0.3), HIGH: lambda x: x.quantile(0.7)}
-"""Learn2Reg's robustness: the 30 % quantile, of SDlogJ and TRE the 70 % one."""
 
 
 class Table(NamedTuple):
     """A table and what its columns mean, see ``nir.quality.columns.write_table``."""
 
     frame: pd.DataFrame
-    columns: Described
+    columns: dict[str, Column]
 
 
 def judge_all(metrics: pd.DataFrame, thresholds: VerdictConfig) -> dict[Key, list[Check]]:
@@ -116,8 +101,8 @@ def method_table(
     checks: Mapping[Key, Sequence[Check]],
 ) -> Table:
     """Count verdicts and summarise metrics by method; what no method knows is left out."""
-    known = {c: s for c, s in SUMMARISED.items() if c in metrics and metrics[c].notna().any()}
-    told = {f"{c}_{s}": (c, s) for c, statistics in known.items() for s in statistics}
+    known = [c for c in QUANTITIES if c in metrics and metrics[c].notna().any()]
+    told = {f"{c}_{s}": (c, s) for c in known for s in QUANTITIES[c].statistics}
     verdicts = [overall(checks.get(key, ())) for key in keys_of(metrics)]
     counts = {grade: [verdict == grade for verdict in verdicts] for grade in GRADES}
     groups = metrics.assign(**counts).groupby("method", sort=False)
@@ -133,14 +118,17 @@ def method_table(
     columns = {
         "method": COLUMNS["method"],
         "engine": COLUMNS["engine"],
-        "pairs": ("Pairs", "Pairs that are registered", "1"),
+        "pairs": Column("Pairs", "Pairs that are registered", "1"),
     }
-    columns |= {g: (g.capitalize(), f"Registrations with the verdict {g}", "1") for g in GRADES}
-    columns["failed"] = ("Failed", "Registrations that failed", "1")
+    columns |= {
+        grade: Column(grade.capitalize(), f"Registrations with the verdict {grade}", "1")
+        for grade in GRADES
+    }
+    columns["failed"] = Column("Failed", "Registrations that failed", "1")
     for name, (column, statistic) in told.items():
-        title, text, unit = COLUMNS[column]
-        word = STATISTICS[statistic]
-        columns[name] = (f"{title}: {word.lower()}", f"{word} over the pairs. {text}", unit)
+        of, word = QUANTITIES[column], STATISTICS[statistic]
+        title, text = f"{of.title}: {word.lower()}", f"{word} over the pairs. {of.text}"
+        columns[name] = Column(title, text, of.unit)
     return Table(frame.rename_axis("method").reset_index()[list(columns)], columns)
 
 
@@ -149,12 +137,12 @@ def structure_table(metrics: pd.DataFrame, labels: pd.DataFrame) -> Table:
     columns = {
         "index": PER_LABEL["index"],
         "name": PER_LABEL["name"],
-        "voxels_fixed": ("Voxels, fixed", "Median over the pairs and methods", "1"),
-        "dice_before": ("Dice, affine", "Mean over the pairs after the affine only", "1"),
+        "voxels_fixed": Column("Voxels, fixed", "Median over the pairs and methods", "1"),
+        "dice_before": Column("Dice, affine", "Mean over the pairs after the affine only", "1"),
         "method": COLUMNS["method"],
-        "pairs": ("Pairs", "Pairs in which the structure is scored", "1"),
-        "dice_mean": ("Dice, mean", "Mean over the pairs after the whole mapping", "1"),
-        "dice_std": ("Dice, deviation", "Standard deviation of the same", "1"),
+        "pairs": Column("Pairs", "Pairs in which the structure is scored", "1"),
+        "dice_mean": Column("Dice, mean", "Mean over the pairs after the whole mapping", "1"),
+        "dice_std": Column("Dice, deviation", "Standard deviation of the same", "1"),
     }
     table = labels.dropna(subset=["dice_after"])
     if table.empty:
@@ -188,10 +176,10 @@ def verdict_table(checks: Mapping[Key, Sequence[Check]]) -> Table:
         for key, found in checks.items()
     ]
     columns = {key: COLUMNS[key] for key in KEYS}
-    columns["verdict"] = ("Verdict", "The worst grade of all checks: pass, warn or fail", "")
-    columns |= {n: (t, "Grade of this check: pass, warn or fail", "") for n, t in titles.items()}
+    columns["verdict"] = Column("Verdict", "The worst grade of all checks: pass, warn or fail")
+    columns |= {n: Column(t, "Grade of this check: pass, warn or fail") for n, t in titles.items()}
     joined = f"What was found by checks that are not passed, joined by '{WARNINGS_JOIN}'"
-    columns["reasons"] = ("Reasons", joined, "")
+    columns["reasons"] = Column("Reasons", joined)
     return Table(pd.DataFrame(rows, columns=list(columns)), columns)
 
 
@@ -199,11 +187,6 @@ def reasons(checks: Sequence[Check]) -> list[str]:
     """Return the sentences of the checks that are not passed, failed ones first."""
     listed = worst_first(checks)
     return [" ".join(check.sentence.split()) for check in listed if check.grade != "pass"]
-
-
-def main_score(metrics: pd.DataFrame) -> str:
-    """Return the column that ranks registrations: the Dice, or the LNCC where none has labels."""
-    return "dice_after" if metrics["dice_after"].notna().any() else "similarity_after"
 
 
 def worst_registrations(

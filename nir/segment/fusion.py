@@ -15,8 +15,9 @@ from scipy.stats import mode
 from nir.errors import NirError, fault
 from nir.geometry.grid import Grid
 from nir.io.ants import to_ants
-from nir.io.files import atomic, load_json, save_json
+from nir.io.files import load_json, save_json
 from nir.io.images import load_labels, load_volume, save_volume
+from nir.io.tables import save_table
 from nir.quality import overlap
 
 # Half-widths of the joint fusion's windows, voxels. ANTs searches 3 voxels by itself, which takes
@@ -97,9 +98,7 @@ def gather_fusion(records: Sequence[Path], keys: Sequence[tuple[str, str]], outp
         "labels_scored": "Labels in the mean; 0 where the target has no labels of its own",
         "dice": "Mean Dice of the fused labels with the target's own",
     }
-    with atomic(output) as temporary:
-        table = pd.DataFrame(rows, columns=list(about))
-        table.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
+    save_table(output, pd.DataFrame(rows, columns=list(about)))
     save_json(output.with_suffix(".json"), {k: {"Description": v} for k, v in about.items()})
 
 

@@ -14,9 +14,10 @@ from nir.errors import NirError, fault
 from nir.geometry.grid import Grid, apply_matrix
 from nir.geometry.maps import DisplacementField, Transform, displacement
 from nir.geometry.resample import resample
-from nir.io.files import atomic, save_json
+from nir.io.files import save_json
 from nir.io.images import grid_of, load_labels, open_image
 from nir.io.points import COLUMNS, frame_to_lps, load_points
+from nir.io.tables import save_table
 from nir.quality import jacobian, overlap
 from nir.transforms.files import read_chain
 from nir.transforms.refuse import check_affine_beside, check_chain
@@ -84,8 +85,7 @@ def evaluate_files(
         found |= jacobian.regularity(det, u_lps, grid, inside > 0)
     result = {name: value for name, value in found.items() if math.isfinite(value)}
     table = pd.DataFrame(rows, columns=COLUMNS_OUT)
-    with atomic(output.with_suffix(".tsv")) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
+    save_table(output.with_suffix(".tsv"), table)
     save_json(output, result)
     return result
 

@@ -1,0 +1,58 @@
+"""What every measure says of its columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nir.io.tables import Column
+
+MEAN_SD = ("mean", "std")
+
+LOW, HIGH = "q30", "q70"
+"""Learn2Reg's robustness: the 30 % quantile, of what is better when smaller the 70 % one."""
+
+THEMES = ("accuracy", "similarity", "folds", "regularity", "inverse", "cost", "other")
+"""In the order in which readers are told of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity(Column):
+    """A column of numbers, and everything that tables, plots and pages have to know of it.
+
+    Args:
+        theme: one of `THEMES`.
+        digits: behind the point, for readers; shares are written to what they show.
+        better: 1 where larger values are better, -1 where smaller ones are, 0 where neither is.
+        of_label: what the column holds in the table of labels; empty: it is not in it.
+        told: statistics over the pairs that the table of methods tells, on the page and as a file:
+            ``mean``, ``std``, ``min``, ``max``, ``q30``, ``q70``.
+        filed: further ones, in the file alone.
+        short: stands for title and statistic in headings, save that of mean and deviation.
+        axis: name on the axes of plots; empty: as in headings.
+        listed: in the page's table of pairs.
+        rare: known of few cohorts; where no pair has it, the table of pairs leaves it out.
+        compared: methods are compared in it, by tests.
+        ranked: methods are ranked by it.
+        watched: registrations far from the others of their method are told.
+        plotted: drawn by method.
+    """
+
+    theme: str = "other"
+    digits: int = 3
+    better: int = 0
+    of_label: str = ""
+    told: tuple[str, ...] = ()
+    filed: tuple[str, ...] = ()
+    short: str = ""
+    axis: str = ""
+    listed: bool = False
+    rare: bool = False
+    compared: bool = False
+    ranked: bool = False
+    watched: bool = False
+    plotted: bool = False
+
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """What the file of the table of methods tells."""
+        return (*self.told, *self.filed)

@@ -1,0 +1,14 @@
+"""Lengths of the displacement."""
+
+from __future__ import annotations
+
+from nir.quality.measures.base import Quantity
+
+COLUMNS = {
+    "displacement_p99_mm": Quantity(
+        "Displacement, 99 %",
+        "99th percentile over the fixed brain mask of the displacement without its affine part",
+        "mm",
+    ),
+    "displacement_max_mm": Quantity("Displacement, maximum", "Maximum of the same", "mm"),
+}
