@@ -15,6 +15,7 @@ include: "workflow/rules/report.smk"
 
 
 rule all:
+    """Make the report, and end with an error if a registration failed."""
     default_target: True
     input:
         RUN.output / "report.html",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import importlib
 import io
 import logging
 import re
@@ -96,23 +94,6 @@ def test_nothing_imports_a_gpu_library_or_ants_for_a_plan() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "workflow/scripts").glob("*.py")), ids=lambda path: path.stem
-)
-def test_what_the_scripts_import_exists(path: Path) -> None:
-    """Checkers of types do not see these files, and not every rule runs in the tests."""
-    found = [
-        node
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("nir")
-    ]
-    assert found
-    for node in found:
-        module = importlib.import_module(str(node.module))
-        for name in node.names:
-            assert hasattr(module, name.name), f"{node.module} has no {name.name}"
 
 
 def test_paths_and_sizes(tmp_path: Path) -> None:

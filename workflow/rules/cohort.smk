@@ -1,6 +1,9 @@
+"""Scans that the run makes or imports itself."""
+
 if SETTINGS.cohort.kind == "demo":
 
     rule demo_cohort:
+        """Simulate the demo cohort, and check it like any other."""
         output:
             table=RUN.raw / "participants.tsv",
             labels=RUN.raw / "labels.tsv",
@@ -28,6 +31,7 @@ if SETTINGS.cohort.kind == "demo":
 if RUN.cohort.imports:
 
     rule import_analyze:
+        """Write an Analyze image as NIfTI, its axes as declared."""
         input:
             INPUTS.analyze_files,
         output:

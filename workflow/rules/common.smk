@@ -1,3 +1,5 @@
+"""The plan of a run, on which all rules look: settings, cohort, and what begins once."""
+
 import sys
 from pathlib import Path
 

@@ -1,4 +1,8 @@
+"""How well the pairs are registered."""
+
+
 rule evaluate:
+    """Warp, measure and draw the pairs of a batch, registered by one method."""
     input:
         INPUTS.files_for("evaluate"),
         affine=RUN.marker("affine"),
@@ -35,4 +39,4 @@ rule evaluate:
         include=SETTINGS.cohort.labels,
         exclude=SETTINGS.labels_unscored,
     script:
-        "../scripts/batch_evaluate.py"
+        "../scripts/evaluate.py"

@@ -1,8 +1,10 @@
-# Labels by several atlases: every labelled moving subject of a fixed one votes.
+"""Labels by several atlases: every labelled moving subject of a fixed one votes."""
+
 if SETTINGS.fusion:
     FUSED = [(fixed, method) for fixed in RUN.atlases for method in RUN.methods]
 
     rule fuse:
+        """Fuse the labels of all atlases of one subject."""
         input:
             unpack(INPUTS.atlas_files),
         output:
@@ -26,6 +28,7 @@ if SETTINGS.fusion:
             "../scripts/fuse.py"
 
     rule gather_fusion:
+        """Gather the scores of all fused label maps in one table."""
         input:
             [RUN.fused("fusion.json", fixed, method) for fixed, method in FUSED],
         output:

@@ -1,4 +1,8 @@
+"""Scans to brains."""
+
+
 rule preprocess:
+    """Skull-strip, correct and normalise one scan."""
     input:
         unpack(INPUTS.raw_files),
     output:

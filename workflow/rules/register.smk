@@ -1,6 +1,9 @@
+"""Affines and registrations of the pairs."""
+
 if SETTINGS.affine.target == "template":
 
     rule affine_to_template:
+        """Align a subject to the template by an affine."""
         input:
             fixed_brain=RUN.prepared("template", "brain"),
             fixed_mask=RUN.prepared("template", "mask"),
@@ -23,12 +26,13 @@ if SETTINGS.affine.target == "template":
             settings=SETTINGS.affine.model_dump(mode="json"),
             seed=SETTINGS.seed,
         script:
-            "../scripts/affine.py"
+            "../scripts/align_subject.py"
 
 
 # Stages of a batch of pairs. Their results lie in pairs/; the markers tell what is done. They
 # are tried again on any machine, since a pair that kills its process is given up at last.
 rule affine:
+    """Align the pairs of a batch by affines."""
     input:
         INPUTS.files_for("affine")
         if SETTINGS.affine.target == "fixed"
@@ -55,7 +59,7 @@ rule affine:
             INPUTS.template_affines if SETTINGS.affine.target == "template" else None
         ),
     script:
-        "../scripts/batch_affine.py"
+        "../scripts/affine.py"
 
 
 for engine, names in BY_ENGINE.items():
@@ -64,6 +68,7 @@ for engine, names in BY_ENGINE.items():
         continue
 
     rule:
+        """Register the pairs of a batch by one method."""
         name:
             f"register_{engine}"
         input:
@@ -97,4 +102,4 @@ for engine, names in BY_ENGINE.items():
             field=SETTINGS.save_fields,
             keep=SETTINGS.keep,
         script:
-            "../scripts/batch_register.py"
+            "../scripts/register.py"

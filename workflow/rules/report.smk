@@ -1,4 +1,8 @@
+"""From the results of all pairs to tables, pages and derivatives."""
+
+
 rule gather:
+    """Gather the results of all pairs and methods in tables, and list what failed."""
     input:
         [marker for marker, _, _ in INPUTS.evaluated()],
     output:
@@ -23,6 +27,7 @@ rule gather:
 
 
 rule report:
+    """Write the pages of the cohort and of each registration, and the tables behind them."""
     input:
         metrics=RUN.output / "metrics.tsv",
         labels=RUN.output / "labels.tsv",
@@ -116,6 +121,7 @@ rule report:
 
 
 rule complete:
+    """End the run with an error if a pair failed; the report is written all the same."""
     input:
         page=RUN.output / "report.html",
         failed=RUN.output / "failed.tsv",
@@ -136,6 +142,7 @@ rule complete:
 if SETTINGS.cohort.kind == "bids":
 
     rule bids_derivatives:
+        """Write the results of a BIDS dataset as BIDS derivatives."""
         input:
             [marker for marker, _, _ in INPUTS.evaluated()],
             prepared=[
@@ -161,4 +168,4 @@ if SETTINGS.cohort.kind == "bids":
             own_template=bool(SETTINGS.template.image or SETTINGS.template.build),
             stripped=SETTINGS.preprocess.skull_strip == "none",
         script:
-            "../scripts/derivatives.py"
+            "../scripts/bids_derivatives.py"

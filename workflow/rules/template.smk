@@ -1,8 +1,10 @@
-# The template: one that is given, or an average of the cohort built in rounds.
+"""The template: one that is given, or an average of the cohort built in rounds."""
+
 BUILD = SETTINGS.template.build
 
 
 rule template:
+    """Write the given template, or the one that the rounds start from, as if it were a subject."""
     input:
         RUN.template_files,
     output:
@@ -36,6 +38,7 @@ if BUILD:
     ROUNDS = range(BUILD.rounds + 1)
 
     rule round_affine:
+        """Align a subject to the average of the round before by an affine."""
         input:
             unpack(INPUTS.as_fixed),
         output:
@@ -54,9 +57,10 @@ if BUILD:
             settings=SETTINGS.affine.model_dump(mode="json"),
             seed=SETTINGS.seed,
         script:
-            "../scripts/affine.py"
+            "../scripts/align_subject.py"
 
     rule round_register:
+        """Register a subject to the average of the round before."""
         input:
             unpack(INPUTS.as_fixed),
             matrix=RUN.round("affine.mat", name="{id}"),
@@ -80,9 +84,10 @@ if BUILD:
             seed=SETTINGS.seed,
             device=SETTINGS.device if BUILDER.engine == "nir" else "cpu",
         script:
-            "../scripts/register.py"
+            "../scripts/round_register.py"
 
     rule round_average:
+        """Average the subjects that a round registered."""
         input:
             unpack(INPUTS.round_files),
         output:
@@ -104,6 +109,7 @@ if BUILD:
             "../scripts/round_average.py"
 
     rule template_of_the_last_round:
+        """Take the last round's average as the template, and tell how the rounds converged."""
         input:
             records=[RUN.round("round.json", n) for n in ROUNDS],
             brain=RUN.round("brain.nii.gz", ROUNDS[-1]),

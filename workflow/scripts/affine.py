@@ -1,22 +1,17 @@
-"""Align two brains by an affine: a subject to the template, or to a round's average."""
+"""Align the pairs of a batch by affines."""
 
 from pathlib import Path
 
-from nir.pipeline.job import job
+from nir.pipeline.job import asked, job
 
 with job(snakemake):
-    from functools import partial
-
-    from nir.cohort.prepared import Prepared
-    from nir.pair.steps import align
-    from nir.pipeline.failures import spare_others
+    from nir.pipeline.batch import run_batch
+    from nir.pipeline.stages import Batch, affine_items
     from nir.preprocess.settings import AffineConfig
 
-    fixed, moving = (Prepared.of(snakemake.input, role) for role in ("fixed", "moving"))
-    matrix, record = Path(snakemake.output.matrix), Path(snakemake.output.record)
-    config = AffineConfig(**snakemake.params.settings)
-    work = partial(align, fixed, moving, config, snakemake.params.seed, matrix, record)
-    if snakemake.wildcards.get("round"):  # an average needs every subject
-        work()
-    else:
-        spare_others(record, [matrix], work)
+    params = snakemake.params
+    items = affine_items(
+        Batch.of(params), AffineConfig(**params.settings), params.seed, params.through
+    )
+    attempt = snakemake.resources.attempt
+    run_batch(items, Path(snakemake.output.marker), asked(snakemake), attempt=attempt)

@@ -1,24 +1,14 @@
-"""Register one pair with one method."""
+"""Register the pairs of a batch with one method, one after another."""
 
 from pathlib import Path
 
-from nir.pipeline.job import job
+from nir.pipeline.job import asked, job
 
 with job(snakemake):
-    from nir.cohort.prepared import Prepared
-    from nir.engines.settings import Method
-    from nir.pair.steps import register_pair
+    from nir.pipeline.batch import run_batch
+    from nir.pipeline.stages import Batch, fits_of
 
-    settings = {k: v for k, v in snakemake.params.method.items() if k != "fit"}
-    fixed, moving = (Prepared.of(snakemake.input, role) for role in ("fixed", "moving"))
-    register_pair(
-        fixed,
-        moving,
-        Path(snakemake.input.matrix),
-        Method(**settings),
-        Path(snakemake.output.forward).parent,
-        seed=snakemake.params.seed,
-        device=snakemake.params.device,
-        threads=snakemake.threads,
-        progress=lambda phase, step, loss: print(f"phase {phase} step {step} loss {loss:.5f}"),
-    )
+    batch = Batch.of(snakemake.params, snakemake.input.affine)
+    items = fits_of(batch, snakemake.params, snakemake.threads)
+    attempt = snakemake.resources.attempt
+    run_batch(items, Path(snakemake.output.marker), asked(snakemake), attempt=attempt)
