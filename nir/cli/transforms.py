@@ -121,7 +121,7 @@ def compose(
     spaces = _spaces(reference, moving)
     mapping = read_chain(transform, spaces.fixed, spaces.moving)
     if reference and spaces.fixed:
-        check_covered(mapping, transform[0], reference, spaces.fixed)
+        check_covered(mapping, transform[0], str(reference), spaces.fixed)
     write_transform(output, mapping, spaces.fixed, spaces.moving)
 
 

@@ -171,14 +171,29 @@ def _check_32_bits(path: Path | str, labels: np.ndarray) -> None:
         raise NirError(fault(path, "labels of 32 bits", "larger values", cure))
 
 
-def load_labels(path: Path | str) -> tuple[np.ndarray, Grid]:
+def load_labels(source: Source) -> tuple[np.ndarray, Grid]:
     """Read a label map as int32, shape (X, Y, Z); labels stored as whole floats are accepted."""
-    voxels, grid = load_volume(path, dtype=np.float64)
+    image, name = load(source), name_of(source)
+    voxels = image.voxels.astype(np.float64)
     if not np.array_equal(voxels, np.rint(voxels)):
         cure = "store the label map as integers"
-        raise NirError(fault(path, "whole-number labels", "fractional values", cure))
-    _check_32_bits(path, voxels)
-    return voxels.astype(np.int32), grid
+        raise NirError(fault(name, "whole-number labels", "fractional values", cure))
+    _check_32_bits(name, voxels)
+    return voxels.astype(np.int32), image.grid
+
+
+def grid_at(source: Source | Grid) -> Grid:
+    """Return the grid of an image; of a file the header alone is read."""
+    if isinstance(source, Grid):
+        return source
+    if isinstance(source, str | Path):
+        return grid_of(open_image(source))
+    return load(source).grid
+
+
+def name_of(source: Source) -> str:
+    """Name an image in a message: its path, or where it is."""
+    return str(source) if isinstance(source, str | Path) else "an image in memory"
 
 
 def save_volume(path: Path | str, voxels: np.ndarray, grid: Grid) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from nir.errors import NirError
+from nir.errors import NirError, fault
 from nir.geometry.grid import Grid, apply_matrix
+from nir.geometry.image import Image
 from nir.geometry.maps import (
     Affine,
     DisplacementField,
@@ -20,13 +22,81 @@ from nir.geometry.maps import (
 )
 from nir.geometry.resample import resample
 from nir.io.ants import ants_labels
-from nir.io.images import grid_of, load_series, open_image, save_series, save_volume
+from nir.io.images import (
+    Source,
+    grid_at,
+    grid_of,
+    load,
+    load_series,
+    name_of,
+    open_image,
+    save_series,
+    save_volume,
+)
 from nir.io.warps import save_displacement
 from nir.quality import jacobian
-from nir.transforms.files import read_chain, write_transform
+from nir.transforms.files import Word, first_name, listed, read_chain, write_transform
 from nir.transforms.refuse import check_affine_beside, check_chain, check_covered
 
 INTERPOLATIONS = ("linear", "cubic", "nearest", "genericLabel")
+
+KEPT = ("nearest", "genericLabel")
+"""Those that keep the type of the voxels."""
+
+
+def apply(
+    image: Source,
+    transforms: Word | Sequence[Word],
+    reference: Source | Grid,
+    interpolation: str | None = None,
+) -> Image:
+    """Resample an image, once, through transforms: warped(x) = image(T(x)).
+
+    Args:
+        image: 3-D, as `nir.load` takes it.
+        transforms: one or several, from points of the reference to points of the image; the first
+            acts first on a point, as in ANTs. Files, as `nir.read_transform` takes them, or
+            transforms in memory.
+        reference: any image on the grid of the result, or that grid.
+        interpolation: ``linear``, ``cubic``, ``nearest`` or ``genericLabel``; None: ``nearest`` for
+            a label map (`Image.is_label_map`), else ``linear``.
+
+    Returns:
+        The image on the reference's grid; the type of the voxels is kept by ``nearest`` and
+        ``genericLabel``, else it is float32.
+
+    Raises:
+        NirError: a file is faulty, or the transforms do not lead from the reference to the image.
+    """
+    given, target, words = load(image), grid_at(reference), listed(transforms)
+    chosen = interpolation or ("nearest" if given.is_label_map else "linear")
+    _check_known(chosen)
+    if not words:
+        raise NirError(fault("transforms", "at least one transform", "none", "give one"))
+    check_affine_beside(words)
+    mapping = read_chain(words, target, given.grid)
+    u_lps = displacement(mapping, target)
+    to = "the reference" if isinstance(reference, Grid) else name_of(reference)
+    check_chain(mapping, u_lps, first_name(words), (to, target), (name_of(image), given.grid))
+    voxels = given.voxels if chosen in KEPT else given.voxels.astype(np.float32)
+    return Image(_warped(Image(voxels, given.grid), target, u_lps, chosen), target)
+
+
+def _warped(image: Image, target: Grid, u_lps: np.ndarray, interpolation: str) -> np.ndarray:
+    """Resample one volume through a displacement that lies on the target grid."""
+    if interpolation != "genericLabel":
+        move = DisplacementField(u_lps, target)
+        return resample(image.voxels, image.grid, target, move, interpolation)
+    with tempfile.TemporaryDirectory() as folder:
+        warp = Path(folder) / "warp.nii"
+        save_displacement(warp, u_lps, target)
+        return ants_labels(image.voxels, image.grid, target, warp, interpolation)
+
+
+def _check_known(interpolation: str) -> None:
+    if interpolation not in INTERPOLATIONS:
+        known = ", ".join(INTERPOLATIONS)
+        raise NirError(f"interpolation: expected one of {known}, found '{interpolation}'")
 
 
 def apply_file(
@@ -45,30 +115,20 @@ def apply_file(
     Raises:
         NirError: a file is faulty, or the transforms do not lead from the reference to the image.
     """
-    if interpolation not in INTERPOLATIONS:
-        known = ", ".join(INTERPOLATIONS)
-        raise NirError(f"interpolation: expected one of {known}, found '{interpolation}'")
+    _check_known(interpolation)
     if not output.name.endswith((".nii.gz", ".nii")):
         raise NirError(f"{output}: expected a name that ends in .nii.gz or .nii; correct the name")
     target, source = grid_of(open_image(reference)), grid_of(open_image(image))
     check_affine_beside(words)
     mapping = read_chain(words, target, source)
     u_lps = displacement(mapping, target)
-    check_chain(mapping, u_lps, words[0], (reference, target), (image, source))
+    check_chain(mapping, u_lps, words[0], (str(reference), target), (str(image), source))
     series, source, step = load_series(image)
-    kept = interpolation in ("nearest", "genericLabel")
-    warped = np.empty((*target.shape, series.shape[3]), dtype=series.dtype if kept else np.float32)
-    move = DisplacementField(u_lps, target)
-    with tempfile.TemporaryDirectory() as folder:
-        warp = Path(folder) / "warp.nii"
-        if interpolation == "genericLabel":
-            save_displacement(warp, u_lps, target)
-        for n in range(series.shape[3]):
-            volume = np.asarray(series[..., n], dtype=warped.dtype)
-            if interpolation == "genericLabel":
-                warped[..., n] = ants_labels(volume, source, target, warp, interpolation)
-            else:
-                warped[..., n] = resample(volume, source, target, move, interpolation)
+    dtype = series.dtype if interpolation in KEPT else np.float32
+    warped = np.empty((*target.shape, series.shape[3]), dtype=dtype)
+    for n in range(series.shape[3]):
+        volume = Image(np.asarray(series[..., n], dtype=dtype), source)
+        warped[..., n] = _warped(volume, target, u_lps, interpolation)
     save_series(output, warped, target, step)
 
 
@@ -126,7 +186,7 @@ def jacobian_file(
     mapping = read_chain(words, given)
     grid = given or domain(mapping)
     if reference and given:
-        check_covered(mapping, words[0], reference, given)
+        check_covered(mapping, words[0], str(reference), given)
     if grid is None:
         raise NirError(f"{output}: expected a grid to sample on, found none; add -r IMAGE")
     det = jacobian.jacobian_determinant(displacement(mapping, grid), grid)

@@ -15,6 +15,7 @@ import numpy as np
 from nir.errors import NirError, fault
 from nir.geometry.grid import Grid
 from nir.geometry.maps import Affine, Composite, DisplacementField, Transform, chain, domain
+from nir.io.images import Source, grid_at
 from nir.registry import Registry
 from nir.transforms.formats.base import Format, Spaces, bare_matrix
 
@@ -27,15 +28,19 @@ TURNED = "inverse:"
 STATED = re.compile(r"(?:^|_)from-([A-Za-z0-9+]+)_to-([A-Za-z0-9+]+)_mode-image")
 
 
-def read_transform(
-    word: str | Path, fixed: Grid | None = None, moving: Grid | None = None
-) -> Transform:
+Word = str | Path | Transform
+"""A transform: a file, given as ``[inverse:][FORMAT:]FILE``, or one that is in memory."""
+Where = Source | Grid | None
+"""An image, or the grid of one."""
+
+
+def read_transform(word: str | Path, fixed: Where = None, moving: Where = None) -> Transform:
     """Read a transform of points from a file, given as ``[inverse:][FORMAT:]FILE``.
 
     Args:
         word: the file; FORMAT is one of `FORMATS`, needed where the file does not tell.
-        fixed, moving: grids of the images between which the transform that is asked for goes;
-            needed where a file counts in their voxels.
+        fixed, moving: the images between which the transform that is asked for goes, or their
+            grids; needed where a file counts in their voxels.
 
     Returns:
         What takes fixed points to moving ones, LPS mm, shape (..., 3).
@@ -43,38 +48,53 @@ def read_transform(
     Raises:
         NirError: the file is none that is known, is damaged, or holds a NaN.
     """
-    return _read(*_told(str(word)), Spaces(fixed, moving))
+    return _read(*_told(str(word)), _spaces(fixed, moving))
 
 
-def read_chain(
-    words: Sequence[str | Path], fixed: Grid | None = None, moving: Grid | None = None
-) -> Transform:
+def read_chain(words: Sequence[Word], fixed: Where = None, moving: Where = None) -> Transform:
     """Read transforms that act one after another, the first one first on a fixed point (ANTs).
 
     Args, Raises:
         As `read_transform`; a format that counts voxels is refused in a chain of several.
     """
-    told = [_told(str(word)) for word in words]
-    counted = [w for w, (_, form, _) in zip(words, told, strict=True) if form.counts_voxels]
+    told = [_told(str(w)) if isinstance(w, str | Path) else w for w in words]
+    parts = zip(words, told, strict=True)
+    counted = [w for w, one in parts if isinstance(one, tuple) and one[1].counts_voxels]
     if counted and len(words) > 1:
         raise NirError(
             f"{counted[0]}: expected this format alone, found it in a chain, where it is not known"
             " which images its voxels are of; write it in another one first (nir convert with the"
             " -r and --moving of this transform)"
         )
-    return chain([_read(*one, Spaces(fixed, moving)) for one in told])
+    spaces = _spaces(fixed, moving)
+    return chain([_read(*one, spaces) if isinstance(one, tuple) else one for one in told])
+
+
+def listed(words: Word | Sequence[Word]) -> list[Word]:
+    """Return one transform or several as a list."""
+    return list(words) if isinstance(words, Sequence) and not isinstance(words, str) else [words]
+
+
+def first_name(words: Sequence[Word]) -> str:
+    """Name the first of some transforms in a message."""
+    return str(words[0]) if isinstance(words[0], str | Path) else "the transform"
+
+
+def _spaces(fixed: Where, moving: Where) -> Spaces:
+    return Spaces(*(None if x is None else grid_at(x) for x in (fixed, moving)))
 
 
 def write_transform(
-    word: str | Path, transform: Transform, fixed: Grid | None = None, moving: Grid | None = None
+    word: str | Path, transform: Transform, fixed: Where = None, moving: Where = None
 ) -> None:
     """Write a transform of points to ``[FORMAT:]FILE``; without FORMAT the suffix decides.
 
     Args:
         word: the file.
         transform: takes fixed points to moving ones, LPS mm.
-        fixed: grid on which a warp is sampled; None: that of the first warp in the transform.
-        moving: grid of the moving image, where a format counts in its voxels.
+        fixed: image, or grid, on which a warp is sampled; None: that of the first warp in the
+            transform.
+        moving: the moving image, or its grid, where a format counts in its voxels.
 
     Raises:
         NirError: the suffix is unknown, the format holds affines only, or no grid is known.
@@ -91,7 +111,8 @@ def write_transform(
             f"{word}: expected a format and a name that ends accordingly ({known}); correct the"
             " name"
         )
-    form.write(path, transform, Spaces(fixed or domain(transform), moving))
+    spaces = _spaces(fixed, moving)
+    form.write(path, transform, Spaces(spaces.fixed or domain(transform), spaces.moving))
 
 
 def stated_direction(word: str) -> tuple[str, str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,8 @@ def check_chain(
     mapping: Transform,
     u_lps: np.ndarray,
     word: str,
-    reference: tuple[Path, Grid],
-    image: tuple[Path, Grid],
+    reference: tuple[str, Grid],
+    image: tuple[str, Grid],
 ) -> None:
     """Refuse transforms that cannot lead from the reference to the image.
 
@@ -52,7 +53,7 @@ def check_chain(
         )
 
 
-def check_covered(mapping: Transform, word: str, reference: Path, grid: Grid) -> None:
+def check_covered(mapping: Transform, word: str, reference: str, grid: Grid) -> None:
     """Refuse a warp, the first of whose files is ``word``, that lies elsewhere than a reference."""
     known = domain(mapping)
     if known is None:
@@ -65,12 +66,13 @@ def check_covered(mapping: Transform, word: str, reference: Path, grid: Grid) ->
         )
 
 
-def check_affine_beside(words: list[str]) -> None:
+def check_affine_beside(words: Sequence[object]) -> None:
     """Refuse ANTs' 1Warp or 1InverseWarp while the 0GenericAffine of the same run is left out."""
-    for word, ending in itertools.product(words, ("1Warp.nii.gz", "1InverseWarp.nii.gz")):
+    names = [str(word) for word in words if isinstance(word, str | Path)]
+    for word, ending in itertools.product(names, ("1Warp.nii.gz", "1InverseWarp.nii.gz")):
         if word.endswith(ending):
             affine = Path(word.split(":")[-1].removesuffix(ending) + "0GenericAffine.mat")
-            if affine.exists() and not any(affine.name in other for other in words):
+            if affine.exists() and not any(affine.name in other for other in names):
                 expected = f"its affine {affine} beside it in the list"
                 cure = f"add -t {affine} (behind a Warp; as inverse: before an InverseWarp)"
                 raise NirError(fault(word, expected, "the deformable part alone", cure))

@@ -1,8 +1,9 @@
-"""Scores of a registration from files of any tool: labels, masks, landmarks, the transform."""
+"""Scores of a registration by any tool: labels, masks, landmarks, the transform."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ from nir.geometry.grid import Grid, apply_matrix
 from nir.geometry.maps import DisplacementField, Transform, displacement
 from nir.geometry.resample import resample
 from nir.io.files import save_json
-from nir.io.images import grid_of, load_labels, open_image
+from nir.io.images import Source, grid_at, load_labels, name_of
 from nir.io.points import COLUMNS, frame_to_lps, load_points
 from nir.io.tables import save_table
 from nir.quality import jacobian, overlap
-from nir.transforms.files import read_chain
+from nir.transforms.files import Word, first_name, listed, read_chain
 from nir.transforms.refuse import check_affine_beside, check_chain
 
 COLUMNS_OUT = ["kind", "index", "dice", "hd95_mm", "error_before_mm", "error_mm"]
@@ -29,31 +30,69 @@ COLUMNS_OUT = ["kind", "index", "dice", "hd95_mm", "error_before_mm", "error_mm"
 class Side:
     """What is known of one image of a pair; parts may be missing."""
 
-    labels: Path | None = None
-    mask: Path | None = None
+    labels: Source | None = None
+    mask: Source | None = None
     landmarks: Path | None = None
 
 
-def evaluate_files(
-    fixed: Side, moving: Side, words: list[str], output: Path, frame: str
-) -> dict[str, Any]:
-    """Score a transform, or label maps, masks and landmarks as they are; write JSON and TSV.
+def evaluate(
+    transforms: Word | Sequence[Word] = (),
+    *,
+    fixed_labels: Source | None = None,
+    moving_labels: Source | None = None,
+    fixed_mask: Source | None = None,
+    moving_mask: Source | None = None,
+    fixed_landmarks: Path | str | None = None,
+    moving_landmarks: Path | str | None = None,
+    frame: str = "ras",
+) -> dict[str, float]:
+    """Score transforms by what is known of both images.
 
     Args:
-        fixed, moving: files of both images. Labels and masks of ``moving`` are resampled through
-            the transforms by nearest neighbour; landmarks of ``fixed`` are mapped by them.
-        words: transforms from fixed to moving points; none: the files are compared as they are.
-        output: ``NAME.json``, the means; beside it ``NAME.tsv``, each label and landmark.
+        transforms: from fixed to moving points, one or several, the first acts first on a point:
+            files, as `nir.read_transform` takes them, or transforms in memory; none: labels, masks
+            and landmarks are compared as they are.
+        fixed_labels, moving_labels, fixed_mask, moving_mask: as `nir.load` takes them; the moving
+            ones are resampled through the transforms by nearest neighbour.
+        fixed_landmarks, moving_landmarks: tables with columns x, y, z, row by row.
         frame: of the landmarks: ras or lps mm, voxel or fsl of the labels' images.
 
     Returns:
-        The content of the JSON; what is not known is left out.
+        ``label_dice``, ``label_hd95_mm``, ``mask_dice``, ``landmark_error_mm``, ``folds_percent``,
+        ``sdlogj`` and their like, means over labels or landmarks; what is not known is left out.
 
     Raises:
         NirError: a file is faulty, has no counterpart, or lies on another grid.
     """
+    here, there = (None if x is None else Path(x) for x in (fixed_landmarks, moving_landmarks))
+    fixed, moving = Side(fixed_labels, fixed_mask, here), Side(moving_labels, moving_mask, there)
+    return _score(fixed, moving, listed(transforms), frame)[0]
+
+
+def evaluate_files(
+    fixed: Side, moving: Side, words: list[str], output: Path, frame: str
+) -> dict[str, float]:
+    """Score as `evaluate` does, and write what was found.
+
+    Args:
+        output: ``NAME.json``, the means; beside it ``NAME.tsv``, each label and landmark.
+
+    Returns:
+        The content of the JSON.
+    """
     if output.suffix != ".json":
         raise NirError(f"{output}: expected a name that ends in .json; correct the name")
+    result, rows = _score(fixed, moving, words, frame)
+    table = pd.DataFrame(rows, columns=COLUMNS_OUT)
+    save_table(output.with_suffix(".tsv"), table)
+    save_json(output, result)
+    return result
+
+
+def _score(
+    fixed: Side, moving: Side, words: Sequence[Word], frame: str
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Return the means, and a row a label, mask and landmark."""
     for what in ("labels", "mask", "landmarks"):
         one, other = getattr(fixed, what), getattr(moving, what)
         if (one is None) != (other is None) and not (what == "mask" and words and one):
@@ -70,7 +109,7 @@ def evaluate_files(
         ("label", (fixed.labels, moving.labels)),
         ("mask", (fixed.mask, moving.mask)),
     ):
-        if pair[0] and pair[1]:
+        if pair[0] is not None and pair[1] is not None:
             some = _overlaps(kind, pair[0], pair[1], mapping, words)
             rows += some
             found |= _means(kind, some, ("dice", "hd95_mm"))
@@ -79,20 +118,17 @@ def evaluate_files(
         rows += some
         found |= _means("landmark", some, ("error_before_mm", "error_mm"))
     if mapping is not None and here:
-        inside, grid = load_labels(fixed.mask) if fixed.mask else (np.ones(here.shape), here)
+        everywhere = np.ones(here.shape), here
+        inside, grid = everywhere if fixed.mask is None else load_labels(fixed.mask)
         u_lps = displacement(mapping, grid)
         det = jacobian.jacobian_determinant(u_lps, grid)
         found |= jacobian.regularity(det, u_lps, grid, inside > 0)
-    result = {name: value for name, value in found.items() if math.isfinite(value)}
-    table = pd.DataFrame(rows, columns=COLUMNS_OUT)
-    save_table(output.with_suffix(".tsv"), table)
-    save_json(output, result)
-    return result
+    return {name: value for name, value in found.items() if math.isfinite(value)}, rows
 
 
 def _grid(side: Side) -> Grid | None:
-    path = side.labels or side.mask
-    return grid_of(open_image(path)) if path else None
+    source = side.mask if side.labels is None else side.labels
+    return None if source is None else grid_at(source)
 
 
 def _means(kind: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> dict[str, float]:
@@ -102,26 +138,30 @@ def _means(kind: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> d
 
 
 def _overlaps(
-    kind: str, fixed: Path, moving: Path, mapping: Transform | None, words: list[str]
+    kind: str,
+    fixed: Source,
+    moving: Source,
+    mapping: Transform | None,
+    words: Sequence[Word],
 ) -> list[dict[str, Any]]:
     """Score each label of two maps, the second one resampled through the transforms."""
-    target, grid = load_labels(fixed)
-    source, there = load_labels(moving)
+    (target, grid), (source, there) = map(load_labels, (fixed, moving))
+    here, other = map(name_of, (fixed, moving))
     if kind == "mask":
         target, source = (target > 0).astype(np.int32), (source > 0).astype(np.int32)
     labels = overlap.label_list(target, source, None, ())
     if not labels:
         cure = "give maps that hold some"
-        raise NirError(fault(fixed, f"a label in it or in {moving}", "only background", cure))
+        raise NirError(fault(here, f"a label in it or in {other}", "only background", cure))
     known = set(labels)
     if mapping is not None:
         known = set(np.intersect1d(target, source).tolist())  # what an image lacks has no score
         u_lps = displacement(mapping, grid)
-        check_chain(mapping, u_lps, words[0], (fixed, grid), (moving, there))
+        check_chain(mapping, u_lps, first_name(words), (here, grid), (other, there))
         source = resample(source, there, grid, DisplacementField(u_lps, grid), "nearest")
     elif not there.same_as(grid):
         cure = "give the transforms, or labels that are warped already"
-        raise NirError(fault(moving, f"the grid of {fixed}", "another grid", cure))
+        raise NirError(fault(other, f"the grid of {here}", "another grid", cure))
     dice = overlap.dice_per_label(target, source, labels)
     dice |= dict.fromkeys(set(labels) - known, math.nan)
     hd95 = overlap.hd95_per_label(target, source, labels, grid.spacing)
