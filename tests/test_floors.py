@@ -49,5 +49,6 @@ def test_the_face_of_a_room_imports_nothing(room: str) -> None:
 
 
 def test_every_room_has_a_floor() -> None:
-    rooms = {p.name.removesuffix(".py") for p in NIR.iterdir() if p.name != "__init__.py"}
+    named = [p for p in NIR.iterdir() if p.is_dir() or p.suffix == ".py"]
+    rooms = {p.stem for p in named if p.name != "__init__.py"}
     assert rooms - {"__pycache__"} <= set(FLOOR)
