@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -16,33 +13,20 @@ import numpy as np
 
 from nir.cohort.check import Progress
 from nir.cohort.pairs import TEMPLATE, Pair
-from nir.cohort.prepared import failure
 from nir.cohort.subject import Subject
 from nir.engines.settings import Method
 from nir.errors import NirError
 from nir.geometry.grid import Grid
-from nir.io.files import load_json, save_json
+from nir.io.files import load_json
 from nir.io.images import grid_of, open_image
 from nir.io.layout import pair_name
 from nir.pipeline.batches import batch_size, plan_batches
 from nir.pipeline.cohort import Cohort, load_cohort
-from nir.pipeline.failures import failures
 from nir.pipeline.settings import PipelineConfig, load_pipeline
 from nir.preprocess.prepare import channel_names
 
-WARP_BYTES = 7  # a voxel of a warp, compressed and rounded; these four were measured on brains
-
-VOLUME_BYTES = 6.5  # a voxel of the warped image, its labels and the Jacobian
-
-SUBJECT_BYTES = 3.5  # a voxel of a prepared brain and its mask
-
-PICTURES_BYTES = 1.6e6  # figures, tables and page of a pair
-
 Reader = Literal["affine", "syn", "nir", "evaluate"]
 """What reads the files of a subject: the affines, an engine of fits, or the evaluation."""
-
-EVALUATED = ("result.json", "figures/thumbnail.png")
-"""What tells that a pair is evaluated; the pages show the pictures."""
 
 DEMO_EXTENT_MM = (210.0, 252.0, 212.0)  # of a simulated head, before it is built
 
@@ -182,61 +166,6 @@ class Run:
         contrasts = self.channels(name) if scored or guided else []
         return [scan, brain, mask, *others, *contrasts]
 
-    def start(self) -> None:
-        """Note the plan of a run that begins, and let pairs that failed before be tried again."""
-        for folder in self.plan.parent.glob("*/"):
-            if folder.is_dir() and folder.name not in self.batches:  # of another plan: out of date
-                shutil.rmtree(folder)
-        if self.batch_size > 1:
-            save_json(self.plan, self.batches)
-        redo = self.markers_to_redo() + self._failed_subjects()
-        if redo:  # Snakemake looks behind a file only where that file is missing itself
-            redo += [self.output / "failed.tsv", self.output / "complete.txt"]
-        for path in redo:
-            path.unlink(missing_ok=True)
-
-    def check_dates(self) -> None:
-        """Refuse scans dated in the future: Snakemake takes what is made of them for out of date.
-
-        Raises:
-            NirError: lists them.
-        """
-        now = time.time()
-        given = [path for subject in self.cohort.subjects for path in subject.files]
-        files = [self.cohort.imports.get(path, path) for path in given]
-        ahead = [f for f in files if f.exists() and f.lstat().st_mtime > now]
-        if ahead:
-            listing = "\n".join(f"  - {path}" for path in ahead)
-            raise NirError(
-                f"{len(ahead)} file(s) changed in the future, by their dates and this machine's"
-                f" clock; correct the clock, touch the files, or list links to them:\n{listing}"
-            )
-
-    def markers_to_redo(self) -> list[Path]:
-        """Return the markers of batches in which pairs failed, or whose results are gone."""
-        found = []
-        stages: list[tuple[str, str, tuple[str, ...]]] = [("affine", "", ("affine.mat",))]
-        for method in self.methods:
-            stages += [("register", method, ("fit.json",)), ("evaluate", method, EVALUATED)]
-        for batch, pairs in self.batches.items():
-            for stage, method, parts in stages:
-                marker = Path(self.marker(stage, batch, method))
-                files = (self.result(part, *pair, method) for pair in pairs for part in parts)
-                if marker.exists() and (failures(marker) or not all(map(os.path.exists, files))):
-                    found.append(marker)
-        return found
-
-    def _failed_subjects(self) -> list[Path]:
-        """Return the files of subjects that could not be prepared or aligned."""
-        stages = {"preprocess.json": ("brain", "mask"), "affine.json": ("affine.mat",)}
-        return [
-            Path(self.prepared(name, part))
-            for name in self.participants
-            for record, others in stages.items()
-            if failure(Path(self.prepared(name, record)))
-            for part in (record, *others)
-        ]
-
     @cached_property
     def participants(self) -> list[str]:
         """Ids of the subjects that are in a pair, or all of them where they make a template."""
@@ -285,29 +214,6 @@ class Run:
                 return _nominal_grid(source.spacing_mm)
             return _header_grid(self.config.template.image)
         return _header_grid(self.cohort.imports.get(subject.image, subject.image))
-
-    def disk_note(self) -> str:
-        """Estimate what the results will take on disk, and say what is free."""
-        voxels = {n: math.prod(self.grid(n).shape) for n in self.participants}
-        if any(TEMPLATE in pair for pair in self.cohort.pairs):
-            voxels[TEMPLATE] = math.prod(self.grid(TEMPLATE).shape)
-        per_pair = PICTURES_BYTES * len(self.cohort.pairs)
-        for fixed, moving in self.cohort.pairs:
-            if self.config.keep != "metrics":
-                per_pair += WARP_BYTES * (voxels[fixed] + voxels[moving])
-            if self.config.keep == "all":
-                per_pair += VOLUME_BYTES * voxels[fixed]
-        per_subject = [SUBJECT_BYTES * n * (1 + len(self.channels(i))) for i, n in voxels.items()]
-        needed = len(self.methods) * per_pair + sum(per_subject)
-        place = next(p for p in (self.output, *self.output.absolute().parents) if p.exists())
-        free = shutil.disk_usage(place).free
-        note = (
-            f"Disk: the whole of {self.output} takes about {needed / 1e9:.1f} GB"
-            f" (keep: {self.config.keep}), {free / 1e9:.1f} GB are free."
-        )
-        if needed > free and self.config.keep != "metrics":
-            note += " That may not be enough: set keep to transforms or metrics."
-        return note
 
     def largest_grid(self, names: Iterable[str]) -> Grid:
         """Return the grid with the most voxels of some subjects."""

@@ -18,9 +18,8 @@ from helpers.tiny import settings, write_cohort
 
 from nir.errors import NirError
 from nir.fit.settings import FitConfig
-from nir.io.files import save_json
 from nir.pipeline.progress import StepLines
-from nir.pipeline.run import EVALUATED, plan_run
+from nir.pipeline.run import plan_run
 from nir.pipeline.settings import PipelineConfig
 from nir.pipeline.start import FolderLock
 
@@ -154,29 +153,3 @@ def test_progress_says_each_step_failures_and_silence(tmp_path: Path) -> None:
     assert "| the cause" in text
     assert "mind this" in text
     assert "chatter" not in text
-
-
-def test_a_job_plans_the_batches_of_the_run_that_started_it(tmp_path: Path) -> None:
-    table = write_cohort(tmp_path / "data", 4)
-    content = settings(table, tmp_path / "out", pairs={"mode": "all"}, batch=5)
-    run = plan_run(content)
-    run.start()
-    assert list(run.batches) == ["00001", "00002", "00003"]
-    (run.plan.parent / "00003").mkdir()  # the last one begins first, on another machine
-    assert plan_run(content).batches == run.batches
-
-
-def test_pairs_without_pictures_are_evaluated_again(tmp_path: Path) -> None:
-    run = plan_run(settings(write_cohort(tmp_path / "data", 2), tmp_path / "out", batch=2))
-    run.start()
-    for method in run.methods:
-        marker = Path(run.marker("evaluate", "00001", method))
-        save_json(marker, {"failed": {}})
-        for fixed, moving in run.batches["00001"]:
-            for part in EVALUATED:
-                path = Path(run.result(part, fixed, moving, method))
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.touch()
-    assert run.markers_to_redo() == []
-    path.unlink()  # as in the results of a version that drew none
-    assert run.markers_to_redo() == [marker]

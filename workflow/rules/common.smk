@@ -9,7 +9,9 @@ from nir.errors import NirError
 from nir.io.layout import FORWARD, INVERSE
 from nir.pipeline.asks import Asks
 from nir.pipeline.batch import ATTEMPTS
+from nir.pipeline.disk import disk_note
 from nir.pipeline.inputs import Inputs
+from nir.pipeline.redo import begin, check_dates, markers_to_redo
 from nir.pipeline.run import plan_run
 from nir.pipeline.start import FolderLock, note_command, share_package, starts_jobs
 
@@ -29,13 +31,13 @@ def show_check(number, total, name):
 try:
     RUN = plan_run(config, show_check if workflow.is_main_process else None)
     if workflow.is_main_process:
-        RUN.check_dates()
+        check_dates(RUN)
     if workflow.is_main_process and starts_jobs(sys.argv[1:]):
         LOCK = FolderLock(RUN.output, Path(".snakemake"))
         note_command(RUN, sys.argv[1:])
-        RUN.start()
-        print(RUN.disk_note(), file=sys.stderr)
-    elif workflow.is_main_process and (redo := len(RUN.markers_to_redo())):
+        begin(RUN)
+        print(disk_note(RUN), file=sys.stderr)
+    elif workflow.is_main_process and (redo := len(markers_to_redo(RUN))):
         print(
             f"{redo} batches with failed or lost pairs: a run begins them again.",
             file=sys.stderr,
