@@ -111,33 +111,40 @@ def run_batch(
             log(f"{item.name}: done before")
             continue
         if attempt == ATTEMPTS and _is_to_blame(item):
-            failed[item.name] = f"{item.stage}: {KILLED}"
-            log(f"{item.name} FAILED: {failed[item.name]}")
-            continue
-        try:
-            with _ended_by_exception():
-                _begin(item)
-                item.work()
-                _keep_key(item, item.key)
-        except BaseException as error:
-            if not (isinstance(error, _ToldToEnd) and alone):
-                _begun(item).unlink(missing_ok=True)
-            if not isinstance(error, Exception):
-                raise
-            if isinstance(error, OSError) and error.errno in NO_FAULT_OF_A_PAIR:
-                raise
-            failed[item.name] = f"{item.stage}: {reason(error)}"
-            log(f"{item.name} FAILED: {failed[item.name]}")
-            if not isinstance(error, NirError):
-                _trace(error, log)
+            why: str | None = KILLED
         else:
-            _begun(item).unlink(missing_ok=True)
-            log(f"{item.name}: done")
-        alone = False
+            why = _fault(item, alone, log)
+            alone = False
+        if why:
+            failed[item.name] = f"{item.stage}: {why}"
+        log(f"{item.name} FAILED: {failed[item.name]}" if why else f"{item.name}: done")
     save_json(marker, {"failed": failed, "pairs": len(listed), **job})
     for item in listed:
         if isinstance(item, Item):
             _begun(item).unlink(missing_ok=True)
+
+
+def _fault(item: Item, alone: bool, log: Callable[[str], None]) -> str | None:
+    """Do the work of a pair; return why it could not be done, if that is the pair's own fault.
+
+    ``alone`` tells that no pair was worked on in this process before.
+    """
+    try:
+        with _ended_by_exception():
+            _begin(item)
+            item.work()
+            _keep_key(item, item.key)
+    except BaseException as error:
+        if not (isinstance(error, _ToldToEnd) and alone):
+            _begun(item).unlink(missing_ok=True)
+        no_fault = isinstance(error, OSError) and error.errno in NO_FAULT_OF_A_PAIR
+        if no_fault or not isinstance(error, Exception):
+            raise
+        if not isinstance(error, NirError):
+            _trace(error, log)
+        return reason(error)
+    _begun(item).unlink(missing_ok=True)
+    return None
 
 
 def _is_done(item: Item) -> bool:
