@@ -7,6 +7,7 @@ import platform
 import re
 import resource
 import sys
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ def peak_mb(device: torch.device) -> float:
 LIBRARIES = ("torch", "numba", "antspyx", "numpy", "scipy", "nibabel", "snakemake")
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that decide the numbers."""
+def versions(further: Iterable[str] = ()) -> dict[str, str]:
+    """Versions of Python and of the libraries that decide the numbers; ``further`` names more."""
     own = {"python": platform.python_version(), "nir": __version__}
-    return own | {name: version(name) for name in LIBRARIES}
+    return own | {name: version(name) for name in (*LIBRARIES, *further)}

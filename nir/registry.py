@@ -35,7 +35,8 @@ class Registry(Generic[T]):
         self._loaded: dict[str, T] = {}
 
     @cached_property
-    def _own(self) -> list[str]:
+    def own(self) -> list[str]:
+        """The names that this package knows by itself, whatever else is installed."""
         folder = importlib.import_module(self.package).__path__
         modules = [m.name for m in pkgutil.iter_modules(folder) if m.name != "base"]
         return [name.replace("_", self._dash) for name in modules]
@@ -47,7 +48,12 @@ class Registry(Generic[T]):
     @property
     def names(self) -> list[str]:
         """All names: our own, then those that other packages bring."""
-        return [*self._own, *(name for name in sorted(self._brought) if name not in self._own)]
+        others = sorted({*self._brought, *self._loaded} - set(self.own))
+        return [*self.own, *others]
+
+    def add(self, name: str, entry: T) -> None:
+        """Add an entry for this process alone, as a script does that brings its own."""
+        self._loaded[name] = entry
 
     def __getitem__(self, name: str) -> T:
         """Return an entry.
@@ -60,7 +66,7 @@ class Registry(Generic[T]):
         return self._loaded[name]
 
     def _load(self, name: str) -> T:
-        if name in self._own:
+        if name in self.own:
             file = name.replace(self._dash, "_")
             module = importlib.import_module(f"{self.package}.{file}")
             entry: T = getattr(module, self.attribute)

@@ -14,8 +14,8 @@ from conftest import ROOT
 from helpers.oblique_pair import CPU, FIXED, MOVING, PAIR
 from helpers.synthetic import ball, texture
 
-from nir.engines.register import register
-from nir.engines.settings import Method
+from nir.engines.base import Job
+from nir.engines.nir import Nir
 from nir.geometry.maps import DisplacementField
 from nir.geometry.resample import resample
 from nir.io.images import load_volume, save_volume
@@ -37,8 +37,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small pair, registered, under the names that the page uses."""
     place = tmp_path_factory.mktemp("page")
     phases = [{"steps": 10, "lr": 5e-2, "encoding_levels": (4, 8)}]
-    method = Method(name="nir", engine="nir", set={"margin_mm": 2.0, "phases": phases})
-    result = register(PAIR, method, 1, CPU, log=lambda line: None)
+    method = Nir.Settings(name="nir", engine="nir", set={"margin_mm": 2.0, "phases": phases})
+    result = method.card.register(PAIR, Job(1, CPU, log=lambda line: None))
     save_displacement(place / FORWARD, result.forward, FIXED)
     save_displacement(place / INVERSE, result.inverse, MOVING)
     assert result.fitted

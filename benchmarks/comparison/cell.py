@@ -17,9 +17,7 @@ from benchmarks.timing import Timing, timed
 
 from benchmarks import rivals
 from nir.cohort.prepared import ImagePair, Prepared, load_pair
-from nir.engines.base import Registration, pick_device
-from nir.engines.register import register
-from nir.engines.settings import Method
+from nir.engines.base import ENGINES, Job, Registration, make_method, pick_device
 from nir.errors import NirError
 from nir.geometry.kernels import set_threads
 from nir.io.files import load_json, save_json
@@ -29,7 +27,6 @@ from nir.pair.evaluate import evaluate_pair
 from nir.pair.steps import warp_pair
 
 NOT_FIT = ("transforms", "inverse")  # parts of Registration.seconds that are no forward fit
-COMPILING = ("nir", "fireants")  # engines that do something once, at their first registration
 
 METRICS = {  # name in result.json: name in the tables of a comparison
     "dice_after": "dice",
@@ -49,16 +46,11 @@ def engine_call(spec: dict[str, Any], device: torch.device, quick: bool = False)
     Args:
         quick: two steps a phase only: enough for all that happens once in a process.
     """
-    engine, settings, seed = spec["engine"], dict(spec["settings"]), spec["seed"]
-    if engine in rivals.SETTINGS:
-        chosen = rivals.SETTINGS[engine].model_validate(settings)
-        return lambda pair: rivals.register_rival(
-            engine, pair, chosen, seed, spec["threads"], device
-        )
-    if quick:
+    settings = dict(spec["settings"])
+    if quick and "set" in ENGINES[spec["engine"]].Settings.model_fields:
         settings["set"] = settings.get("set", {}) | {"steps": 2}
-    method = Method(**settings)
-    return lambda pair: register(pair, method, seed, device)
+    card, job = make_method(settings).card, Job(spec["seed"], device, spec["threads"])
+    return lambda pair: card.register(pair, job)
 
 
 def measure(spec: dict[str, Any]) -> dict[str, Any]:
@@ -67,7 +59,8 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     device = pick_device(spec["device"])
     fixed, moving = (_brain(spec[role]) for role in ("fixed", "moving"))
     startup = None
-    if spec["engine"] in COMPILING:
+    on_gpu = ENGINES[spec["engine"]].on_gpu
+    if on_gpu:  # such an engine loads and compiles at its first registration, on a CPU, too
         _, warm = timed(lambda: engine_call(spec, device, quick=True)(tiny_pair()), device)
         startup = warm.seconds
     pair, run = load_pair(fixed, moving, Path(spec["matrix"])), engine_call(spec, device)
@@ -80,7 +73,7 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
         "startup_s": startup,
         "parts_s": result.seconds,
         **_resources(timing),
-        "device": str(device) if spec["engine"] in COMPILING else "cpu",
+        "device": str(device) if on_gpu else "cpu",
         **{ours: found["metrics"].get(name) for name, ours in METRICS.items()},
         "labels_scored": len(found["labels_scored"]),
     }

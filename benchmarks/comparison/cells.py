@@ -17,16 +17,10 @@ from benchmarks.plan import Entry, Plan
 from benchmarks.prepare import Preparation, Ready, digest
 
 import benchmarks
+from nir.engines.base import ENGINES
 from nir.errors import NirError
 from nir.io.files import load_json, save_json
 
-DECIDES = {  # distributions whose version decides an engine's numbers
-    "affine": (),
-    "syn": ("antspyx",),
-    "nir": ("torch", "numba"),
-    "greedy": ("picsl-greedy",),
-    "fireants": ("fireants", "torch"),
-}
 ROOT = Path(benchmarks.__file__).resolve().parents[1]
 
 
@@ -88,8 +82,8 @@ def _cell(plan: Plan, entry: Entry, ready: Ready, work: Path) -> dict[str, Any]:
         "device": config.device,
         "labels": config.cohort.labels,
         "labels_exclude": config.cohort.labels_exclude,
-        "versions": {name: installed(name) for name in DECIDES[entry.engine]},
-        "source": source_digest("nir.engines.register") if entry.engine == "nir" else None,
+        "versions": {name: installed(name) for name in ENGINES[entry.engine].libraries},
+        "source": source_digest(ENGINES[entry.engine].__module__),
     }
     demo = work / "cohort" / "raw" / "truth" if config.cohort.kind == "demo" else None
     truth = plan.truth or demo

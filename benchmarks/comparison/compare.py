@@ -10,10 +10,11 @@ from pathlib import Path
 from benchmarks.cells import Outcome, run_plan
 from benchmarks.plan import Plan, load_plan
 from benchmarks.plots import dice_against_seconds
-from benchmarks.rivals import GreedySettings, greedy_command
+from benchmarks.rivals import Rival
 from benchmarks.tables import frame, markdown, summary, write_tsv
 
 from benchmarks.machine import machine
+from nir.engines.base import ENGINES, recall
 from nir.errors import NirError
 from nir.io.files import save_json, save_text
 
@@ -73,9 +74,9 @@ def write(plan: Plan, outcome: Outcome, folder: Path) -> None:
     seed, threads = plan.config.seed, plan.config.threads
     commands = {entry.name: entry.own for entry in plan.entries}
     for entry in plan.entries:
-        if entry.engine == "greedy":
-            words = greedy_command(GreedySettings(**entry.settings), seed, threads)
-            commands[entry.name] = entry.own | {"command": f"greedy {words}"}
+        card = ENGINES[entry.engine]
+        if issubclass(card, Rival) and (words := card(recall(entry.own)).command(seed, threads)):
+            commands[entry.name] = entry.own | {"command": f"{entry.engine} {words}"}
     save_json(folder / "machine.json", machine(seed, threads) | {"methods": commands})
 
 

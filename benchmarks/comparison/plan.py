@@ -11,7 +11,7 @@ from benchmarks.relations import Relation
 from pydantic import ValidationError
 
 from benchmarks import rivals
-from nir.engines.settings import Method
+from nir.engines.base import ENGINES, EngineSettings, make_method
 from nir.errors import NirError, fault
 from nir.fit.presets import PRESETS
 from nir.fit.settings import Phase
@@ -103,9 +103,7 @@ def _read_yaml(path: Path) -> Any:
 def _entries(path: Path, raw: tuple[dict[str, Any], ...]) -> tuple[Entry, ...]:
     """Turn the list of methods into entries; ``preset: "*"`` is every preset not listed itself."""
     listed = {
-        item.get("preset", "default")
-        for item in raw
-        if item.get("engine") == "nir" and not item.get("set")
+        item.get("preset", "default") for item in raw if _has_presets(item) and not item.get("set")
     }
     entries = []
     for item in raw:
@@ -118,9 +116,14 @@ def _entries(path: Path, raw: tuple[dict[str, Any], ...]) -> tuple[Entry, ...]:
             try:
                 entries.append(make_entry(one))
             except ValidationError as error:
-                lines = "; ".join(validation_lines(error, Method))
+                lines = "; ".join(validation_lines(error, EngineSettings))
                 raise NirError(f"{path}: method '{one.get('name')}': {lines}") from error
     return tuple(entries)
+
+
+def _has_presets(item: dict[str, Any]) -> bool:
+    engine = item.get("engine")
+    return engine in ENGINES.names and "preset" in ENGINES[engine].Settings.model_fields
 
 
 def make_entry(item: dict[str, Any]) -> Entry:
@@ -131,9 +134,5 @@ def make_entry(item: dict[str, Any]) -> Entry:
     if needs is not None and needs not in Phase.model_fields:
         absent = f"this version has no setting '{needs}'"
         return Entry(name, engine, settings, settings, pairs, absent)
-    if engine not in rivals.SETTINGS:
-        return Entry(name, engine, settings, Method(**settings).own_settings, pairs)
-    own = {key: value for key, value in settings.items() if key not in ("name", "engine")}
-    chosen = rivals.SETTINGS[engine].model_validate(own).model_dump(mode="json")
-    decides = {"name": name, "engine": engine, **chosen}
-    return Entry(name, engine, chosen, decides, pairs, rivals.missing(engine))
+    method = make_method(settings)
+    return Entry(name, engine, settings, method.own_settings, pairs, rivals.missing(engine))

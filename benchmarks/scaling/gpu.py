@@ -22,9 +22,9 @@ from benchmarks.timing import timed
 from benchmarks import rivals
 from nir import __version__
 from nir.cohort.prepared import ImagePair
-from nir.engines.base import Registration, pick_device
-from nir.engines.register import register
-from nir.engines.settings import Method
+from nir.engines.affine import Affine
+from nir.engines.base import EngineSettings, Job, Registration, pick_device
+from nir.engines.nir import Nir
 from nir.errors import NirError, fault
 from nir.geometry.kernels import set_threads
 from nir.geometry.maps import DisplacementField
@@ -76,20 +76,19 @@ def methods(given: argparse.Namespace, device: torch.device) -> dict[str, tuple[
     changes = json.loads(given.set)
     quick = changes | {"steps": 2}
     full, short = (
-        Method(name="nir", engine="nir", preset=given.preset, set=c) for c in (changes, quick)
+        Nir.Settings(name="nir", engine="nir", preset=given.preset, set=c) for c in (changes, quick)
     )
-    seed, affine = given.seed, Method(name="affine", engine="affine")
+    seed, affine = given.seed, Affine.Settings(name="affine", engine="affine")
 
-    def runs(method: Method) -> Run:
-        return lambda pair: register(pair, method, seed, device)
+    def runs(method: EngineSettings) -> Run:
+        return lambda pair: method.card.register(pair, Job(seed, device))
 
     found = {"affine": (runs(affine), runs(affine)), given.preset: (runs(full), runs(short))}
-    if rivals.missing("fireants") is None:
-        settings = rivals.FireantsSettings(iterations=given.fireants_iterations)
-        run: Run = lambda pair: rivals.register_rival(  # noqa: E731
-            "fireants", pair, settings, seed, 1, device
+    if rivals.Fireants.missing() is None:
+        settings = rivals.Fireants.Settings(
+            name="fireants", engine="fireants", iterations=given.fireants_iterations
         )
-        found["fireants"] = (run, run)
+        found["fireants"] = (runs(settings), runs(settings))
     return found
 
 

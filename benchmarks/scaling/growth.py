@@ -20,9 +20,8 @@ from benchmarks.timing import BUSY_LIMIT, timed
 
 from benchmarks.machine import machine
 from nir.cohort.prepared import ImagePair
-from nir.engines.base import pick_device
-from nir.engines.register import register
-from nir.engines.settings import Method
+from nir.engines.base import Job, pick_device
+from nir.engines.nir import Nir
 from nir.errors import NirError
 from nir.geometry.grid import Array, Grid
 from nir.geometry.kernels import set_threads
@@ -53,13 +52,13 @@ def measure(folder: Path, preset: str, seed: int, threads: int, device_name: str
     """Register the pair that lies in a folder, in this process, and write ``answer.json``."""
     set_threads(threads)
     device = pick_device(device_name)
-    method = Method(name="nir", engine="nir", preset=preset)
-    quick = Method(name="nir", engine="nir", preset=preset, set={"steps": 2})
+    method = Nir.Settings(name="nir", engine="nir", preset=preset)
+    quick = Nir.Settings(name="nir", engine="nir", preset=preset, set={"steps": 2})
     parts = [np.load(folder / f"{name}.npy") for name in ("fixed", "mask", "moving")]
     grid = Grid(parts[0].shape, np.eye(4))
     pair = ImagePair(parts[0], grid, parts[1], parts[2], grid, np.eye(4))
-    _, warm = timed(lambda: register(tiny_pair(), quick, seed, device), device)
-    _, timing = timed(lambda: register(pair, method, seed, device), device)
+    _, warm = timed(lambda: quick.card.register(tiny_pair(), Job(seed, device)), device)
+    _, timing = timed(lambda: method.card.register(pair, Job(seed, device)), device)
     answer = {
         "seconds": timing.seconds,
         "startup_s": warm.seconds,
@@ -76,9 +75,9 @@ def grow(head: Head, given: argparse.Namespace, output: Path) -> list[dict[str, 
         name = "x".join(map(str, shape))
         folder = output / "work" / f"{given.preset}-{name}"
         note = folder / "row.json"
-        settings = Method(name="nir", engine="nir", preset=given.preset).own_settings
+        settings = Nir.Settings(name="nir", engine="nir", preset=given.preset).own_settings
         decides = [shape, settings, given.seed, given.threads, given.device]
-        sources = [source_digest(m) for m in ("nir.engines.register", "nir.cohort.phantom")]
+        sources = [source_digest(m) for m in ("nir.engines.nir", "nir.cohort.phantom")]
         key = digest([*decides, *sources])
         if note.exists() and load_json(note)["digest"] == key:
             rows.append(load_json(note))

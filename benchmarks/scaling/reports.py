@@ -19,7 +19,7 @@ import pandas as pd
 from matplotlib.image import imsave
 
 from benchmarks.browser import CHROMIUM, DRIVER, chromium, open_page
-from nir.engines.settings import Method
+from nir.engines.base import make_method
 from nir.io.files import save_json, save_text
 from nir.io.layout import pair_name
 from nir.pipeline.failures import write_failures
@@ -59,7 +59,7 @@ def write_registration(folder: Path, key: dict[str, str], rng: np.random.Generat
         "seed": 1,
         "device": "cpu",
         "threads": 2,
-        "settings": Method(name=key["method"], engine=key["method"]).own_settings,
+        "settings": make_method({"name": key["method"], "engine": key["method"]}).own_settings,
         "versions": {"nir": "0.1", "antspyx": "0.6.3"},
     }
     index = np.arange(1, LABELS + 1)

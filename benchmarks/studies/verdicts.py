@@ -21,7 +21,8 @@ from scipy.spatial.transform import Rotation
 from nir.cohort.prepared import Prepared
 from nir.cohort.settings import DemoCohort
 from nir.cohort.simulate import build_demo, demo_subjects
-from nir.engines.settings import Method
+from nir.engines.base import EngineSettings
+from nir.engines.nir import Nir
 from nir.geometry.grid import Array, Grid, apply_matrix
 from nir.geometry.maps import Affine, DisplacementField
 from nir.geometry.resample import resample
@@ -185,7 +186,11 @@ def write(scan: Scan, folder: Path) -> Prepared:
 
 
 def register_scans(
-    fixed: Prepared, moving: Prepared, method: Method, folder: Path, affine: AffineConfig = AFFINE
+    fixed: Prepared,
+    moving: Prepared,
+    method: EngineSettings,
+    folder: Path,
+    affine: AffineConfig = AFFINE,
 ) -> dict[str, Any]:
     """Run the pipeline's steps on one pair; return ``result.json``."""
     matrix, record = folder / "affine.mat", folder / "affine.json"
@@ -247,7 +252,7 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.error("--scans and --subjects belong together")
     if given.scans and given.pictures:
         parser.error("--pictures shows simulated heads: leave out --scans")
-    method = Method(name="nir", engine="nir", preset="fast")
+    method = Nir.Settings(name="nir", engine="nir", preset="fast")
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         if given.scans is None:

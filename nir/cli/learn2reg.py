@@ -61,6 +61,7 @@ def rank(
     output: Annotated[Path, typer.Option("-o", "--output", help="TSV of the ranking.")],
 ) -> None:
     """Rank methods of any runs and tools as the Learn2Reg challenge does."""
+    from nir.engines.base import deforms
     from nir.quality.ranking import write_ranking
 
-    typer.echo(write_ranking(tables, output), nl=False)
+    typer.echo(write_ranking(tables, output, deforms), nl=False)

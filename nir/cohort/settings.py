@@ -109,7 +109,7 @@ class PairsConfig(Settings):
 
 
 class GuidanceConfig(Settings):
-    """What else steers the fits of the engine nir; it is left out of the scores of all methods."""
+    """What else steers the fits that can be; it is left out of the scores of all methods."""
 
     keypoints: float = Field(
         0.0, ge=0, le=1, description="share of each pair's keypoints that guides; the others score"

@@ -1,14 +1,66 @@
-"""What an engine returns, and where it computes."""
+"""What an engine is: a card of facts, settings of its own, and one way to register a pair."""
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails
 
-from nir.errors import NirError
-from nir.field.fitted import FittedField
+from nir.cohort.prepared import ImagePair
+from nir.errors import NirError, nearest
+from nir.geometry.grid import Grid
+from nir.registry import Registry
+from nir.settings import Name, Settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from nir.field.fitted import FittedField
+
+Progress = Callable[[int, int, float], None]
+"""Called after each step with the stage of the trace, the step and the loss."""
+
+
+class EngineSettings(Settings):
+    """One registration method; all methods run on the same pairs."""
+
+    name: Name
+    engine: str
+
+    @property
+    def own_settings(self) -> dict[str, Any]:
+        """All that decides a registration, what follows from it included, ready for JSON."""
+        return self.model_dump(mode="json")
+
+    @property
+    def card(self) -> Engine:
+        """The engine with these settings."""
+        return ENGINES[self.engine](self)
+
+
+@dataclass
+class Job:
+    """How one registration is run.
+
+    Args:
+        seed: of every random number.
+        device: where to compute.
+        threads: that it may use.
+        progress: called after each step.
+        log: takes lines of text.
+    """
+
+    seed: int
+    device: torch.device
+    threads: int = 1
+    progress: Progress | None = None
+    log: Callable[[str], None] = print
 
 
 @dataclass
@@ -21,7 +73,7 @@ class Registration:
         trace: one row a step of the fit.
         repaired: folded cells that the fit smoothed away.
         seconds: wall time of each part.
-        fitted: the field itself, of the engine ``nir``.
+        fitted: the field itself, of an engine that writes one.
     """
 
     forward: np.ndarray
@@ -32,12 +84,146 @@ class Registration:
     fitted: FittedField | None = None
 
 
+class Engine(ABC):
+    """The card of an engine: what all other parts ask of it, and the registration itself.
+
+    A card is loaded while a cohort is planned, so it imports heavy libraries within its methods.
+    What is asked for a page comes from records, which may be of an earlier version.
+
+    Attributes:
+        Settings: its keys under ``methods``; ``engine`` is a literal of its name.
+        guides: what it looks at beside two images: ``keypoints``, ``structures``, ``excluded``
+            (masks) and ``contrasts``.
+        deforms: False: the result is the affine, so no gain over it is asked.
+        on_gpu: it computes on a GPU where the run's device is one.
+        threaded: more than one thread helps.
+        trains: it is trained on the cohort first.
+        writes_field: it can keep what it fitted, see `Registration.fitted`.
+        cites: keys of ``reports/references.bib``.
+        libraries: distributions whose versions decide its numbers.
+    """
+
+    Settings: ClassVar[type[EngineSettings]]
+    guides: ClassVar[tuple[str, ...]] = ()
+    deforms: ClassVar[bool] = True
+    on_gpu: ClassVar[bool] = False
+    threaded: ClassVar[bool] = True
+    trains: ClassVar[bool] = False
+    writes_field: ClassVar[bool] = False
+    cites: ClassVar[tuple[str, ...]] = ()
+    libraries: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self.settings: Any = settings
+
+    @abstractmethod
+    def register(self, pair: ImagePair, job: Job) -> Registration:
+        """Register a pair."""
+
+    @classmethod
+    @abstractmethod
+    def sentence(cls, result: Mapping[str, Any]) -> str:
+        """Say for the methods text what was done, from the content of ``result.json``."""
+
+    @classmethod
+    def compared(cls, own_settings: Mapping[str, Any]) -> list[str]:
+        """Name the similarities that are reported beside the LNCC, which always is."""
+        return []
+
+    @classmethod
+    def stages(cls, own_settings: Mapping[str, Any]) -> list[str]:
+        """Title the stages of the trace, whose losses are drawn; none: there is no picture."""
+        return []
+
+    def heeds(self) -> tuple[str, ...]:
+        """Return the `guides` that these settings leave switched on."""
+        return self.guides
+
+    def megabytes(self, fixed: Grid, moving: Grid, contrasts: int = 1) -> float:
+        """Return the memory that a job asks for, MB; see benchmarks/ and resources.tsv."""
+        return 600 + 350 * max(math.prod(grid.shape) for grid in (fixed, moving)) / 1e6
+
+    def minutes(self, megavoxels: float) -> float:
+        """Return the time that a job asks for a pair of images of this size."""
+        return 2 + 5 * megavoxels
+
+    def guided_by(self, pair: ImagePair) -> dict[str, Any]:
+        """Tell what is looked at in a pair beside two images: how many, or which."""
+        structures = () if pair.fixed_structures is None else np.unique(pair.fixed_structures)
+        excluded = {"fixed": pair.fixed_exclude, "moving": pair.moving_exclude}
+        known: dict[str, Any] = {
+            "keypoints": 0 if pair.fixed_points_lps is None else len(pair.fixed_points_lps),
+            "structures": [int(n) for n in structures if n],
+            "excluded": [role for role, mask in excluded.items() if mask is not None],
+            "contrasts": len(pair.fixed_channels),
+        }
+        return {name: known[name] for name in self.heeds() if known[name]}
+
+
+ENGINES: Registry[type[Engine]] = Registry("engine", "nir.engines", "ENGINE", "nir.engines")
+
+
+def make_method(raw: Any) -> EngineSettings:
+    """Check the settings of one method.
+
+    Raises:
+        pydantic.ValidationError: names every fault, an unknown key with the engine's nearest one.
+    """
+    if isinstance(raw, EngineSettings):
+        return raw
+    if not isinstance(raw, Mapping):
+        return EngineSettings.model_validate(raw)
+    if not isinstance(raw.get("engine"), str):
+        return EngineSettings.model_validate({k: raw[k] for k in ("name", "engine") if k in raw})
+    try:
+        settings = ENGINES[raw["engine"]].Settings
+    except NirError as error:
+        raise _refused([_fault("engine", raw["engine"], str(error))]) from error
+    try:
+        return settings.model_validate(raw)
+    except ValidationError as error:
+        known = list(settings.model_fields)
+        raise _refused([_worded(e, raw["engine"], known) for e in error.errors()]) from error
+
+
+def recall(own_settings: Mapping[str, Any]) -> EngineSettings:
+    """Return the method whose own settings a record or a job holds."""
+    known = ENGINES[own_settings["engine"]].Settings.model_fields
+    return make_method({k: v for k, v in own_settings.items() if k in known})
+
+
+def _worded(error: Any, engine: str, known: list[str]) -> InitErrorDetails:
+    """Tell an unknown key of an engine which keys are known."""
+    if error["type"] != "extra_forbidden" or len(error["loc"]) > 1:
+        told: InitErrorDetails = error  # with more keys, which do no harm
+        return told
+    (key,) = error["loc"]
+    hint = nearest(str(key), known, f"it has {', '.join(known)}")
+    return _fault(key, error["input"], f"the engine '{engine}' has no such key; {hint}")
+
+
+def _fault(key: str, found: Any, words: str) -> InitErrorDetails:
+    error = ValueError(words)
+    return InitErrorDetails(type="value_error", loc=(key,), input=found, ctx={"error": error})
+
+
+def _refused(faults: list[InitErrorDetails]) -> ValidationError:
+    return ValidationError.from_exception_data("Method", faults)
+
+
+def deforms(engine: str) -> bool:
+    """Tell whether an engine does more than the affine; one that is not known here is taken to."""
+    return engine not in ENGINES.names or ENGINES[engine].deforms
+
+
 def pick_device(name: str) -> torch.device:
     """Turn ``auto``, ``cpu`` or ``cuda`` into a device that is there.
 
     Raises:
         NirError: another name, or ``cuda`` is asked for and no CUDA device can be used.
     """
+    import torch
+
     if name not in ("auto", "cpu", "cuda"):
         raise NirError(f"device: expected auto, cpu or cuda, found '{name}'")
     if name == "cuda" and not torch.cuda.is_available():

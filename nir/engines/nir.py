@@ -1,139 +1,119 @@
-"""Registration engines behind one door: affine only, antspyx SyN, and the neural field."""
+"""The neural fields of this package (Sun et al. 2024), fitted to each pair."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
+from typing import Any, Literal
 
-import numpy as np
-import torch
-import torch.nn.functional as F
+from pydantic import Field, model_validator
 
 from nir.cohort.prepared import ImagePair
-from nir.engines.base import Registration
-from nir.field.fitted import FittedField
-from nir.fit import memory
-from nir.fit.level import Guides
-from nir.fit.pair import Progress, fit_pair
-from nir.fit.settings import FitConfig
-from nir.geometry.grid import Grid, apply_matrix, brain_box
-from nir.geometry.inverse import invert
-from nir.geometry.lattice import linear_lattice, sample
-from nir.geometry.reconcile import reconcile
-
-CHUNK = 2**21  # points inverted at once, bounds the memory
+from nir.engines.base import Engine, EngineSettings, Job, Registration
+from nir.errors import NirError
+from nir.fit.memory import estimate_mb
+from nir.fit.settings import FitConfig, fit_config
+from nir.fit.words import fit_in_words, stage_titles
+from nir.geometry.grid import Grid, brain_box
 
 
-def _nir(
-    pair: ImagePair,
-    config: FitConfig,
-    seed: int,
-    device: torch.device,
-    progress: Progress | None,
-    log: Callable[[str], None],
-) -> Registration:
-    """Fit the neural fields on the fixed brain's box, then sample both directions."""
-    start = time.perf_counter()
-    box = brain_box(pair.fixed_mask, pair.fixed_grid, config.margin_mm)
-    grid = pair.fixed_grid.crop(tuple(s.start for s in box), tuple(s.stop for s in box))
-    contrasts = 1 + len(pair.fixed_channels)
-    memory.check(grid, config, pair.fixed_grid, pair.moving_grid, device, log, contrasts)
-    fixed = torch.stack([_tensor(x[box], device) for x in (pair.fixed, *pair.fixed_channels)])
-    moving = _moving_on(grid, pair, (pair.moving, *pair.moving_channels), device)
-    mask = _tensor(pair.fixed_mask[box], device)
-    guides = _guides(grid, pair, box, device)
-    prepared = time.perf_counter()
-    result = fit_pair(fixed, moving, mask, grid, config, seed, progress, guides)
-    fitted = time.perf_counter()
-    forward, inverse = reconcile(
-        _forward_field(result.u_mm, pair, box),
-        _inverse_field(result.u_mm, pair, grid),
-        pair.fixed_grid,
-        pair.moving_grid,
-        _tensor(pair.fixed_mask, device) > 0,
-    )
-    sampled = forward.cpu().numpy(), inverse.cpu().numpy()
-    seconds = {
-        "prepare": prepared - start,
-        **{f"phase_{n}": s for n, s in enumerate(result.seconds)},
-        "transforms": time.perf_counter() - fitted,
-    }
-    parts = [part.cpu() for part in result.parts]
-    fitted_field = FittedField(parts, grid, pair.fixed_grid, pair.affine_lps)
-    return Registration(*sampled, result.trace, result.repaired, seconds, fitted_field)
+class Nir(Engine):
+    """Phases of neural fields, each on the frozen composition of those before it."""
 
+    class Settings(EngineSettings):
+        """The neural field fit: a preset, and what replaces its settings."""
 
-def _tensor(volume: np.ndarray, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32)).to(device)
+        engine: Literal["nir"]
+        preset: str = Field("default", description="name of a preset")
+        set: dict[str, Any] = Field(default_factory=dict, description="settings that replace it")
 
+        @property
+        def fit(self) -> FitConfig:
+            """Settings of the fit."""
+            return fit_config(self.preset, self.set)
 
-def _moving_on(
-    grid: Grid,
-    pair: ImagePair,
-    volumes: Sequence[np.ndarray],
-    device: torch.device,
-    mode: str = "bilinear",
-) -> torch.Tensor:
-    """Resample volumes on the moving grid through the affine; zero where that leaves the grid.
+        @property
+        def own_settings(self) -> dict[str, Any]:
+            """The settings, and the whole fit that they come to."""
+            return super().own_settings | {"fit": self.fit.model_dump(mode="json")}
 
-    Returns shape (C, X, Y, Z).
-    """
-    source = pair.moving_grid
-    to_cube = source.lps_to_cube @ pair.affine_lps @ grid.vox_to_lps
-    cube = linear_lattice(to_cube, grid.shape, device)
-    half_voxel = 1 / (torch.tensor(source.shape, device=device) - 1)
-    inside = (cube.abs() < 1 + half_voxel).all(-1)
-    points = cube.movedim(-1, 0)[None]
-    parts = [sample(_tensor(v, device)[None, None], points, mode)[0, 0] * inside for v in volumes]
-    return torch.stack(parts)
+        @model_validator(mode="after")
+        def _fit_is_valid(self) -> Nir.Settings:
+            try:
+                fit_config(self.preset, self.set)
+            except NirError as error:
+                raise ValueError(str(error)) from error
+            return self
 
+    guides = ("keypoints", "structures", "excluded", "contrasts")
+    on_gpu = True
+    writes_field = True
+    cites = ("sun2024nir",)
+    libraries = ("torch", "numba")
 
-def _guides(
-    grid: Grid, pair: ImagePair, box: tuple[slice, slice, slice], device: torch.device
-) -> Guides:
-    """Bring what steers the fit onto the grid of the fit."""
-    guides = Guides()
-    if pair.fixed_exclude is not None:
-        guides.fixed_counts = (_tensor(pair.fixed_exclude[box], device) == 0).float()
-    if pair.moving_exclude is not None:
-        left_out = (pair.moving_exclude > 0).astype(np.float32)
-        guides.moving_counts = 1 - _moving_on(grid, pair, [left_out], device, "nearest")[0]
-    if pair.fixed_structures is not None and pair.moving_structures is not None:
-        there = _moving_on(grid, pair, [pair.moving_structures], device, "nearest")[0]
-        guides.structures = _tensor(pair.fixed_structures[box], device), there
-    if pair.fixed_points_lps is not None and pair.moving_points_lps is not None:
-        back = grid.lps_to_cube @ np.linalg.inv(pair.affine_lps)
-        sides = (grid.lps_to_cube, pair.fixed_points_lps), (back, pair.moving_points_lps)
-        here, goal = (
-            torch.tensor(apply_matrix(m, points), dtype=torch.float32, device=device)
-            for m, points in sides
+    def register(self, pair: ImagePair, job: Job) -> Registration:
+        """Fit the fields on the fixed brain's box, then sample both directions."""
+        from nir.field.fitted import FittedField
+        from nir.fit import memory
+        from nir.fit.box import both_directions, guides_on, images_on
+        from nir.fit.pair import fit_pair
+
+        config, device = self.settings.fit, job.device
+        start = time.perf_counter()
+        box = brain_box(pair.fixed_mask, pair.fixed_grid, config.margin_mm)
+        grid = pair.fixed_grid.crop(tuple(s.start for s in box), tuple(s.stop for s in box))
+        contrasts = 1 + len(pair.fixed_channels)
+        memory.check(grid, config, pair.fixed_grid, pair.moving_grid, device, job.log, contrasts)
+        images = images_on(grid, pair, box, device)
+        guides = guides_on(grid, pair, box, device)
+        prepared = time.perf_counter()
+        result = fit_pair(*images, grid, config, job.seed, job.progress, guides)
+        fitted = time.perf_counter()
+        forward, inverse = both_directions(result.u_mm, pair, box, grid)
+        seconds = {
+            "prepare": prepared - start,
+            **{f"phase_{n}": s for n, s in enumerate(result.seconds)},
+            "transforms": time.perf_counter() - fitted,
+        }
+        parts = [part.cpu() for part in result.parts]
+        field = FittedField(parts, grid, pair.fixed_grid, pair.affine_lps)
+        return Registration(forward, inverse, result.trace, result.repaired, seconds, field)
+
+    def heeds(self) -> tuple[str, ...]:
+        """Leave out what the fit gives no weight."""
+        fit = self.settings.fit
+        off = {"keypoints": not fit.keypoint_weight, "structures": not fit.structure_weight}
+        return tuple(name for name in self.guides if not off.get(name))
+
+    def megabytes(self, fixed: Grid, moving: Grid, contrasts: int = 1) -> float:
+        """Return a fifth more than the estimate that the fits print."""
+        return 1.2 * estimate_mb(fixed, self.settings.fit, fixed, moving, contrasts)
+
+    def minutes(self, megavoxels: float) -> float:
+        """Return the time of the preset that is the default."""
+        return 1 + megavoxels
+
+    @classmethod
+    def sentence(cls, result: Mapping[str, Any]) -> str:
+        """Name the version, the preset and each phase."""
+        settings = result["settings"]
+        changes = " with changes" if settings["set"] else ""
+        return (
+            f"The moving image was then registered by NIR {result['versions']['nir']} (Sun et al.,"
+            f" 2024), preset “{settings['preset']}”{changes}, seed {result['seed']}, in"
+            f" {fit_in_words(settings['fit'])}"
         )
-        guides.points = here, goal
-    return guides
+
+    @classmethod
+    def compared(cls, own_settings: Mapping[str, Any]) -> list[str]:
+        """Name the similarities of all phases but the LNCC."""
+        phases = own_settings["fit"]["phases"]
+        return sorted({name for phase in phases for name in phase["similarity"]} - {"lncc"})
+
+    @classmethod
+    def stages(cls, own_settings: Mapping[str, Any]) -> list[str]:
+        """Title the phases."""
+        return stage_titles(own_settings["fit"])
 
 
-def _forward_field(
-    u_mm: torch.Tensor, pair: ImagePair, box: tuple[slice, slice, slice]
-) -> torch.Tensor:
-    """Put the fitted displacement on the whole fixed grid and add the affine, (X, Y, Z, 3).
-
-    Outside the box the displacement goes on with its border value, so the map stays continuous.
-    """
-    grid = pair.fixed_grid
-    widths = [(s.start, n - s.stop) for s, n in zip(box, grid.shape, strict=True)]
-    u = F.pad(u_mm, [n for width in reversed(widths) for n in width], mode="replicate")
-    turn = torch.tensor(pair.affine_lps[:3, :3] @ grid.axis_to_lps, dtype=u.dtype, device=u.device)
-    linear = pair.affine_lps @ grid.vox_to_lps - grid.vox_to_lps
-    return linear_lattice(linear, grid.shape, u.device).add_(u[0].movedim(0, -1) @ turn.T)
-
-
-def _inverse_field(u_mm: torch.Tensor, pair: ImagePair, grid: Grid) -> torch.Tensor:
-    """Invert the fitted displacement at every voxel of the moving grid, (X, Y, Z, 3)."""
-    target, device = pair.moving_grid, u_mm.device
-    to_cube = grid.lps_to_cube @ np.linalg.inv(pair.affine_lps) @ target.vox_to_lps
-    goal = linear_lattice(to_cube, target.shape, device).reshape(-1, 3)
-    extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=device)
-    found = torch.cat([invert(u_mm, extent, part) for part in goal.split(CHUNK)])
-    back = torch.tensor(np.linalg.inv(grid.lps_to_cube), dtype=torch.float32, device=device)
-    there = found @ back[:3, :3].T + back[:3, 3]
-    return there.reshape(*target.shape, 3) - linear_lattice(target.vox_to_lps, target.shape, device)
+ENGINE = Nir

@@ -15,6 +15,7 @@ import pandas as pd
 from nir.cohort.prepared import Prepared, keypoints_of
 from nir.cohort.settings import NO_GUIDANCE, GuidanceConfig
 from nir.cohort.truth import true_pair_points
+from nir.engines.base import ENGINES
 from nir.geometry.grid import Array, Grid
 from nir.geometry.maps import Affine, DisplacementField, Transform
 from nir.geometry.resample import resample
@@ -116,8 +117,7 @@ def evaluate_pair(
 
 def _compared(fit: dict[str, Any]) -> list[str]:
     """Name the similarities that a fit compared beside the LNCC, which is always reported."""
-    phases = fit["settings"]["fit"]["phases"] if fit.get("engine") == "nir" else []
-    return sorted({name for phase in phases for name in phase["similarity"]} - {"lncc"})
+    return ENGINES[fit["engine"]].compared(fit["settings"]) if "engine" in fit else []
 
 
 def _image_metrics(

@@ -19,7 +19,7 @@ from nir.cohort.prepared import Prepared
 from nir.cohort.settings import GuidanceConfig
 from nir.cohort.subject import Subject
 from nir.engines.base import pick_device
-from nir.engines.settings import Method
+from nir.engines.nir import Nir
 from nir.errors import NirError
 from nir.fit.settings import fit_config
 from nir.io.files import load_json, save_json
@@ -105,7 +105,7 @@ def register_single(
         NirError: bad input or settings, told before any heavy work.
     """
     steps = [p.steps for p in fit_config(preset, settings).phases]
-    method = Method(name="nir", engine="nir", preset=preset, set=settings)
+    method = Nir.Settings(name="nir", engine="nir", preset=preset, set=settings)
     pick_device(device)
     _check(inputs)
     if folder.is_file():

@@ -6,19 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from nir.cohort.prepared import Prepared, load_pair
 from nir.cohort.settings import NO_GUIDANCE, GuidanceConfig
-from nir.engines.base import pick_device
-from nir.engines.guides import guides_of
-from nir.engines.register import register
-from nir.engines.settings import Method
+from nir.engines.base import ENGINES, EngineSettings, Job, Progress, pick_device
 from nir.errors import NirError
-from nir.fit.pair import Progress
 from nir.geometry.grid import Grid
 from nir.geometry.kernels import set_threads
 from nir.geometry.maps import Affine, DisplacementField, Transform
@@ -90,7 +85,7 @@ def register_pair(
     fixed: Prepared,
     moving: Prepared,
     matrix: Path,
-    method: Method,
+    method: EngineSettings,
     folder: Path,
     *,
     seed: int,
@@ -103,13 +98,13 @@ def register_pair(
 ) -> None:
     """Register a pair and write both directions, the trace and ``fit.json`` (last).
 
-    With ``save_field`` the fitted field of the engine ``nir`` is written as well.
+    With ``save_field`` the fitted field is written as well, by an engine that has one.
     """
     set_threads(threads)
-    chosen = pick_device(device)
+    engine, chosen = method.card, pick_device(device)
     start = time.perf_counter()
     pair = load_pair(fixed, moving, matrix, guidance)
-    result = register(pair, method, seed, chosen, progress, log)
+    result = engine.register(pair, Job(seed, chosen, threads, progress, log))
     elapsed = time.perf_counter() - start
     save_displacement(folder / FORWARD, result.forward, pair.fixed_grid, rounded=True)
     save_displacement(folder / INVERSE, result.inverse, pair.moving_grid, rounded=True)
@@ -118,11 +113,11 @@ def register_pair(
         "method": method.name,
         "engine": method.engine,
         "settings": method.own_settings,
-        "guides": guides_of(pair, method),
+        "guides": engine.guided_by(pair),
         "seed": seed,
-        "device": str(chosen) if method.engine == "nir" else "cpu",
+        "device": str(chosen) if engine.on_gpu else "cpu",
         "threads": threads,
-        "versions": versions(),
+        "versions": versions(engine.libraries),
         "machine": machine(),
         "repaired_folds": result.repaired,
         "seconds": result.seconds | {"registration": elapsed},
@@ -182,13 +177,6 @@ def draw_pair(fixed: Prepared, moving: Prepared, matrix: Path, folder: Path) -> 
     )
     draw_images(images, folder / "figures")
     settings = load_json(folder / "fit.json")["settings"]
-    if settings["engine"] == "nir":
+    if titles := ENGINES[settings["engine"]].stages(settings):
         trace = pd.read_csv(folder / "trace.tsv", sep="\t")
-        titles = [_phase_title(*phase) for phase in enumerate(settings["fit"]["phases"])]
         draw_losses(trace, titles, folder / "figures" / LOSSES)
-
-
-def _phase_title(number: int, phase: dict[str, Any]) -> str:
-    spacing_mm = phase["resolution_mm"]
-    level = f"{spacing_mm:g} mm" if spacing_mm else "own grid"
-    return f"phase {number}: {phase['solver']}, {level}"

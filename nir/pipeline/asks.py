@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nir.cohort.pairs import TEMPLATE
-from nir.fit.memory import estimate_mb
+from nir.engines.base import EngineSettings
 from nir.pipeline.batch import ATTEMPTS
 from nir.pipeline.run import Run
 
@@ -49,36 +49,41 @@ class Asks:
         """Return a function: minutes, linear in the voxels and in the pairs of a batch."""
 
         def runtime(wildcards: Any, attempt: int) -> int:
-            batch = wildcards.get("batch")
-            pairs = len(self.run.batches[batch]) if batch else 1
             each = base + per_megavoxel * self.run.megavoxels(self._subjects(wildcards))
-            return math.ceil((3 + pairs * each) * _growth(attempt))
+            return self._total_minutes(each, wildcards, attempt)
 
         return runtime
 
-    def nir_megabytes(self, wildcards: Any, attempt: int) -> int:
-        """Return the memory of the fits of a batch, MB, by the estimate that the fits print."""
-        fit = self.run.methods[wildcards.method].fit
+    def register_minutes(self, wildcards: Any, attempt: int) -> int:
+        """Return the time of a batch's registrations, minutes, by the engine."""
+        size = self.run.megavoxels(self._subjects(wildcards))
+        each = self.run.methods[wildcards.method].card.minutes(size)
+        return self._total_minutes(each, wildcards, attempt)
+
+    def register_megabytes(self, wildcards: Any, attempt: int) -> int:
+        """Return the memory of a batch's registrations, MB, by the engine."""
+        card = self.run.methods[wildcards.method].card
         sides = zip(*self.run.batches[wildcards.batch], strict=True)
         fixed, moving = (self.run.largest_grid(set(names)) for names in sides)
         contrasts = 1 + len(self.run.channels())
-        return _total_mb(1.2 * estimate_mb(fixed, fit, fixed, moving, contrasts), attempt)
+        return _total_mb(card.megabytes(fixed, moving, contrasts), attempt)
 
     def evaluate_megabytes(self, wildcards: Any, attempt: int) -> int:
         """Return the memory of an evaluation, MB; it may have to fit again, see `_fits_again`."""
         own = self.megabytes(600, 150)(wildcards, attempt)
-        if self._fits_again and self.run.methods[wildcards.method].engine == "nir":
-            return max(own, self.nir_megabytes(wildcards, attempt))
-        return own
+        return max(own, self.register_megabytes(wildcards, attempt)) if self._fits_again else own
 
     def evaluate_gpu(self, wildcards: Any) -> int:
         """Return the GPUs of an evaluation: one where it may have to fit again."""
         return int(self._fits_again and self.device_of(wildcards) == "cuda")
 
     def device_of(self, wildcards: Any) -> str:
-        """Return where a method computes: only the neural field knows another than the CPU."""
-        engine = self.run.methods[wildcards.method].engine
-        return self.run.config.device if engine == "nir" else "cpu"
+        """Return where a job's method computes."""
+        return self.device(self.run.methods[wildcards.method])
+
+    def device(self, method: EngineSettings) -> str:
+        """Return where a method computes: not every engine knows another device than the CPU."""
+        return self.run.config.device if method.card.on_gpu else "cpu"
 
     def fusion_megabytes(self, wildcards: Any, attempt: int) -> int:
         """Return the memory of a fusion, MB: every atlas takes its share."""
@@ -89,10 +94,9 @@ class Asks:
         """Return the memory of a job on the template's grid, MB."""
         build = self.run.config.template.build
         assert build is not None
-        grid, method = self.run.grid(TEMPLATE), self.run.methods[build.method]
+        grid, card = self.run.grid(TEMPLATE), self.run.methods[build.method].card
         moving = self.run.largest_grid(subject.id for subject in self.run.cohort.subjects)
-        is_nir = method.engine == "nir"
-        fit = 1.2 * estimate_mb(grid, method.fit, grid, moving) if is_nir else 0
+        fit = card.megabytes(grid, moving)
         return _total_mb(max(fit, 1200 + 400 * math.prod(grid.shape) / 1e6), attempt)
 
     def report_megabytes(self, wildcards: Any, attempt: int) -> int:
@@ -111,6 +115,12 @@ class Asks:
     @property
     def _registrations(self) -> int:
         return len(self.run.cohort.pairs) * len(self.run.methods)
+
+    def _total_minutes(self, each: float, wildcards: Any, attempt: int) -> int:
+        """Return the minutes of all pairs of a job."""
+        batch = wildcards.get("batch")
+        pairs = len(self.run.batches[batch]) if batch else 1
+        return math.ceil((3 + pairs * each) * _growth(attempt))
 
     def _subjects(self, wildcards: Any) -> list[str]:
         """Return the subjects that a job is about."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 from nir.cohort.pairs import TEMPLATE, Pair
 from nir.io.analyze import halves
 from nir.io.layout import FORWARD, pair_name
-from nir.pipeline.run import Reader, Run
+from nir.pipeline.run import Run
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,21 @@ class Inputs:
 
     run: Run
 
-    def files_for(self, reader: Reader) -> Callable[[Any], list[str]]:
-        """Return a function: the files of all subjects of a batch that someone reads."""
+    def files_for(
+        self, guides: Collection[str] = (), *, scored: bool = False
+    ) -> Callable[[Any], list[str]]:
+        """Return a function: the files of all subjects of a batch, see `Run.brain_files`."""
 
         def files(wildcards: Any) -> list[str]:
             members = self.run.members(wildcards.batch)
-            found = [self.run.brain_files(name, reader) for name in members]
+            found = [self.run.brain_files(name, guides, scored) for name in members]
             return list(dict.fromkeys(path for some in found for path in some if path))
 
         return files
 
-    def batch_for(self, reader: Reader) -> Callable[[Any], dict[str, Any]]:
+    def batch_for(
+        self, guides: Collection[str] = (), *, scored: bool = False
+    ) -> Callable[[Any], dict[str, Any]]:
         """Return a function: which pairs a job works on, and the files that it reads."""
 
         def batch(wildcards: Any) -> dict[str, Any]:
@@ -40,7 +44,7 @@ class Inputs:
             return {
                 "pairs": self.run.batches[wildcards.batch],
                 "root": str(self.run.output / "pairs"),
-                "brains": {name: self.run.brain_files(name, reader) for name in members},
+                "brains": {n: self.run.brain_files(n, guides, scored) for n in members},
             }
 
         return batch

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from nir.cohort.check import Progress
 from nir.cohort.pairs import TEMPLATE, Pair
 from nir.cohort.subject import Subject
-from nir.engines.settings import Method
+from nir.engines.base import EngineSettings
 from nir.errors import NirError
 from nir.geometry.grid import Grid
 from nir.io.files import load_json
@@ -25,8 +25,6 @@ from nir.pipeline.cohort import Cohort, load_cohort
 from nir.pipeline.settings import PipelineConfig, load_pipeline
 from nir.preprocess.prepare import channel_names
 
-Reader = Literal["affine", "syn", "nir", "evaluate"]
-"""What reads the files of a subject: the affines, an engine of fits, or the evaluation."""
 
 DEMO_EXTENT_MM = (210.0, 252.0, 212.0)  # of a simulated head, before it is built
 
@@ -49,7 +47,7 @@ class Run:
         return self.output / "cohort" / "raw"
 
     @cached_property
-    def methods(self) -> dict[str, Method]:
+    def methods(self) -> dict[str, EngineSettings]:
         """Methods by name, in the order of the settings."""
         return {m.name: m for m in self.config.methods}
 
@@ -147,23 +145,28 @@ class Run:
         count = 0 if name == TEMPLATE else len(self.cohort.subjects[0].channels)
         return [self.prepared(name, part) for part in channel_names(count)]
 
-    def brain_files(self, name: str, reader: Reader) -> list[str | None]:
-        """Return the files of a subject that someone reads, in the order of `Prepared`'s fields.
+    def brain_files(
+        self, name: str, guides: Collection[str] = (), scored: bool = False
+    ) -> list[str | None]:
+        """Return the files of a subject that a job reads, in the order of `Prepared`'s fields.
 
         These are scan, brain, mask, labels, keypoints and mask of what is excluded, and behind them
         further contrasts. A fit is given labels and keypoints only where they guide it.
+
+        Args:
+            guides: what the engine looks at beside two images.
+            scored: the job evaluates, and may have to fit again: it reads everything.
         """
         subject, guidance = self.subject(name), self.config.guidance
         brain, mask = self.prepared(name, "brain"), self.prepared(name, "mask")
-        scored, guided = reader == "evaluate", reader == "nir"
         files = (
-            subject.labels if scored or (guided and guidance.structures) else None,
-            subject.keypoints if scored or (guided and guidance.keypoints) else None,
-            subject.exclude if reader != "affine" else None,
+            subject.labels if scored or ("structures" in guides and guidance.structures) else None,
+            subject.keypoints if scored or ("keypoints" in guides and guidance.keypoints) else None,
+            subject.exclude if scored or "excluded" in guides else None,
         )
         others = [str(path) if path else None for path in files]
         scan = str(subject.image) if scored else brain
-        contrasts = self.channels(name) if scored or guided else []
+        contrasts = self.channels(name) if scored or "contrasts" in guides else []
         return [scan, brain, mask, *others, *contrasts]
 
     @cached_property

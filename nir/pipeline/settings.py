@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Union
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PlainValidator, ValidationError, model_validator
 
 from nir.cohort.settings import NO_GUIDANCE, CohortConfig, GuidanceConfig, PairsConfig
-from nir.engines.settings import Method
+from nir.engines.base import ENGINES, EngineSettings, make_method
 from nir.errors import NirError
 from nir.preprocess.settings import AffineConfig, PreprocessConfig, TemplateConfig
 from nir.quality.thresholds import VerdictConfig
 from nir.settings import Count, Name, Settings, validation_lines
+
+OWN_METHODS: Any = Union[tuple(ENGINES[name].Settings for name in ENGINES.own)]  # noqa: UP007
+"""Of the schema, which is the same whatever else is installed."""
+
+Method = Annotated[EngineSettings, PlainValidator(make_method, json_schema_input_type=OWN_METHODS)]
 
 
 class PipelineConfig(Settings):
@@ -43,7 +48,7 @@ class PipelineConfig(Settings):
     )
     verdict: VerdictConfig = VerdictConfig()
     save_fields: bool = Field(
-        False, description="nir: keep the fitted field of each pair, field.safetensors"
+        False, description="keep each pair's fitted field, field.safetensors, if the engine has one"
     )
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 
 from nir.cohort.prepared import Prepared
 from nir.cohort.settings import GuidanceConfig
-from nir.engines.settings import Method
+from nir.engines.base import EngineSettings, recall
 from nir.io.layout import FIELD, FORWARD, INVERSE, pair_name
 from nir.pair.evaluate import evaluate_pair
 from nir.pair.steps import align, align_through_template, draw_pair, register_pair, warp_pair
@@ -87,7 +87,7 @@ def affine_items(
 
 def register_items(
     batch: Batch,
-    method: Method,
+    method: EngineSettings,
     *,
     guidance: GuidanceConfig,
     seed: int,
@@ -96,7 +96,7 @@ def register_items(
     keep: str,
     field: bool,
 ) -> Work:
-    """Register each pair by one method; ``guidance`` is that of the engine."""
+    """Register each pair by one method; ``guidance`` is what the engine takes."""
     for fixed, moving in batch.pairs:
         name = pair_name(fixed, moving)
         if name in batch.failed:
@@ -129,7 +129,7 @@ def register_items(
         key = key_of(content, [path for brain in (one, other) for path in _made_from(brain)])
         files = ["fit.json", "trace.tsv"]
         if keep != "metrics":
-            files += [FORWARD, INVERSE, *([FIELD] if field and method.engine == "nir" else [])]
+            files += [FORWARD, INVERSE, *([FIELD] if field and method.card.writes_field else [])]
         yield Item(name, "register", own, key, [own / file for file in files], work)
 
 
@@ -141,10 +141,9 @@ def _made_from(brain: Prepared) -> list[Path | None]:
 
 def fits_of(batch: Batch, params: Any, threads: int) -> Work:
     """Build the items of a batch's registrations from a rule's parameters."""
-    method = Method(**{k: v for k, v in params.method.items() if k != "fit"})
     return register_items(
         batch,
-        method,
+        recall(params.method),
         guidance=GuidanceConfig(**params.guidance),
         seed=params.seed,
         device=params.device,

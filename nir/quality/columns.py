@@ -22,7 +22,7 @@ REGISTRATION = {
     "fixed": Column("Fixed subject", "Subject whose grid the moving image is brought to"),
     "moving": Column("Moving subject", "Subject that is warped"),
     "method": Column("Method", "Name of the method in the configuration"),
-    "engine": Column("Engine", "What registers: affine, syn or nir"),
+    "engine": Column("Engine", "The engine that registers"),
 }
 
 COST = {

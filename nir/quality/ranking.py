@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -33,7 +33,11 @@ RANKED = {"dice_after": 1, HARD: 1} | {
 NOT_OF_AFFINES = ["sdlogj_l2r", TIME]
 
 
-def rank_methods(metrics: pd.DataFrame) -> pd.DataFrame:
+Deforms = Callable[[str], bool]
+"""Whether an engine does more than the affine."""
+
+
+def rank_methods(metrics: pd.DataFrame, deforms: Deforms | None = None) -> pd.DataFrame:
     """Rank methods as the Learn2Reg challenge does, the best one first.
 
     In each measure every two methods are compared on the pairs that both have; one wins where its
@@ -43,9 +47,10 @@ def rank_methods(metrics: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         metrics: columns fixed, moving, method, and those of `RANKED` that are known. Dice 30 is the
-            Dice of the 30 % of the pairs with the least ``dice_before``. An affine alone
-            (``engine``) has no smoothness and no time, as the challenge's unregistered pairs have
-            none. A method that a measure is not known of gets 0.1 in it.
+            Dice of the 30 % of the pairs with the least ``dice_before``. A method that a measure is
+            not known of gets 0.1 in it.
+        deforms: asked of the column ``engine``, where there is one: an affine alone has no
+            smoothness and no time, as the challenge's unregistered pairs have none. None: all do.
 
     Returns:
         The columns of `ranking_columns`, a row for each method. No row where nothing can be tested:
@@ -58,7 +63,7 @@ def rank_methods(metrics: pd.DataFrame) -> pd.DataFrame:
     """
     methods = method_order(metrics)
     won = {}
-    for measure, values in _measures(metrics, methods).items():
+    for measure, values in _measures(metrics, methods, deforms).items():
         shared = [np.isfinite(two).all(axis=1).sum() for two in _twos(values)]
         if max(shared, default=0) >= LEAST_PAIRS:
             won[measure] = comparisons_won(values)
@@ -125,15 +130,17 @@ def rank_scores(wins: Array) -> Array:
     return np.where(np.isnan(wins), LOWEST, scores)
 
 
-def write_ranking(paths: Sequence[Path], output: Path) -> str:
+def write_ranking(paths: Sequence[Path], output: Path, deforms: Deforms | None = None) -> str:
     """Rank the methods of some tables; write a TSV with its sidecar, and return it in short.
+
+    ``deforms`` is that of `rank_methods`.
 
     Raises:
         NirError: a table is faulty, there is nothing to rank, or the name is not that of a TSV.
     """
     if output.suffix != ".tsv":
         raise NirError(f"{output}: expected a name that ends in .tsv; correct the name")
-    table = rank_methods(read_metrics(paths))
+    table = rank_methods(read_metrics(paths), deforms)
     if table.empty:
         expected = f"two methods or more with a measure on {LEAST_PAIRS} pairs in common"
         where, cure = " and ".join(map(str, paths)), "add methods or pairs"
@@ -184,7 +191,9 @@ def _read(path: Path) -> pd.DataFrame:
     return table
 
 
-def _measures(metrics: pd.DataFrame, methods: Sequence[str]) -> dict[str, Array]:
+def _measures(
+    metrics: pd.DataFrame, methods: Sequence[str], deforms: Deforms | None
+) -> dict[str, Array]:
     """Lay out each known measure as (pairs, methods), larger values better."""
     metrics = metrics.copy()
     if "dice_before" in metrics and "dice_after" in metrics:
@@ -192,8 +201,8 @@ def _measures(metrics: pd.DataFrame, methods: Sequence[str]) -> dict[str, Array]
         before = metrics["dice_before"].groupby(pair).mean().dropna().sort_values(kind="stable")
         hard = before.index[: round(HARD_SHARE * len(before))]
         metrics[HARD] = metrics["dice_after"].where(pair.isin(hard))
-    if "engine" in metrics:
-        affine = metrics["engine"] == "affine"
+    if deforms and "engine" in metrics:
+        affine = [not deforms(engine) for engine in metrics["engine"]]
         metrics.loc[affine, metrics.columns.intersection(NOT_OF_AFFINES)] = np.nan
     found = {}
     for measure, sign in RANKED.items():

@@ -195,27 +195,28 @@ RULES = (
 )
 
 
-def judge(metrics: Mapping[str, Any], thresholds: VerdictConfig) -> list[Check]:
+def judge(
+    metrics: Mapping[str, Any], thresholds: VerdictConfig, deforms: bool = True
+) -> list[Check]:
     """Hold the metrics of a registration against thresholds.
 
     Args:
-        metrics: a row of ``metrics.tsv``, or those of ``result.json``, which tell no engine and are
-            taken to be of one that bends; None and NaN are missing.
+        metrics: a row of ``metrics.tsv``, or those of ``result.json``; None and NaN are missing.
         thresholds: of the run's settings.
+        deforms: whether the engine does more than the affine.
 
     Returns:
-        The checks whose metrics are known. Of the engine ``affine`` no gain over the affine is
-        asked, nor what only a deformation brings; nor a gain where there is none to be had.
+        The checks whose metrics are known. Of an affine alone no gain over the affine is asked, nor
+        what only a deformation brings; nor a gain where there is none to be had.
     """
     known = {
         name: float(value)
         for name, value in metrics.items()
         if isinstance(value, int | float) and math.isfinite(value)
     }
-    stiff = metrics.get("engine") == "affine"
     checks = []
     for rule in RULES:
-        if (rule.bends and stiff) or not all(name in known for name in rule.needs):
+        if (rule.bends and not deforms) or not all(name in known for name in rule.needs):
             continue
         value = rule.measure(*(known[name] for name in rule.needs))
         if not math.isnan(value):

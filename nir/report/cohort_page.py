@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from nir.engines.base import deforms
 from nir.io.files import save_text
 from nir.io.layout import pair_name
 from nir.io.tables import MISSING, WARNINGS_JOIN
@@ -166,7 +167,7 @@ def summary(metrics: pd.DataFrame) -> list[str]:
     means = metrics.groupby("method", sort=False)[column].mean().dropna()
     means = means.sort_values(ascending=False, kind="stable")
     ranking = [f"{m} {means[m]:.3f}" for m in means.index]
-    if "affine" not in set(metrics["engine"]) and metrics[before].notna().any():
+    if all(map(deforms, metrics["engine"])) and metrics[before].notna().any():
         ranking.append(f"after the affine only {metrics[before].mean():.3f}")
     sentences = [f"Mean {word}, highest first: {', '.join(ranking) or MISSING}."]
     folds = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nir.engines.base import ENGINES
 from nir.preprocess.settings import AffineConfig, PreprocessConfig
 
 STRIPS = {
@@ -33,27 +34,24 @@ def methods_text(
     return [
         _preparation(preprocess),
         _linear(str(result.get("initial", "affine")), affine),
-        ENGINES[result["engine"]](result),
+        ENGINES[result["engine"]].sentence(result) + _guides(result),
         _measures(result, label_interpolation),
     ]
 
 
 def citations(result: Mapping[str, Any], preprocess: PreprocessConfig) -> list[str]:
     """Return what the text cites: keys of ``reports/references.bib``."""
-    engine = result["engine"]
-    phases = result["settings"]["fit"]["phases"] if engine == "nir" else []
-    compared = {name for phase in phases for name in phase["similarity"]}
+    engine = ENGINES[result["engine"]]
+    compared = engine.compared(result["settings"])
     used = {
-        "sun2024nir": engine == "nir",
-        "avants2008syn": engine == "syn",
-        "tustison2021antsx": engine == "syn" or result.get("initial", "affine") == "affine",
+        "tustison2021antsx": result.get("initial", "affine") == "affine",
         "tustison2010n4": preprocess.bias_correction,
         "mattes2003pet": "nmi" in compared,
         "heinrich2013mind": "mind" in compared,
         "haber2006ngf": "ngf" in compared,
         "smith2002bet": preprocess.skull_strip == "bet",
     }
-    return [key for key, cited in used.items() if cited]
+    return list(dict.fromkeys([*engine.cites, *(key for key, cited in used.items() if cited)]))
 
 
 def _preparation(config: PreprocessConfig) -> str:
@@ -84,28 +82,6 @@ def _linear(initial: str, config: AffineConfig) -> str:
     return f"The moving image was aligned with the fixed one by {how}."
 
 
-def _by_nir(result: Mapping[str, Any]) -> str:
-    settings = result["settings"]
-    phases = settings["fit"]["phases"]
-    listed = "; ".join(f"({n}) {SOLVERS[p['solver']](p)}" for n, p in enumerate(phases, 1))
-    version, preset = result["versions"]["nir"], settings["preset"]
-    text = (
-        f"The moving image was then registered by NIR {version} (Sun et al., 2024), preset"
-        f" “{preset}”{' with changes' if settings['set'] else ''}, seed {result['seed']}, in"
-        f" {len(phases)} phase{'s' * (len(phases) > 1)}: {listed}."
-    )
-    if any(p["solver"] == "field" for p in phases):
-        kind = settings["fit"]["model"]
-        text += (
-            " Fields were stationary velocities, integrated by scaling and squaring."
-            if kind == "velocity"
-            else " Fields were displacements."
-        )
-    if settings["fit"]["repair_folds"]:
-        text += " Cells that folded were smoothed at the end."
-    return text + _guides(result)
-
-
 def _guides(result: Mapping[str, Any]) -> str:
     """Tell what else a fit looked at."""
     guides, text = result.get("guides", {}), ""
@@ -117,78 +93,6 @@ def _guides(result: Mapping[str, Any]) -> str:
     named = [f"{points} keypoints"] if points else []
     named += [f"the structures {', '.join(map(str, labels))}"] if labels else []
     return text + (f" The fit was guided by {' and '.join(named)}." if named else "")
-
-
-def _by_syn(result: Mapping[str, Any]) -> str:
-    settings = result["settings"]
-    metric = (
-        f"mutual information with {settings['bins']} bins"
-        if settings["metric"] == "mattes"
-        else f"cross-correlation with radius {settings['radius']} voxels"
-    )
-    rounds = ", ".join(map(str, settings["iterations"]))
-    return (
-        "The moving image was then registered by SyN (Avants et al., 2008) of ANTs (antspyx"
-        f" {result['versions']['antspyx']}; Tustison et al., 2021) with {metric}, at most {rounds}"
-        f" iterations from coarse to fine, seed {result['seed']}." + _guides(result)
-    )
-
-
-def _affine_only(result: Mapping[str, Any]) -> str:
-    return "No deformable registration followed."
-
-
-ENGINES = {"nir": _by_nir, "syn": _by_syn, "affine": _affine_only}
-
-MEASURES = {
-    "lncc": "local cross-correlation in windows of {width}³ samples",
-    "mse": "mean squared differences",
-    "ncc": "squared correlation",
-    "nmi": "normalised mutual information (Mattes et al., 2003)",
-    "mind": "the self-similarity context MIND-SSC (Heinrich et al., 2013)",
-    "ngf": "normalised gradient fields (Haber and Modersitzki, 2006)",
-}
-
-
-def _level(phase: Mapping[str, Any]) -> str:
-    """Word the resolution and the similarity of a phase."""
-    spacing = phase["resolution_mm"]
-    where = f"at {spacing:g} mm" if spacing else "on the fixed image's own grid"
-    weights = phase["similarity"]
-    names = [
-        MEASURES[name].format(width=2 * phase["radius"] + 1)
-        + (f" (weight {weight:g})" if len(weights) > 1 else "")
-        for name, weight in weights.items()
-    ]
-    return f"{where} by {' and '.join(names)}"
-
-
-def _search(phase: Mapping[str, Any]) -> str:
-    return (
-        f"a search over all displacements of up to {phase['reach']} voxels along each axis"
-        f" {_level(phase)}, smoothed by a Gaussian of {phase['elasticity_vox']:g} voxels"
-    )
-
-
-def _fluid(phase: Mapping[str, Any]) -> str:
-    return (
-        f"at most {phase['steps']} fluid steps {_level(phase)}, steps smoothed by a Gaussian of"
-        f" {phase['viscosity_vox']:g} and the displacement by one of {phase['elasticity_vox']:g}"
-        " voxels"
-    )
-
-
-def _field(phase: Mapping[str, Any]) -> str:
-    encoding = {"grid": "multi-resolution grid", "fourier": "Fourier"}[phase["encoding"]]
-    layers = f"{phase['hidden']} hidden layer{'s' * (phase['hidden'] > 1)}"
-    return (
-        f"a neural field ({encoding} features, {layers} of {phase['width']} units) fitted in at"
-        f" most {phase['steps']} steps of Adam {_level(phase)}, weight {phase['smoothness']:g} on"
-        f" smoothness and {phase['jacobian']:g} on folding"
-    )
-
-
-SOLVERS = {"search": _search, "fluid": _fluid, "field": _field}
 
 
 def _measures(result: Mapping[str, Any], label_interpolation: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from nir.engines.base import deforms
 from nir.io.files import save_json
 from nir.io.tables import WARNINGS_JOIN, Column, write_table
 from nir.quality.columns import (
@@ -58,7 +59,10 @@ class Table(NamedTuple):
 def judge_all(metrics: pd.DataFrame, thresholds: VerdictConfig) -> dict[Key, list[Check]]:
     """Judge every registration of the table of metrics."""
     rows: Any = metrics.to_dict("records")
-    return {key: judge(row, thresholds) for key, row in zip(keys_of(metrics), rows, strict=True)}
+    return {
+        key: judge(row, thresholds, deforms(row["engine"]))
+        for key, row in zip(keys_of(metrics), rows, strict=True)
+    }
 
 
 def report_tables(
@@ -78,7 +82,7 @@ def report_tables(
     Returns:
         Name of the file, without its suffix, to the table.
     """
-    ranking = rank_methods(metrics)
+    ranking = rank_methods(metrics, deforms)
     return {
         "methods": method_table(metrics, failed, checks),
         "comparisons": Table(compare_methods(metrics), COMPARISON_COLUMNS),
@@ -197,7 +201,7 @@ def worst_registrations(
     More failed checks come first, then more warnings, then the lower Dice (the LNCC where no pair
     has labels). An affine alone is a baseline: it is picked only where no other method ran.
     """
-    deforming = metrics[metrics["engine"] != "affine"]
+    deforming = metrics[metrics["engine"].map(deforms)]
     table = metrics if deforming.empty else deforming
     scores = table[main_score(metrics)].fillna(np.inf)
 

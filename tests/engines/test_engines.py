@@ -25,9 +25,9 @@ from helpers.oblique_pair import (
 from helpers.synthetic import make_grid
 from scipy.ndimage import map_coordinates
 
-from nir.engines.base import Registration, pick_device
-from nir.engines.register import register
-from nir.engines.settings import Method
+from nir.engines.base import Job, Registration, make_method, pick_device
+from nir.engines.nir import Nir
+from nir.engines.syn import Syn
 from nir.errors import NirError
 from nir.geometry.grid import Array, Grid, apply_matrix, brain_box
 from nir.geometry.maps import Affine, DisplacementField
@@ -36,9 +36,9 @@ from nir.io.ants import to_ants
 from nir.io.warps import save_displacement
 
 METHODS = {
-    "affine": Method(name="affine", engine="affine"),
-    "syn": Method(name="syn", engine="syn", metric="CC", radius=2, iterations=(20, 10)),
-    "nir": Method(
+    "affine": make_method({"name": "affine", "engine": "affine"}),
+    "syn": Syn.Settings(name="syn", engine="syn", metric="CC", radius=2, iterations=(20, 10)),
+    "nir": Nir.Settings(
         name="nir",
         engine="nir",
         set={
@@ -62,7 +62,7 @@ def run() -> Run:
 
     def once(engine: str) -> Registration:
         if engine not in done:
-            done[engine] = register(PAIR, METHODS[engine], 1, CPU, log=lambda line: None)
+            done[engine] = METHODS[engine].card.register(PAIR, Job(1, CPU, log=lambda line: None))
         return done[engine]
 
     return once
@@ -161,12 +161,12 @@ class TestNir:
     def test_the_estimate_of_memory_is_told_first(self) -> None:
         lines: list[str] = []
         quick = METHODS["nir"].set | {"phases": [{"steps": 1}]}
-        method = Method(name="nir", engine="nir", set=quick)
-        register(PAIR, method, 1, CPU, log=lines.append)
+        method = Nir.Settings(name="nir", engine="nir", set=quick)
+        method.card.register(PAIR, Job(1, CPU, log=lines.append))
         assert [line.partition(":")[0] for line in lines] == ["memory"]
 
     def test_the_same_seed_repeats(self, run: Run) -> None:
-        again = register(PAIR, METHODS["nir"], 1, CPU, log=lambda line: None)
+        again = METHODS["nir"].card.register(PAIR, Job(1, CPU, log=lambda line: None))
         np.testing.assert_array_equal(again.forward, run("nir").forward)
         np.testing.assert_array_equal(again.inverse, run("nir").inverse)
 
@@ -178,7 +178,9 @@ class TestNir:
 class TestBesideTheImages:
     """What else a pair may hold, where the images alone tell nothing: each on its own grid."""
 
-    method = Method(name="nir", engine="nir", set=METHODS["nir"].set | {"keypoint_weight": 1.0})
+    method = Nir.Settings(
+        name="nir", engine="nir", set=METHODS["nir"].set | {"keypoint_weight": 1.0}
+    )
     blank = replace(
         PAIR,
         fixed=(0.5 * (PAIR.fixed_mask > 0)).astype(np.float32),
@@ -188,7 +190,7 @@ class TestBesideTheImages:
     def found(self, **changes: Any) -> float:
         """The error that is left, mm."""
         pair = replace(self.blank, **changes)
-        return error_mm(register(pair, self.method, 1, CPU, log=lambda line: None).forward)
+        return error_mm(self.method.card.register(pair, Job(1, CPU, log=lambda line: None)).forward)
 
     def test_a_second_contrast(self, run: Run) -> None:
         seen = self.found(fixed_channels=(PAIR.fixed,), moving_channels=(PAIR.moving,))
@@ -215,7 +217,7 @@ class TestBesideTheImages:
         everywhere = np.ones(getattr(PAIR, side).shape, bool)
         pair = replace(PAIR, **{f"{side}_exclude": everywhere})
         with pytest.raises(NirError, match="every voxel of the brain is excluded"):
-            register(pair, self.method, 1, CPU, log=lambda line: None)
+            self.method.card.register(pair, Job(1, CPU, log=lambda line: None))
 
     def test_syn_has_them_as_masks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         taken: dict[str, Any] = {}
@@ -226,7 +228,8 @@ class TestBesideTheImages:
 
         monkeypatch.setattr(ants, "registration", stop)
         with pytest.raises(InterruptedError):
-            register(replace(PAIR, moving_exclude=PAIR.moving > 0.5), METHODS["syn"], 1, CPU)
+            pair = replace(PAIR, moving_exclude=PAIR.moving > 0.5)
+            METHODS["syn"].card.register(pair, Job(1, CPU))
         assert "mask" not in taken
         kept = taken["moving_mask"].numpy()
         assert kept.sum() == (PAIR.moving <= 0.5).sum()

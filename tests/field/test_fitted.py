@@ -13,9 +13,8 @@ from helpers.two_spaces import points_inside
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from nir.engines.base import Registration
-from nir.engines.register import register
-from nir.engines.settings import Method
+from nir.engines.base import Job, Registration
+from nir.engines.nir import Nir
 from nir.errors import NirError
 from nir.field.fitted import FittedField
 from nir.geometry.maps import DisplacementField
@@ -44,8 +43,8 @@ FITS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module", params=FITS)
 def fitted(request: pytest.FixtureRequest) -> tuple[str, Registration]:
-    method = Method(name="nir", engine="nir", set=FITS[request.param] | {"margin_mm": 2.0})
-    return request.param, register(PAIR, method, 1, CPU, log=lambda line: None)
+    method = Nir.Settings(name="nir", engine="nir", set=FITS[request.param] | {"margin_mm": 2.0})
+    return request.param, method.card.register(PAIR, Job(1, CPU, log=lambda line: None))
 
 
 def test_it_evaluates_to_the_exported_warp(fitted: tuple[str, Registration]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from nir.cohort.prepared import Prepared
 from nir.cohort.settings import DemoCohort
 from nir.cohort.simulate import build_demo
-from nir.engines.settings import Method
+from nir.engines.base import make_method
 from nir.io.files import load_json
 from nir.io.images import load_labels, load_volume
 from nir.pair.evaluate import evaluate_pair
@@ -85,7 +85,7 @@ def test_nir_beats_syn_on_simulated_heads(heads: Path, tmp_path: Path) -> None:
     align(fixed, moving, AffineConfig(), 1, matrix, record)
     found = {}
     for engine in ("syn", "nir"):
-        folder, method = tmp_path / engine, Method(name=engine, engine=engine)
+        folder, method = tmp_path / engine, make_method({"name": engine, "engine": engine})
         options = {"seed": 1, "device": "cpu", "threads": 2}
         register_pair(fixed, moving, matrix, method, folder, **options)
         warp_pair(fixed, moving, folder)

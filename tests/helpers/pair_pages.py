@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nir.engines.settings import Method
+from nir.engines.base import EngineSettings
+from nir.engines.nir import Nir
 from nir.io.files import save_json
 from nir.preprocess.settings import AffineConfig, PreprocessConfig
 from nir.quality.verdict import Check
@@ -18,7 +19,7 @@ CHECKS = [
 ]
 
 
-def result(by: Method, labels: list[int], **changes: Any) -> dict[str, Any]:
+def result(by: EngineSettings, labels: list[int], **changes: Any) -> dict[str, Any]:
     """Return the content of a plausible ``result.json``."""
     found: dict[str, Any] = {
         "fixed": "a",
@@ -46,7 +47,7 @@ def result(by: Method, labels: list[int], **changes: Any) -> dict[str, Any]:
     return found | changes
 
 
-NIR = Method(name="nir", engine="nir")
+NIR = Nir.Settings(name="nir", engine="nir")
 
 
 LABELS = [

@@ -11,9 +11,8 @@ import torch
 
 from nir.cohort.phantom import WORLD, head_phantom, sample, smooth_noise
 from nir.cohort.prepared import ImagePair
-from nir.engines.base import Registration
-from nir.engines.register import register
-from nir.engines.settings import Method
+from nir.engines.base import Job, Registration
+from nir.engines.nir import Nir
 from nir.geometry import lattice as transform
 from nir.geometry.grid import Array, Grid, apply_matrix
 from nir.quality.overlap import dice_per_label
@@ -179,5 +178,5 @@ class Errors:
 
 def fit(pair: ImagePair, seed: int = 1, settings: dict[str, Any] | None = None) -> Registration:
     """Register by the preset `default`, on one CPU, without a word."""
-    method = Method(name="nir", engine="nir", set=settings or {})
-    return register(pair, method, seed, torch.device("cpu"), log=lambda line: None)
+    method = Nir.Settings(name="nir", engine="nir", set=settings or {})
+    return method.card.register(pair, Job(seed, torch.device("cpu"), log=lambda line: None))

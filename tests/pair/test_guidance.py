@@ -18,8 +18,7 @@ from nir.cohort.prepared import Prepared, load_pair
 from nir.cohort.readers.table import read_table
 from nir.cohort.settings import CohortConfig, GuidanceConfig
 from nir.cohort.subject import Subject
-from nir.engines.guides import guides_of
-from nir.engines.settings import Method
+from nir.engines.nir import Nir
 from nir.errors import NirError
 from nir.geometry.grid import Grid, apply_matrix
 from nir.geometry.maps import DisplacementField
@@ -31,7 +30,7 @@ from nir.io.warps import load_displacement, save_affine
 from nir.pair.evaluate import evaluate_pair
 from nir.pair.steps import align, register_pair, warp_pair
 from nir.pipeline.cohort import load_cohort
-from nir.pipeline.run import Reader, plan_run
+from nir.pipeline.run import plan_run
 from nir.pipeline.settings import PipelineConfig
 from nir.pipeline.stages import Batch, register_items
 from nir.preprocess.prepare import prepare_subject
@@ -39,7 +38,7 @@ from nir.preprocess.settings import AffineConfig, PreprocessConfig
 from nir.report.methods_text import methods_text
 
 GRID = Grid((5, 6, 7), np.array([[-2.0, 0, 0, 8], [0, 3, 0, -9], [0, 0, 2, -4], [0, 0, 0, 1]]))
-NIR = Method(name="nir", engine="nir", set={"phases": [dict(FAST_FIT)]})
+NIR = Nir.Settings(name="nir", engine="nir", set={"phases": [dict(FAST_FIT)]})
 
 
 def points(path: Path, text: str) -> Path:
@@ -192,10 +191,10 @@ def test_what_the_pair_holds(brains: tuple[Prepared, Prepared, Path]) -> None:
     np.testing.assert_allclose(
         pair.moving_points_lps - pair.fixed_points_lps, np.tile(shift, (6, 1)), atol=1e-9
     )
-    told = guides_of(pair, NIR)
+    told = NIR.card.guided_by(pair)
     assert told == {"keypoints": 6, "structures": [21, 42], "excluded": ["fixed"], "contrasts": 1}
-    off = Method(name="off", engine="nir", set={"keypoint_weight": 0, "structure_weight": 0})
-    assert guides_of(pair, off) == {"excluded": ["fixed"], "contrasts": 1}
+    off = Nir.Settings(name="off", engine="nir", set={"keypoint_weight": 0, "structure_weight": 0})
+    assert off.card.guided_by(pair) == {"excluded": ["fixed"], "contrasts": 1}
     bare = load_pair(fixed, moving, folder / "identity.mat")
     assert bare.fixed_points_lps is None
     assert bare.fixed_structures is None
@@ -263,12 +262,13 @@ def test_each_reader_depends_on_what_it_reads(tmp_path: Path) -> None:
     prepared = [f"{tmp_path}/out/subjects/a/{part}.nii.gz" for part in ("brain", "mask")]
     channel = f"{tmp_path}/out/subjects/a/channel_2.nii.gz"
 
-    def read(reader: Reader, **guidance: Any) -> list[str | None]:
-        return plan_run(content | {"guidance": guidance}).brain_files("a", reader)[1:]
+    def read(guides: tuple[str, ...], scored: bool = False, **guidance: Any) -> list[str | None]:
+        run = plan_run(content | {"guidance": guidance})
+        return run.brain_files("a", guides, scored)[1:]
 
-    assert read("affine", keypoints=1, structures=[21]) == [*prepared, None, None, None]
-    assert read("syn", keypoints=1, structures=[21]) == [*prepared, None, None, str(lesion)]
-    assert read("nir") == [*prepared, None, None, str(lesion), channel]
+    assert read((), keypoints=1, structures=[21]) == [*prepared, None, None, None]
+    assert read(("excluded",), keypoints=1, structures=[21]) == [*prepared, None, None, str(lesion)]
+    assert read(Nir.guides) == [*prepared, None, None, str(lesion), channel]
     every = [*prepared, str(lesion), str(voxels), str(lesion), channel]
-    assert read("nir", keypoints=1, structures=[21]) == every
-    assert read("evaluate") == every
+    assert read(Nir.guides, keypoints=1, structures=[21]) == every
+    assert read((), scored=True) == every

@@ -70,7 +70,7 @@ def test_a_fit_asks_for_its_own_estimate_and_a_fifth_more(asks_of: Ask) -> None:
     asks = asks_of()
     grid = asks.run.grid("s0")
     own = 1.2 * estimate_mb(grid, asks.run.methods["field"].fit, grid, grid, 1)
-    assert asks.nir_megabytes(job(batch="00001", method="field"), 1) == int(SNAKEMAKE_MB + own)
+    assert asks.register_megabytes(job(batch="00001", method="field"), 1) == int(SNAKEMAKE_MB + own)
 
 
 @pytest.mark.parametrize(("keep", "gpu"), [("all", 0), ("metrics", 1)])
@@ -80,9 +80,9 @@ def test_an_evaluation_may_fit_again_where_transforms_are_not_kept(
     asks = asks_of(keep=keep, device="cuda")
     fit, other = (job(batch="00001", method=name) for name in ("field", "syn"))
     plain = asks.megabytes(600, 150)(other, 1)
-    assert asks.evaluate_megabytes(other, 1) == plain
-    again = max(plain, asks.nir_megabytes(fit, 1))
-    assert asks.evaluate_megabytes(fit, 1) == (again if gpu else plain)
+    for some in (fit, other):
+        again = max(plain, asks.register_megabytes(some, 1))
+        assert asks.evaluate_megabytes(some, 1) == (again if gpu else plain)
     assert asks.evaluate_gpu(fit) == gpu
     assert asks.evaluate_gpu(other) == 0
 

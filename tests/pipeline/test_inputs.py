@@ -11,6 +11,7 @@ import pytest
 from helpers.tiny import settings, write_cohort
 from snakemake.iocontainers import Wildcards
 
+from nir.engines.nir import Nir
 from nir.pipeline.inputs import Inputs
 from nir.pipeline.run import plan_run
 
@@ -39,7 +40,7 @@ def test_a_batch_reads_each_file_of_its_subjects_once(inputs_of: Build, tmp_path
     inputs, batch = inputs_of(), job(batch="00001")
     subjects = tmp_path / "out/subjects"
     assert inputs.run.batches["00001"] == [("s0", "s1"), ("s1", "s2")]
-    assert inputs.files_for("affine")(batch) == [
+    assert inputs.files_for()(batch) == [
         str(subjects / name / part)
         for name in ("s0", "s1", "s2")
         for part in ("brain.nii.gz", "mask.nii.gz")
@@ -49,13 +50,13 @@ def test_a_batch_reads_each_file_of_its_subjects_once(inputs_of: Build, tmp_path
 def test_only_an_evaluation_reads_scans_and_labels(inputs_of: Build, table: Path) -> None:
     inputs, batch = inputs_of(), job(batch="00001")
     raw = {str(table.parent / f"s{n}_{part}.nii.gz") for n in range(3) for part in ("T1w", "dseg")}
-    assert raw <= set(inputs.files_for("evaluate")(batch))
-    assert not raw & set(inputs.files_for("nir")(batch))
+    assert raw <= set(inputs.files_for(scored=True)(batch))
+    assert not raw & set(inputs.files_for(Nir.guides)(batch))
 
 
 def test_the_parameters_of_a_batch_name_the_files_that_it_reads(inputs_of: Build) -> None:
     inputs, batch = inputs_of(), job(batch="00001")
-    told = inputs.batch_for("evaluate")(batch)
+    told = inputs.batch_for(scored=True)(batch)
     assert told["pairs"] == [("s0", "s1"), ("s1", "s2")]
     assert told["root"] == str(inputs.run.output / "pairs")
     assert list(told["brains"]) == ["s0", "s1", "s2"]

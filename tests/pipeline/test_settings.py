@@ -86,7 +86,10 @@ class TestPipeline:
 
     def test_a_faulty_method_is_not_told_as_a_missing_one(self) -> None:
         (line,) = faults(pipeline(methods=[{"name": "nir", "engine": "nirr"}]))
-        assert line == "methods.0.engine: input should be 'affine', 'syn' or 'nir', found 'nirr'"
+        assert line == (
+            "methods.0.engine: no engine is called 'nirr': known are affine, nir, syn; did you mean"
+            " 'nir'?"
+        )
 
     def test_faults_of_a_fit_name_the_method(self) -> None:
         method = NIR | {"set": {"stepz": 3, "smoothness": -1}}
@@ -97,7 +100,31 @@ class TestPipeline:
 
     def test_set_is_refused_where_it_has_no_meaning(self) -> None:
         method = {"name": "syn", "engine": "syn", "set": {"steps": 3}}
-        assert faults(pipeline(methods=[method])) == ["methods.0: engine 'syn' has no set"]
+        assert faults(pipeline(methods=[method])) == [
+            "methods.0.set: the engine 'syn' has no such key; it has name, engine, metric, radius,"
+            " bins, iterations"
+        ]
+
+    def test_a_key_of_an_engine_is_told_the_nearest(self) -> None:
+        method = {"name": "syn", "engine": "syn", "metrics": "CC", "bins": 0}
+        assert faults(pipeline(methods=[method])) == [
+            "methods.0.bins: input should be greater than or equal to 1, found 0",
+            "methods.0.metrics: the engine 'syn' has no such key; did you mean 'metric'?",
+        ]
+
+    @pytest.mark.parametrize(
+        ("method", "line"),
+        [
+            ({"name": "x"}, "methods.0.engine: this key is needed and missing"),
+            ({"engine": "syn"}, "methods.0.name: this key is needed and missing"),
+            (
+                {"name": "x", "engine": 3},
+                "methods.0.engine: input should be a valid string, found 3",
+            ),
+        ],
+    )
+    def test_a_method_needs_a_name_and_an_engine(self, method: dict[str, Any], line: str) -> None:
+        assert faults(pipeline(methods=[method])) == [line]
 
     def test_settings_cannot_be_changed_afterwards(self) -> None:
         config = load_pipeline(pipeline())

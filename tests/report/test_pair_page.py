@@ -13,7 +13,9 @@ from helpers.pages import Page
 from helpers.pair_pages import CHECKS, LABELS, NIR, page, result, write
 from helpers.pictures import GRIDS, ball
 
-from nir.engines.settings import Method
+from nir.engines.base import make_method
+from nir.engines.nir import Nir
+from nir.engines.syn import Syn
 from nir.geometry.maps import Affine
 from nir.geometry.resample import resample
 from nir.io.images import load_labels, load_volume
@@ -156,13 +158,22 @@ def test_a_run_is_linked(figures: Path) -> None:
 METHODS = {
     "nir": (NIR, "a search over all displacements of up to 3 voxels along each axis at 4 mm"),
     "neural": (
-        Method(name="n", engine="nir", preset="neural"),
+        Nir.Settings(name="n", engine="nir", preset="neural"),
         "a neural field (multi-resolution grid features, 1 hidden layer of 32 units)",
     ),
-    "paper": (Method(name="p", engine="nir", preset="paper"), "Fourier features, 4 hidden layers"),
-    "set": (Method(name="s", engine="nir", set={"steps": 3}), "preset “default” with changes"),
-    "syn": (Method(name="syn", engine="syn", metric="CC"), "cross-correlation with radius 4"),
-    "affine": (Method(name="a", engine="affine"), "No deformable registration followed."),
+    "paper": (
+        Nir.Settings(name="p", engine="nir", preset="paper"),
+        "Fourier features, 4 hidden layers",
+    ),
+    "set": (
+        Nir.Settings(name="s", engine="nir", set={"steps": 3}),
+        "preset “default” with changes",
+    ),
+    "syn": (Syn.Settings(name="syn", engine="syn", metric="CC"), "cross-correlation with radius 4"),
+    "affine": (
+        make_method({"name": "a", "engine": "affine"}),
+        "No deformable registration followed.",
+    ),
 }
 
 

@@ -22,9 +22,8 @@ from helpers.runs import SNAKEMAKE, metrics_of
 from helpers.tiny import FAST_FIT, copy_workflow, settings, write_cohort, write_settings
 
 from nir.cohort.prepared import ImagePair
-from nir.engines.base import pick_device
-from nir.engines.register import register
-from nir.engines.settings import Method
+from nir.engines.base import Job, pick_device
+from nir.engines.nir import Nir
 from nir.geometry.kernels import set_threads
 from nir.io.files import load_json
 from nir.io.images import load_volume
@@ -60,9 +59,9 @@ def slow_fit(workplace: Path) -> dict[str, Any]:
 
     def seconds(steps: int) -> float:
         phase = FAST_FIT | {"lattice": 1, "steps": steps, "patience": steps}
-        method = Method(name="nir", engine="nir", set={"phases": [phase]})
+        method = Nir.Settings(name="nir", engine="nir", set={"phases": [phase]})
         start = time.process_time()  # of the CPU: how busy the machine is does not matter
-        register(pair, method, 1, pick_device("cpu"))
+        method.card.register(pair, Job(1, pick_device("cpu")))
         return time.process_time() - start
 
     seconds(2)  # compiles

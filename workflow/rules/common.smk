@@ -5,6 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 
+from nir.engines.base import ENGINES
 from nir.errors import NirError
 from nir.io.layout import FORWARD, INVERSE
 from nir.pipeline.asks import Asks
@@ -51,10 +52,6 @@ SETTINGS = RUN.config
 ASKS = Asks(RUN)
 INPUTS = Inputs(RUN)
 GUIDANCE = SETTINGS.guidance.model_dump(mode="json")
-BY_ENGINE = {
-    engine: [m.name for m in SETTINGS.methods if m.engine == engine]
-    for engine in ("affine", "syn", "nir")
-}
 # By the run itself, which asks for more each time; not within a cluster's job
 BATCH_RETRIES = ATTEMPTS - 1 if workflow.is_main_process else 0
 

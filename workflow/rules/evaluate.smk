@@ -4,7 +4,7 @@
 rule evaluate:
     """Warp, measure and draw the pairs of a batch, registered by one method."""
     input:
-        INPUTS.files_for("evaluate"),
+        INPUTS.files_for(scored=True),
         affine=RUN.marker("affine"),
         register=RUN.marker("register", method="{method}"),
         label_names=INPUTS.label_names_file,
@@ -28,7 +28,7 @@ rule evaluate:
         ),
         gpu=ASKS.evaluate_gpu,
     params:
-        batch=INPUTS.batch_for("evaluate"),
+        batch=INPUTS.batch_for(scored=True),
         guidance=GUIDANCE,
         method=INPUTS.method_settings,
         seed=SETTINGS.seed,

@@ -34,7 +34,7 @@ if SETTINGS.affine.target == "template":
 rule affine:
     """Align the pairs of a batch by affines."""
     input:
-        INPUTS.files_for("affine")
+        INPUTS.files_for()
         if SETTINGS.affine.target == "fixed"
         else INPUTS.template_affine_files,
     output:
@@ -52,7 +52,7 @@ rule affine:
         mem_mb=ASKS.megabytes(850, 100) if SETTINGS.affine.target == "fixed" else 1000,
         runtime=ASKS.minutes(1, 0.3) if SETTINGS.affine.target == "fixed" else 5,
     params:
-        batch=INPUTS.batch_for("affine"),
+        batch=INPUTS.batch_for(),
         settings=SETTINGS.affine.model_dump(mode="json"),
         seed=SETTINGS.seed,
         through=(
@@ -62,17 +62,15 @@ rule affine:
         "../scripts/affine.py"
 
 
-for engine, names in BY_ENGINE.items():
-
-    if not names:
-        continue
+for engine in dict.fromkeys(method.engine for method in SETTINGS.methods):
+    CARD = ENGINES[engine]
 
     rule:
         """Register the pairs of a batch by one method."""
         name:
             f"register_{engine}"
         input:
-            INPUTS.files_for(engine),
+            INPUTS.files_for(CARD.guides),
             affine=RUN.marker("affine"),
         output:
             marker=RUN.marker("register", method="{method}"),
@@ -81,21 +79,21 @@ for engine, names in BY_ENGINE.items():
         benchmark:
             RUN.benchmark(f"register_{engine}", "{batch}__{method}")
         wildcard_constraints:
-            method="|".join(names),
+            method="|".join(m.name for m in SETTINGS.methods if m.engine == engine),
         retries: BATCH_RETRIES
         conda:
             "../../envs/nir-cuda.yaml"
-            if engine == "nir" and SETTINGS.device == "cuda"
+            if CARD.on_gpu and SETTINGS.device == "cuda"
             else "../../envs/nir.yaml"
-        threads: 1 if engine == "affine" else SETTINGS.threads
+        threads: SETTINGS.threads if CARD.threaded else 1
         resources:
             attempt=ASKS.which_attempt,
-            mem_mb=ASKS.nir_megabytes if engine == "nir" else ASKS.megabytes(600, 350),
-            gpu=1 if engine == "nir" and SETTINGS.device == "cuda" else 0,
-            runtime=ASKS.minutes(1, 1) if engine == "nir" else ASKS.minutes(2, 5),
+            mem_mb=ASKS.register_megabytes,
+            gpu=int(CARD.on_gpu and SETTINGS.device == "cuda"),
+            runtime=ASKS.register_minutes,
         params:
-            batch=INPUTS.batch_for(engine),
-            guidance=GUIDANCE if engine == "nir" else {},
+            batch=INPUTS.batch_for(CARD.guides),
+            guidance={k: v for k, v in GUIDANCE.items() if k in CARD.guides},
             method=INPUTS.method_settings,
             seed=SETTINGS.seed,
             device=ASKS.device_of,

@@ -75,14 +75,14 @@ if BUILD:
             RUN.benchmark("round_register", "{round}__{id}")
         conda:
             "../../envs/nir.yaml"
-        threads: 1 if BUILDER.engine == "affine" else SETTINGS.threads
+        threads: SETTINGS.threads if BUILDER.card.threaded else 1
         resources:
             mem_mb=ASKS.template_megabytes,
-            gpu=1 if BUILDER.engine == "nir" and SETTINGS.device == "cuda" else 0,
+            gpu=int(ASKS.device(BUILDER) == "cuda"),
         params:
             method=BUILDER.own_settings,
             seed=SETTINGS.seed,
-            device=SETTINGS.device if BUILDER.engine == "nir" else "cpu",
+            device=ASKS.device(BUILDER),
         script:
             "../scripts/round_register.py"
 

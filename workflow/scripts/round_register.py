@@ -6,16 +6,15 @@ from nir.pipeline.job import job
 
 with job(snakemake):
     from nir.cohort.prepared import Prepared
-    from nir.engines.settings import Method
+    from nir.engines.base import recall
     from nir.pair.steps import register_pair
 
-    settings = {k: v for k, v in snakemake.params.method.items() if k != "fit"}
     fixed, moving = (Prepared.of(snakemake.input, role) for role in ("fixed", "moving"))
     register_pair(
         fixed,
         moving,
         Path(snakemake.input.matrix),
-        Method(**settings),
+        recall(snakemake.params.method),
         Path(snakemake.output.forward).parent,
         seed=snakemake.params.seed,
         device=snakemake.params.device,

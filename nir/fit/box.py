@@ -1,0 +1,128 @@
+"""A pair on the box around the fixed brain, where it is fitted, and back on both whole grids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nir.cohort.prepared import ImagePair
+from nir.fit.level import Guides
+from nir.geometry.grid import Grid, apply_matrix
+from nir.geometry.inverse import invert
+from nir.geometry.lattice import linear_lattice, sample
+from nir.geometry.reconcile import reconcile
+
+Box = tuple[slice, slice, slice]
+
+CHUNK = 2**21  # points inverted at once, bounds the memory
+
+
+def images_on(
+    grid: Grid, pair: ImagePair, box: Box, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Bring both images, the moving one through the affine, and the fixed mask onto the box.
+
+    Returns:
+        Fixed and moving contrasts, shape (C, X, Y, Z), and the mask, shape (X, Y, Z).
+    """
+    fixed = torch.stack([_tensor(x[box], device) for x in (pair.fixed, *pair.fixed_channels)])
+    moving = moving_on(grid, pair, (pair.moving, *pair.moving_channels), device)
+    return fixed, moving, _tensor(pair.fixed_mask[box], device)
+
+
+def both_directions(
+    u_mm: Tensor, pair: ImagePair, box: Box, grid: Grid
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sample the whole mapping both ways, so that the two undo each other.
+
+    Args:
+        u_mm: the fitted displacement in ``axis`` mm on the grid of the box, (1, 3, X, Y, Z).
+
+    Returns:
+        Displacements in LPS mm, float32 (X, Y, Z, 3): fixed to moving points on the fixed grid, and
+        back on the moving grid.
+    """
+    forward, inverse = reconcile(
+        _forward(u_mm, pair, box),
+        _inverse(u_mm, pair, grid),
+        pair.fixed_grid,
+        pair.moving_grid,
+        _tensor(pair.fixed_mask, u_mm.device) > 0,
+    )
+    return forward.cpu().numpy(), inverse.cpu().numpy()
+
+
+def _tensor(volume: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32)).to(device)
+
+
+def moving_on(
+    grid: Grid,
+    pair: ImagePair,
+    volumes: Sequence[np.ndarray],
+    device: torch.device,
+    mode: str = "bilinear",
+) -> Tensor:
+    """Resample volumes on the moving grid through the affine; zero where that leaves the grid.
+
+    Returns shape (C, X, Y, Z).
+    """
+    source = pair.moving_grid
+    to_cube = source.lps_to_cube @ pair.affine_lps @ grid.vox_to_lps
+    cube = linear_lattice(to_cube, grid.shape, device)
+    half_voxel = 1 / (torch.tensor(source.shape, device=device) - 1)
+    inside = (cube.abs() < 1 + half_voxel).all(-1)
+    points = cube.movedim(-1, 0)[None]
+    parts = [sample(_tensor(v, device)[None, None], points, mode)[0, 0] * inside for v in volumes]
+    return torch.stack(parts)
+
+
+def guides_on(grid: Grid, pair: ImagePair, box: Box, device: torch.device) -> Guides:
+    """Bring what steers the fit onto the grid of the fit."""
+    guides = Guides()
+    if pair.fixed_exclude is not None:
+        guides.fixed_counts = (_tensor(pair.fixed_exclude[box], device) == 0).float()
+    if pair.moving_exclude is not None:
+        left_out = (pair.moving_exclude > 0).astype(np.float32)
+        guides.moving_counts = 1 - moving_on(grid, pair, [left_out], device, "nearest")[0]
+    if pair.fixed_structures is not None and pair.moving_structures is not None:
+        there = moving_on(grid, pair, [pair.moving_structures], device, "nearest")[0]
+        guides.structures = _tensor(pair.fixed_structures[box], device), there
+    if pair.fixed_points_lps is not None and pair.moving_points_lps is not None:
+        back = grid.lps_to_cube @ np.linalg.inv(pair.affine_lps)
+        sides = (grid.lps_to_cube, pair.fixed_points_lps), (back, pair.moving_points_lps)
+        here, goal = (
+            torch.tensor(apply_matrix(m, points), dtype=torch.float32, device=device)
+            for m, points in sides
+        )
+        guides.points = here, goal
+    return guides
+
+
+def _forward(u_mm: Tensor, pair: ImagePair, box: Box) -> Tensor:
+    """Put the fitted displacement on the whole fixed grid and add the affine, (X, Y, Z, 3).
+
+    Outside the box the displacement goes on with its border value, so the map stays continuous.
+    """
+    grid = pair.fixed_grid
+    widths = [(s.start, n - s.stop) for s, n in zip(box, grid.shape, strict=True)]
+    u = F.pad(u_mm, [n for width in reversed(widths) for n in width], mode="replicate")
+    turn = torch.tensor(pair.affine_lps[:3, :3] @ grid.axis_to_lps, dtype=u.dtype, device=u.device)
+    linear = pair.affine_lps @ grid.vox_to_lps - grid.vox_to_lps
+    return linear_lattice(linear, grid.shape, u.device).add_(u[0].movedim(0, -1) @ turn.T)
+
+
+def _inverse(u_mm: Tensor, pair: ImagePair, grid: Grid) -> Tensor:
+    """Invert the fitted displacement at every voxel of the moving grid, (X, Y, Z, 3)."""
+    target, device = pair.moving_grid, u_mm.device
+    to_cube = grid.lps_to_cube @ np.linalg.inv(pair.affine_lps) @ target.vox_to_lps
+    goal = linear_lattice(to_cube, target.shape, device).reshape(-1, 3)
+    extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=device)
+    found = torch.cat([invert(u_mm, extent, part) for part in goal.split(CHUNK)])
+    back = torch.tensor(np.linalg.inv(grid.lps_to_cube), dtype=torch.float32, device=device)
+    there = found @ back[:3, :3].T + back[:3, 3]
+    return there.reshape(*target.shape, 3) - linear_lattice(target.vox_to_lps, target.shape, device)
