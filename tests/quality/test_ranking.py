@@ -101,10 +101,14 @@ def test_an_affine_is_no_smooth_registration() -> None:
         seconds_total={"affine": 1 + STEPS, "syn": 8 + 2 * STEPS, "nir": 9 + 3 * STEPS},
     )
     metrics["engine"] = metrics["method"]
-    table = rank_methods(metrics, lambda engine: engine != "affine").set_index("method")
+
+    def deforms(engine: str) -> bool:
+        return engine != "affine"
+
+    table = rank_methods(metrics, deforms).set_index("method")
     assert list(table.loc["affine"].filter(like="rank_")) == pytest.approx([0.1] * 3)
     assert list(table.loc["nir"].filter(like="rank_")) == pytest.approx([1, 0.55, 0.55])
-    two = rank_methods(metrics[metrics["method"] != "syn"].reset_index(drop=True))
+    two = rank_methods(metrics[metrics["method"] != "syn"].reset_index(drop=True), deforms)
     assert "rank_sdlogj_l2r" not in two  # one method alone that has it
 
 
