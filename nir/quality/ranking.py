@@ -192,7 +192,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _measures(
-    metrics: pd.DataFrame, methods: Sequence[str], deforms: Deforms | None
+    metrics: pd.DataFrame, methods: Sequence[str], deforms: Deforms | None = None
 ) -> dict[str, Array]:
     """Lay out each known measure as (pairs, methods), larger values better."""
     metrics = metrics.copy()
