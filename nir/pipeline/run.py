@@ -25,7 +25,6 @@ from nir.pipeline.cohort import Cohort, load_cohort
 from nir.pipeline.settings import PipelineConfig, load_pipeline
 from nir.preprocess.prepare import channel_names
 
-
 DEMO_EXTENT_MM = (210.0, 252.0, 212.0)  # of a simulated head, before it is built
 
 
