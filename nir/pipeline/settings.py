@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
-from pydantic import Field, PlainValidator, ValidationError, model_validator
+from pydantic import Field, PlainValidator, SerializeAsAny, ValidationError, model_validator
 
 from nir.cohort.settings import NO_GUIDANCE, CohortConfig, GuidanceConfig, PairsConfig
 from nir.engines.base import ENGINES, EngineSettings, make_method
@@ -18,7 +18,10 @@ from nir.settings import Count, Name, Settings, validation_lines
 OWN_METHODS: Any = Union[tuple(ENGINES[name].Settings for name in ENGINES.own)]  # noqa: UP007
 """Of the schema, which is the same whatever else is installed."""
 
-Method = Annotated[EngineSettings, PlainValidator(make_method, json_schema_input_type=OWN_METHODS)]
+Method = Annotated[
+    SerializeAsAny[EngineSettings],
+    PlainValidator(make_method, json_schema_input_type=OWN_METHODS),
+]
 
 
 class PipelineConfig(Settings):
