@@ -16,9 +16,11 @@ from nir.engines.nir import Nir
 from nir.errors import NirError
 from nir.pipeline.settings import load_pipeline
 from nir.preprocess.settings import AffineConfig
+from nir.quality.checks import CHECKS
 from nir.quality.columns import METRICS
-from nir.quality.thresholds import Ceiling, Floor, VerdictConfig
-from nir.quality.verdict import RULES, Check, judge, overall
+from nir.quality.rule import Limits
+from nir.quality.thresholds import VerdictConfig
+from nir.quality.verdict import Check, judge, overall
 
 SOUND: dict[str, Any] = {
     "similarity_before": 0.3,
@@ -43,25 +45,25 @@ SOUND: dict[str, Any] = {
     "labels_outside_percent": 0.5,
 }
 # check: the metric that is changed, its thresholds, and a value of each grade
-CASES: dict[str, tuple[str, Ceiling | Floor, tuple[float, float, float]]] = {
-    "similarity_gain": ("similarity_after", Floor(warn=10, fail=2), (0.38, 0.36, 0.31)),
-    "dice_gain": ("dice_after", Floor(warn=10, fail=0), (0.47, 0.45, 0.39)),
-    "folds": ("folds_percent", Ceiling(warn=1, fail=2), (1.0, 2.0, 2.1)),
-    "displacement": ("displacement_p99_mm", Ceiling(warn=5, fail=10), (5, 5.1, 11)),
+CASES: dict[str, tuple[str, Limits, tuple[float, float, float]]] = {
+    "similarity_gain": ("similarity_after", Limits(warn=10, fail=2), (0.38, 0.36, 0.31)),
+    "dice_gain": ("dice_after", Limits(warn=10, fail=0), (0.47, 0.45, 0.39)),
+    "folds": ("folds_percent", Limits(warn=1, fail=2), (1.0, 2.0, 2.1)),
+    "displacement": ("displacement_p99_mm", Limits(warn=5, fail=10), (5, 5.1, 11)),
     "inverse_consistency": (
         "inverse_consistency_mean_mm",
-        Ceiling(warn=0.1, fail=1),
+        Limits(warn=0.1, fail=1),
         (0.1, 0.9, 1.1),
     ),
-    "affine_overlap": ("brain_overlap_before", Floor(warn=0.9, fail=0.8), (0.9, 0.8, 0.7)),
-    "affine_correlation": ("affine_correlation", Floor(warn=0.5, fail=0.3), (0.5, 0.49, 0)),
-    "overlap": ("brain_overlap_after", Floor(warn=0.9, fail=0.8), (0.9, 0.89, 0.79)),
-    "rotation": ("affine_rotation_deg", Ceiling(warn=20, fail=50), (20, 21, 180)),
-    "scale": ("affine_scale_min", Ceiling(warn=1.2, fail=1.5), (0.9, 0.8, 0.5)),
-    "outliers": ("outlier_percent", Ceiling(warn=1, fail=3), (0, 2, 4)),
-    "cut": ("cut_percent", Ceiling(warn=10, fail=50), (10, 40, 150)),
-    "outside": ("outside_percent", Ceiling(warn=1, fail=3), (0.2, 3, 3.5)),
-    "labels_outside": ("labels_outside_percent", Ceiling(warn=1, fail=3), (1, 2, 3.001)),
+    "affine_overlap": ("brain_overlap_before", Limits(warn=0.9, fail=0.8), (0.9, 0.8, 0.7)),
+    "affine_correlation": ("affine_correlation", Limits(warn=0.5, fail=0.3), (0.5, 0.49, 0)),
+    "overlap": ("brain_overlap_after", Limits(warn=0.9, fail=0.8), (0.9, 0.89, 0.79)),
+    "rotation": ("affine_rotation_deg", Limits(warn=20, fail=50), (20, 21, 180)),
+    "scale": ("affine_scale_min", Limits(warn=1.2, fail=1.5), (0.9, 0.8, 0.5)),
+    "outliers": ("outlier_percent", Limits(warn=1, fail=3), (0, 2, 4)),
+    "cut": ("cut_percent", Limits(warn=10, fail=50), (10, 40, 150)),
+    "outside": ("outside_percent", Limits(warn=1, fail=3), (0.2, 3, 3.5)),
+    "labels_outside": ("labels_outside_percent", Limits(warn=1, fail=3), (1, 2, 3.001)),
 }
 
 
@@ -72,8 +74,8 @@ def found(name: str, thresholds: VerdictConfig, **changes: Any) -> Check:
 
 
 def test_every_check_has_its_thresholds_and_its_metrics() -> None:
-    assert [rule.name for rule in RULES] == list(VerdictConfig.model_fields) == list(CASES)
-    assert {name for rule in RULES for name in rule.needs} <= set(METRICS)
+    assert [rule.name for rule in CHECKS] == list(VerdictConfig.model_fields) == list(CASES)
+    assert {name for rule in CHECKS for name in rule.needs} <= set(METRICS)
     for field in VerdictConfig.model_fields.values():
         assert len(str(field.description)) > 60  # its rationale
 
@@ -145,7 +147,7 @@ def test_a_fit_that_moved_nothing_does_not_pass() -> None:
 
 
 def test_numbers_are_written_so_that_they_agree_with_the_grade() -> None:
-    thresholds = VerdictConfig(overlap=Floor(warn=0.9, fail=0.5))
+    thresholds = VerdictConfig(overlap=Limits(warn=0.9, fail=0.5))
     check = found("overlap", thresholds, brain_overlap_after=0.89996)
     assert "Dice of 0.89996; less than 0.9 is doubtful" in check.sentence
     check = found("folds", thresholds, folds_percent=0.0000512345)

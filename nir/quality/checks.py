@@ -1,0 +1,248 @@
+"""The checks of the verdict: what each asks of a registration, and from where on it objects."""
+
+from __future__ import annotations
+
+import math
+
+from nir.quality.rule import ABOVE, BELOW, Limits, Rule
+
+AMPLE = 0.8  # LNCC and Dice with little left to gain, as between two scans of one person
+
+
+def _gain(before: float, after: float) -> float:
+    """Return how much of what was missing to 1 was gained, percent; NaN: AMPLE throughout."""
+    if min(before, after) >= AMPLE:
+        return math.nan
+    return 100 * (after - before) / (1 - min(before, 0.999))  # a perfect score can be lost too
+
+
+CHECKS = (
+    Rule(
+        "similarity_gain",
+        "Similarity gain",
+        BELOW,
+        Limits(warn=5, fail=0),
+        why=(
+            "LNCC gained over the affine, percent of what was missing to 1. Sound pairs gain 20"
+            " to 80; one that loses lost what it was fitted for"
+        ),
+        needs=("similarity_before", "similarity_after"),
+        found=(
+            "The local correlation of the images (LNCC) went from {similarity_before:.3f} after"
+            " the affine to {similarity_after:.3f}, {value} of the way to 1"
+        ),
+        unit=" %",
+        advice="Look whether both images show the same part of the body, in a like contrast.",
+        measure=_gain,
+        bends=True,
+    ),
+    Rule(
+        "dice_gain",
+        "Dice gain",
+        BELOW,
+        Limits(warn=5, fail=3),
+        why=(
+            "mean Dice gained over the affine, percent of what was missing to 1. Sound pairs gain"
+            " 15 to 60; labels of a mirrored or another brain below 4"
+        ),
+        needs=("dice_before", "dice_after"),
+        found=(
+            "The mean Dice of the labels went from {dice_before:.3f} after the affine to"
+            " {dice_after:.3f}, {value} of the way to 1"
+        ),
+        unit=" %",
+        advice=(
+            "Look for a flip of left and right, and whether the labels belong to these subjects."
+        ),
+        measure=_gain,
+        bends=True,
+    ),
+    Rule(
+        "folds",
+        "Folds",
+        ABOVE,
+        Limits(warn=0.01, fail=1),
+        why=(
+            "share of the brain with det J <= 0, percent. Sound pairs have next to none; at 1 %"
+            " volumes of small structures mean nothing"
+        ),
+        needs=("folds_percent", "min_jacobian"),
+        found=(
+            "{value} of the brain is folded (det J of 0 or less; the smallest is"
+            " {min_jacobian:.2f})"
+        ),
+        unit=" %",
+        advice="Do not measure volumes there, and ask for a smoother deformation.",
+    ),
+    Rule(
+        "displacement",
+        "Largest displacements",
+        ABOVE,
+        Limits(warn=15, fail=30),
+        why=(
+            "99th percentile of the displacement beyond the affine, mm. Sound pairs of adults"
+            " stay below 10, half brains reach 17; no structure lies 30 mm off"
+        ),
+        needs=("displacement_p99_mm", "displacement_max_mm", "min_jacobian"),
+        found=(
+            "Beyond the affine, 99 % of the brain moves by up to {value}, the farthest point by"
+            " {displacement_max_mm:.1f} mm, and the smallest det J is {min_jacobian:.2f}"
+        ),
+        unit=" mm",
+        advice="Look at the deformation grid: shifts this large are seldom anatomy.",
+    ),
+    Rule(
+        "inverse_consistency",
+        "Inverse consistency",
+        ABOVE,
+        Limits(warn=0.5, fail=2),
+        why=(
+            "mean distance of points taken there and back, mm. Sound pairs stay below 0.2; 2 mm"
+            " is the thickness of the cortex"
+        ),
+        needs=("inverse_consistency_mean_mm", "inverse_consistency_max_mm"),
+        found=(
+            "Points taken there and back miss their start by {value} on average, by"
+            " {inverse_consistency_max_mm:.2f} mm at most"
+        ),
+        unit=" mm",
+        advice="Results carried over with the inverse transform are that much out of place.",
+    ),
+    Rule(
+        "affine_overlap",
+        "Brain overlap after the affine",
+        BELOW,
+        Limits(warn=0.9, fail=0.8),
+        why=(
+            "Dice of the brain masks after the affine. Sound pairs have 0.94, half brains 0.66 to"
+            " 0.85"
+        ),
+        needs=("brain_overlap_before",),
+        found="After the affine the two brain masks overlap with a Dice of {value}",
+        advice="Look at the image after the affine and at both masks: one of the three went wrong.",
+    ),
+    Rule(
+        "affine_correlation",
+        "Likeness after the affine",
+        BELOW,
+        Limits(warn=0.4, fail=0.25),
+        why=(
+            "correlation of the intensities after the affine, sign apart. Sound pairs of one"
+            " contrast have 0.5 to 0.7, half brains 0.2 to 0.4, noise 0.15 to 0.22; set it to 0"
+            " for unlike contrasts"
+        ),
+        needs=("affine_correlation",),
+        found="After the affine the intensities of the two brains correlate by {value}",
+        advice="Look at the moving image: noise, another contrast, or a brain that was not found.",
+    ),
+    Rule(
+        "overlap",
+        "Brain overlap",
+        BELOW,
+        Limits(warn=0.95, fail=0.85),
+        why=(
+            "Dice of the brain masks after the whole mapping. Sound pairs have 0.97 and more,"
+            " half brains 0.81 to 0.94"
+        ),
+        needs=("brain_overlap_after",),
+        found="After the whole mapping the two brain masks overlap with a Dice of {value}",
+        advice="Look at both masks: one of them is cut, or holds more than the brain.",
+        bends=True,
+    ),
+    Rule(
+        "rotation",
+        "Rotation of the affine",
+        ABOVE,
+        Limits(warn=30, fail=60),
+        why=(
+            "angle of the affine's rotation, degrees. Heads lie within some 20 degrees of each"
+            " other; from 40 on the affine does not find the way"
+        ),
+        needs=("affine_rotation_deg",),
+        found="The affine turns the brain by {value}",
+        unit=" degrees",
+        advice="Look at the orientation in both headers, and for a mirrored image.",
+    ),
+    Rule(
+        "scale",
+        "Scale of the affine",
+        ABOVE,
+        Limits(warn=1.25, fail=1.5),
+        why=(
+            "largest factor by which the affine scales, up or down. Adults stay below 1.15; one"
+            " half of a brain is stretched by 1.6 to fit a whole one"
+        ),
+        needs=("affine_scale_min", "affine_scale_max"),
+        found=(
+            "The affine scales the brain by factors of {affine_scale_min:.2f} to"
+            " {affine_scale_max:.2f}, that is by {value} at most, up or down"
+        ),
+        advice="Look whether one of the brain masks is cut, or holds more than the brain.",
+        measure=lambda low, high: max(high, 1 / low),
+    ),
+    Rule(
+        "outliers",
+        "Intensity outliers",
+        ABOVE,
+        Limits(warn=8, fail=20),
+        why=(
+            "share of the brain where fixed and warped differ by more than the fixed brain's"
+            " contrast, percent. Sound pairs stay below 4, an affine alone leaves 6 to 10; set it"
+            " to 100 for unlike contrasts"
+        ),
+        needs=("outlier_percent",),
+        found=(
+            "In {value} of the brain the fixed and the warped image differ by more than the"
+            " brain's own contrast"
+        ),
+        unit=" %",
+        advice=(
+            "Look at the picture of differences for lesions, artefacts, noise and missing tissue."
+        ),
+        bends=True,
+    ),
+    Rule(
+        "cut",
+        "Brain cut off",
+        ABOVE,
+        Limits(warn=15, fail=60),
+        why=(
+            "area in which a face of the image cuts the brain, percent of volume^(2/3). A"
+            " brainstem has 5, a cut 5 mm below the top 16, one through the middle 200"
+        ),
+        needs=("cut_percent",),
+        found=(
+            "A face of the image cuts the brain over an area of {value} of its size (volume^(2/3))"
+        ),
+        unit=" %",
+        advice="Look where the scan ends: what lies beyond is missing.",
+    ),
+    Rule(
+        "outside",
+        "Field of view",
+        ABOVE,
+        Limits(warn=2, fail=10),
+        why=(
+            "share of the fixed brain mapped outside the moving image, percent. Sound pairs have"
+            " none; 2 % is a slice or two at the edge, 10 % a part of a lobe"
+        ),
+        needs=("outside_percent",),
+        found="{value} of the fixed brain is mapped outside the moving image",
+        unit=" %",
+        advice="The moving scan does not show this part: leave it out of any measurement.",
+    ),
+    Rule(
+        "labels_outside",
+        "Labels on the brain",
+        ABOVE,
+        Limits(warn=5, fail=10),
+        why=(
+            "share of the labels' voxels outside the brain mask, percent. Labels drawn on the"
+            " same scan have next to none, those of another subject 14 to 27"
+        ),
+        needs=("labels_outside_percent",),
+        found="{value} of the labelled voxels lie outside the brain mask",
+        unit=" %",
+        advice="Look whether the labels, the image and the mask belong to the same subject.",
+    ),
+)
