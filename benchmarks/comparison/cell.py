@@ -57,7 +57,7 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     """Run a cell's registration and measure it; return its record, ready for JSON."""
     set_threads(spec["threads"])
     device = pick_device(spec["device"])
-    fixed, moving = (_brain(spec[role]) for role in ("fixed", "moving"))
+    fixed, moving = (Prepared.from_json(spec[role]) for role in ("fixed", "moving"))
     startup = None
     on_gpu = ENGINES[spec["engine"]].on_gpu
     if on_gpu:  # such an engine loads and compiles at its first registration, on a CPU, too
@@ -85,11 +85,6 @@ def _resources(timing: Timing) -> dict[str, float | None]:
         "peak_mb": timing.peak_mb,
         "gpu_mb": timing.gpu_mb,
     }
-
-
-def _brain(files: dict[str, str | None]) -> Prepared:
-    paths = {key: Path(value) for key, value in files.items() if key != "id" and value}
-    return Prepared(id=str(files["id"]), **paths)
 
 
 def _evaluate(

@@ -93,20 +93,14 @@ def _cell(plan: Plan, entry: Entry, ready: Ready, work: Path) -> dict[str, Any]:
         "engine": entry.engine,
         "settings": entry.settings,
         "labels_exclude": list(config.cohort.labels_exclude),
-        "fixed": _files(ready, "fixed"),
-        "moving": _files(ready, "moving"),
+        "fixed": ready.fixed.to_json(),
+        "moving": ready.moving.to_json(),
         "matrix": str(ready.matrix),
         "record": str(ready.record),
         "truth": str(truth) if truth else None,
         "folder": str(folder),
         "answer": str(folder / "answer.json"),
     }
-
-
-def _files(ready: Ready, role: str) -> dict[str, str | None]:
-    brain = getattr(ready, role)
-    names = ("id", "image", "brain", "mask", "labels")
-    return {name: str(value) if (value := getattr(brain, name)) else None for name in names}
 
 
 def _known(cell: dict[str, Any]) -> dict[str, Any] | None:

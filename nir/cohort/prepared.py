@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,23 @@ class Prepared:
     def grid(self) -> Grid:
         """The grid of the scan and of all images beside it."""
         return grid_of(open_image(self.brain))
+
+    @property
+    def files(self) -> list[Path]:
+        """Those of its files that there are, each once."""
+        named = (self.image, self.brain, self.mask, self.labels, self.keypoints, self.exclude)
+        return list(dict.fromkeys(path for path in (*named, *self.channels) if path))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the paths as text by field, as a job is given them; see `from_json`."""
+        plain = {name: value and str(value) for name, value in vars(self).items()}
+        return plain | {"channels": [str(path) for path in self.channels]}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Prepared:
+        """Return the subject of which `to_json` told."""
+        named = {k: v and Path(v) for k, v in content.items() if k not in ("id", "channels")}
+        return cls(content["id"], **named, channels=tuple(map(Path, content["channels"])))
 
     def check(self) -> None:
         """Raise a NirError where the preprocessing of this subject failed."""

@@ -25,12 +25,12 @@ class Inputs:
     def files_for(
         self, guides: Collection[str] = (), *, scored: bool = False
     ) -> Callable[[Any], list[str]]:
-        """Return a function: the files of all subjects of a batch, see `Run.brain_files`."""
+        """Return a function: the files of all subjects of a batch, see `Run.brain`."""
 
         def files(wildcards: Any) -> list[str]:
             members = self.run.members(wildcards.batch)
-            found = [self.run.brain_files(name, guides, scored) for name in members]
-            return list(dict.fromkeys(path for some in found for path in some if path))
+            found = [self.run.brain(name, guides, scored).files for name in members]
+            return list(dict.fromkeys(str(path) for some in found for path in some))
 
         return files
 
@@ -44,7 +44,7 @@ class Inputs:
             return {
                 "pairs": self.run.batches[wildcards.batch],
                 "root": str(self.run.output / "pairs"),
-                "brains": {n: self.run.brain_files(n, guides, scored) for n in members},
+                "brains": {n: self.run.brain(n, guides, scored).to_json() for n in members},
             }
 
         return batch

@@ -13,6 +13,7 @@ import numpy as np
 
 from nir.cohort.check import Progress
 from nir.cohort.pairs import TEMPLATE, Pair
+from nir.cohort.prepared import Prepared
 from nir.cohort.subject import Subject
 from nir.engines.base import EngineSettings
 from nir.errors import NirError
@@ -144,29 +145,30 @@ class Run:
         count = 0 if name == TEMPLATE else len(self.cohort.subjects[0].channels)
         return [self.prepared(name, part) for part in channel_names(count)]
 
-    def brain_files(
-        self, name: str, guides: Collection[str] = (), scored: bool = False
-    ) -> list[str | None]:
-        """Return the files of a subject that a job reads, in the order of `Prepared`'s fields.
+    def brain(self, name: str, guides: Collection[str] = (), scored: bool = False) -> Prepared:
+        """Return the files of a subject that a job reads.
 
-        These are scan, brain, mask, labels, keypoints and mask of what is excluded, and behind them
-        further contrasts. A fit is given labels and keypoints only where they guide it.
+        A fit is given labels and keypoints only where they guide it.
 
         Args:
             guides: what the engine looks at beside two images.
             scored: the job evaluates, and may have to fit again: it reads everything.
         """
         subject, guidance = self.subject(name), self.config.guidance
-        brain, mask = self.prepared(name, "brain"), self.prepared(name, "mask")
-        files = (
-            subject.labels if scored or ("structures" in guides and guidance.structures) else None,
-            subject.keypoints if scored or ("keypoints" in guides and guidance.keypoints) else None,
-            subject.exclude if scored or "excluded" in guides else None,
-        )
-        others = [str(path) if path else None for path in files]
-        scan = str(subject.image) if scored else brain
+        structures = scored or ("structures" in guides and guidance.structures)
+        keypoints = scored or ("keypoints" in guides and guidance.keypoints)
         contrasts = self.channels(name) if scored or "contrasts" in guides else []
-        return [scan, brain, mask, *others, *contrasts]
+        brain = Path(self.prepared(name, "brain"))
+        return Prepared(
+            name,
+            image=subject.image if scored else brain,
+            brain=brain,
+            mask=Path(self.prepared(name, "mask")),
+            labels=subject.labels if structures else None,
+            keypoints=subject.keypoints if keypoints else None,
+            exclude=subject.exclude if scored or "excluded" in guides else None,
+            channels=tuple(map(Path, contrasts)),
+        )
 
     @cached_property
     def participants(self) -> list[str]:

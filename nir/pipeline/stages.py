@@ -46,20 +46,13 @@ class Batch:
     def of(cls, params: Any, before: str | None = None) -> Batch:
         """Build from a rule's parameters and the marker of the stage before."""
         content = params.batch
-        brains = {name: _brain(name, files) for name, files in content["brains"].items()}
+        brains = {name: Prepared.from_json(files) for name, files in content["brains"].items()}
         pairs = [(fixed, moving) for fixed, moving in content["pairs"]]
         return cls(pairs, brains, Path(content["root"]), failures(before) if before else {})
 
     def folder(self, fixed: str, moving: str) -> Path:
         """Return the folder of a pair."""
         return self.root / pair_name(fixed, moving)
-
-
-def _brain(name: str, files: Sequence[str | None]) -> Prepared:
-    """Turn the paths of a rule's parameters, see `Run.brain_files`, into a brain."""
-    paths: list[Any] = [path and Path(path) for path in files]
-    scan, brain, mask, labels, keypoints, exclude, *channels = paths
-    return Prepared(name, scan, brain, mask, labels, keypoints, exclude, tuple(channels))
 
 
 def affine_items(

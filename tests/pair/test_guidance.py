@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -259,16 +260,20 @@ def test_each_reader_depends_on_what_it_reads(tmp_path: Path) -> None:
         "cohort": {"table": str(table)},
         "methods": [{"name": "affine", "engine": "affine"}],
     }
-    prepared = [f"{tmp_path}/out/subjects/a/{part}.nii.gz" for part in ("brain", "mask")]
-    channel = f"{tmp_path}/out/subjects/a/channel_2.nii.gz"
+    own = tmp_path / "out/subjects/a"
+    prepared = Prepared("a", own / "brain.nii.gz", own / "brain.nii.gz", own / "mask.nii.gz")
 
-    def read(guides: tuple[str, ...], scored: bool = False, **guidance: Any) -> list[str | None]:
-        run = plan_run(content | {"guidance": guidance})
-        return run.brain_files("a", guides, scored)[1:]
+    def read(guides: tuple[str, ...], scored: bool = False, **guidance: Any) -> Prepared:
+        return plan_run(content | {"guidance": guidance}).brain("a", guides, scored)
 
-    assert read((), keypoints=1, structures=[21]) == [*prepared, None, None, None]
-    assert read(("excluded",), keypoints=1, structures=[21]) == [*prepared, None, None, str(lesion)]
-    assert read(Nir.guides) == [*prepared, None, None, str(lesion), channel]
-    every = [*prepared, str(lesion), str(voxels), str(lesion), channel]
+    assert read((), keypoints=1, structures=[21]) == prepared
+    masked = replace(prepared, exclude=lesion)
+    assert read(("excluded",), keypoints=1, structures=[21]) == masked
+    unguided = replace(masked, channels=(own / "channel_2.nii.gz",))
+    assert read(Nir.guides) == unguided
+    every = replace(unguided, labels=lesion, keypoints=voxels)
     assert read(Nir.guides, keypoints=1, structures=[21]) == every
-    assert read((), scored=True) == every
+    assert read((), scored=True) == replace(every, image=image)
+    for brain in (prepared, every):
+        assert Prepared.from_json(json.loads(json.dumps(brain.to_json()))) == brain
+    assert every.files == [every.brain, every.mask, lesion, voxels, every.channels[0]]
