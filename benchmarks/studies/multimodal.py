@@ -33,13 +33,13 @@ from nir.geometry.grid import RAS_TO_LPS, Grid, apply_matrix, brain_box
 from nir.io.files import save_json, save_text
 from nir.io.images import save_volume
 from nir.io.sheets import read_rows
+from nir.losses.similarities.base import SIMILARITIES
 from nir.pipeline.settings import PipelineConfig, load_pipeline
 from nir.preprocess.intensities import normalise
 
 RESULTS = Path("results/benchmarks/multimodal")
 DATA = Path("../shared/data/oasis")
 PRESET = "multimodal"
-SIMILARITIES = ("lncc", "nmi", "mind", "ngf", "ncc", "mse")
 REFERENCE = "syn"
 LONG = (100, 70, 50, 20)  # iterations of SyN, which by default leaves the finest level out
 SEED, THREADS = 1, 2
@@ -202,7 +202,7 @@ def entries() -> tuple[Entry, ...]:
         {"name": REFERENCE, "engine": "syn"},
         {"name": f"{REFERENCE}-long", "engine": "syn", "iterations": LONG},
         {"name": PRESET, **nir},
-        *({"name": name, **nir, "set": own_similarity(name)} for name in SIMILARITIES),
+        *({"name": name, **nir, "set": own_similarity(name)} for name in SIMILARITIES.names),
     ]
     return tuple(make_entry(method) for method in methods)
 
@@ -299,7 +299,7 @@ def kept() -> str:
     """Word which phases keep the preset's similarity, because their solver knows no other."""
     phases = fit_config(PRESET).phases
     words = [f"`{PRESET}` is the preset; the others are its phases with another similarity."]
-    for name in SIMILARITIES:
+    for name in SIMILARITIES.names:
         changed = own_similarity(name)
         left = [n for n in range(len(phases)) if f"phases.{n}.similarity" not in changed]
         if left:

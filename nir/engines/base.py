@@ -15,6 +15,7 @@ from pydantic_core import InitErrorDetails
 from nir.cohort.prepared import ImagePair
 from nir.errors import NirError, nearest
 from nir.geometry.grid import Grid
+from nir.losses.similarities.base import Similarity
 from nir.registry import Registry
 from nir.settings import Name, Settings
 
@@ -126,9 +127,9 @@ class Engine(ABC):
         """Say for the methods text what was done, from the content of ``result.json``."""
 
     @classmethod
-    def compared(cls, own_settings: Mapping[str, Any]) -> list[str]:
-        """Name the similarities that are reported beside the LNCC, which always is."""
-        return []
+    def compared(cls, own_settings: Mapping[str, Any]) -> Mapping[str, Similarity]:
+        """Return the similarities that it compared, by name; they are reported and cited."""
+        return {}
 
     @classmethod
     def stages(cls, own_settings: Mapping[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ from nir.fit.memory import estimate_mb
 from nir.fit.settings import FitConfig, fit_config
 from nir.fit.words import fit_in_words, stage_titles
 from nir.geometry.grid import Grid, brain_box
+from nir.losses.similarities.base import Similarity, compared
 
 
 class Nir(Engine):
@@ -105,10 +106,9 @@ class Nir(Engine):
         )
 
     @classmethod
-    def compared(cls, own_settings: Mapping[str, Any]) -> list[str]:
-        """Name the similarities of all phases but the LNCC."""
-        phases = own_settings["fit"]["phases"]
-        return sorted({name for phase in phases for name in phase["similarity"]} - {"lncc"})
+    def compared(cls, own_settings: Mapping[str, Any]) -> Mapping[str, Similarity]:
+        """Return the similarities of all phases."""
+        return compared(own_settings["fit"]["phases"])
 
     @classmethod
     def stages(cls, own_settings: Mapping[str, Any]) -> list[str]:

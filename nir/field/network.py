@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nir.field.encoding import FourierEncoding, GridEncoding
 from nir.field.settings import FieldSettings
+from nir.geometry.lattice import identity
 
 OMEGA = 10.0  # frequency of the sine activation; initialisation and activation share it
 
@@ -65,17 +66,12 @@ class FieldNetwork(nn.Module):
         if isinstance(self.encoding, GridEncoding):
             values = self._scale(self.mlp(self.encoding.lattice(shape)))
         else:
-            values = self(lattice_points(shape, next(self.parameters()).device))
+            points = identity(shape, next(self.parameters()).device)[0].flatten(1)
+            values = self(points.T.contiguous())
         return values.T.reshape(1, 3, *shape)
 
     def _scale(self, raw: Tensor) -> Tensor:
         return self.gain_mm * (torch.tanh(raw) if self.bounded else raw)
-
-
-def lattice_points(shape: tuple[int, int, int], device: torch.device | None = None) -> Tensor:
-    """Return the cube coordinates of a regular lattice, shape (X * Y * Z, 3)."""
-    axes = [torch.linspace(-1, 1, n, device=device) for n in shape]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
 
 
 def _initialise(

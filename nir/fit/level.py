@@ -15,8 +15,9 @@ from nir.fit.sizes import level_grid
 from nir.geometry.grid import Grid
 from nir.geometry.inverse import invert
 from nir.geometry.lattice import identity, resize, sample, smooth, to_cube
+from nir.losses.dice import Structures
 from nir.losses.keypoints import Pull, keypoint_pull
-from nir.losses.terms import STRUCTURES, Term, image_terms
+from nir.losses.terms import Term, image_terms
 
 KEYPOINT_MM = 6.0  # standard deviation of the Gaussian by which a keypoint draws its surroundings
 
@@ -115,11 +116,12 @@ def make_level(images: Images, grid: Grid, config: FitConfig, settings: Phase) -
         )
     width = 2 * settings.radius + 1
     sampled = min(target.shape) // (settings.stride if settings.sampler == "downsize" else 1)
-    if "lncc" in settings.shares and sampled < width:
+    if settings.windowed and sampled < width:
         raise NirError(
             f"stride {settings.stride} leaves {sampled} samples along the shortest axis of the"
-            f" brain, expected at least the {width} of an LNCC window: set a smaller stride, a"
-            " smaller radius or a finer resolution_mm"
+            f" brain, expected at least the {width} of a window of"
+            f" {settings.windowed[0].upper()}: set a smaller stride, a smaller radius or a finer"
+            " resolution_mm"
         )
     sigma, guides = tuple(settings.smoothing_mm / grid.spacing), images.guides
     fixed, moving = (resize(smooth(x, sigma), target.shape) for x in (images.fixed, images.moving))
@@ -135,14 +137,14 @@ def make_level(images: Images, grid: Grid, config: FitConfig, settings: Phase) -
             " look at the mask"
         )
     extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=weight.device)
-    terms = image_terms(settings.shares, fixed, moving)
+    terms = image_terms(settings.similarity.values(), fixed, moving)
     if guides.structures is not None and config.structure_weight:
         names = guides.structures[0].unique()
         here, there = (
             torch.cat([resize((x == n).float()[None, None], target.shape) for n in names if n], 1)
             for x in guides.structures
         )
-        terms.append(Term(STRUCTURES, config.structure_weight, here, there))
+        terms.append(Term(Structures(), config.structure_weight, here, there))
     pull = None
     if guides.points is not None and config.keypoint_weight:
         at, goal = guides.points
@@ -155,7 +157,7 @@ def make_level(images: Images, grid: Grid, config: FitConfig, settings: Phase) -
 def _weight(images: Images, shape: tuple[int, int, int], settings: Phase) -> Tensor:
     """Return 1 where both images count, else 0, on a lattice, shape (1, 1, X, Y, Z)."""
     weight = (resize(images.mask, shape) > 0.5).float()
-    reach = settings.radius if "lncc" in settings.shares else 1
+    reach = settings.radius if settings.windowed else 1
     for counts in (images.guides.fixed_counts, images.guides.moving_counts):
         if counts is not None:
             left_out = resize(1 - counts[None, None].float(), shape)

@@ -28,8 +28,6 @@ SAMPLE_BYTES = 140  # a sampled voxel: window sums, gradients, warped coordinate
 
 FLUID_BYTES = 160  # a voxel of a fluid phase's level: window sums, gradients, displacements
 
-TERM_BYTES = {"mind": 320, "ngf": 80, "nmi": 60}  # a voxel of the level, beyond what LNCC takes
-
 CONTRAST_BYTES = 110  # a voxel of the level and a further contrast
 
 SQUARING_BYTES = 90  # a node of the lattice and squaring, kept for the gradient
@@ -89,7 +87,7 @@ def _phase_bytes(grid: Grid, phase: Phase, config: FitConfig) -> float:
 
 def _term_bytes(grid: Grid, phase: Phase, contrasts: int) -> float:
     """Bytes of what is compared beside the LNCC of one contrast."""
-    each = sum(TERM_BYTES.get(name, 0) for name in phase.shares)
+    each = sum(x.voxel_bytes for x in phase.similarity.values())
     voxels = math.prod(level_grid(grid, phase).shape)
     return float(voxels * (contrasts * each + (contrasts - 1) * CONTRAST_BYTES))
 

@@ -4,28 +4,41 @@ from __future__ import annotations
 
 import copy
 import re
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, model_validator
 
 from nir.errors import NirError
 from nir.field.settings import FieldSettings, FlowSettings
 from nir.fit.presets import preset_settings
+from nir.losses.similarities.base import SIMILARITIES, Similarity, similarity
 from nir.settings import Count, NonNegative, Positive, Share, validation_lines
 
-Similarity = Literal["lncc", "mse", "ncc", "nmi", "mind", "ngf"]
+
+def _named(given: object) -> object:
+    """Read a bare name as the whole similarity, and tell each value its name."""
+    if isinstance(given, str):
+        return {given: (given, 1.0)}
+    return {k: (k, v) for k, v in given.items()} if isinstance(given, Mapping) else given
+
+
+def _built(given: Any) -> Similarity:
+    name, value = given
+    if isinstance(value, Similarity):
+        return value
+    try:
+        return similarity(name, value)
+    except NirError as error:
+        raise ValueError(str(error)) from error
+
 
 Similarities = Annotated[
-    dict[Similarity, Positive],
-    BeforeValidator(
-        lambda given: {given: 1.0} if isinstance(given, str) else given,
-        json_schema_input_type=Similarity | dict[Similarity, Positive],
-    ),
+    dict[str, Annotated[Similarity, BeforeValidator(_built)]],
+    BeforeValidator(_named, json_schema_input_type=str | dict[str, float | dict[str, Any]]),
+    PlainSerializer(lambda found: {name: x.written for name, x in found.items()}),
 ]
-
-WITHOUT_A_PRICE = ("ncc", "nmi")  # scores of whole images: no voxel has a share of its own
-
-OF_NEIGHBOURS = ("lncc", "ngf")  # scores that look around a sampled voxel
+"""Similarities by name; written as a name, or with weights or settings of their own."""
 
 
 class Phase(FieldSettings):
@@ -53,9 +66,10 @@ class Phase(FieldSettings):
         "linear", description="field: how the moving image is read between its voxels"
     )
     similarity: Similarities = Field(
-        {"lncc": 1.0},
-        description="lncc, mse, ncc, nmi, mind or ngf, or several with their weights: {nmi: 1,"
-        " mind: 2}",
+        "lncc",
+        validate_default=True,
+        description="name of a similarity, or several with their weights, {nmi: 1, mind: 2}, or"
+        " with settings of their own",
     )
     radius: Count = Field(2, description="half-width of the windows of LNCC and search, samples")
     dropout: Share = Field(0.0, description="share of windows or voxels left out of each step")
@@ -84,34 +98,34 @@ class Phase(FieldSettings):
     tolerance: NonNegative = Field(1e-4, description="fall of the loss that counts as progress")
 
     @property
-    def shares(self) -> dict[str, float]:
-        """The similarities and their weights, which sum to 1."""
-        total = sum(self.similarity.values())
-        return {str(name): weight / total for name, weight in self.similarity.items()}
+    def windowed(self) -> list[str]:
+        """The similarities that compare windows."""
+        return [name for name, x in self.similarity.items() if x.windowed]
 
     @model_validator(mode="after")
     def _similarities_fit(self) -> Phase:
-        names = self.shares
-        if not names:
+        chosen = self.similarity
+        if not chosen:
             raise ValueError("similarity: expected one at least, found none")
-        if self.solver == "search" and (found := sorted(names.keys() & set(WITHOUT_A_PRICE))):
-            known = ", ".join(n for n in get_args(Similarity) if n not in WITHOUT_A_PRICE)
+        if self.solver == "search" and (found := [n for n, x in chosen.items() if x.price is None]):
+            known = [n for n in SIMILARITIES.names if SIMILARITIES[n].price is not None]
             raise ValueError(
-                f"solver 'search' prices voxel by voxel, which {found[0]} does not know: set"
-                f" similarity to one of {known}"
+                f"solver 'search' prices voxel by voxel, which {min(found)} does not know: set"
+                f" similarity to one of {', '.join(known)}"
             )
-        if self.sampler == "random" and (found := sorted(names.keys() & set(OF_NEIGHBOURS))):
+        if self.sampler == "random" and (found := [n for n, x in chosen.items() if x.looks_around]):
+            *known, last = [n for n in SIMILARITIES.names if not SIMILARITIES[n].looks_around]
             raise ValueError(
-                f"the random sampler has no neighbourhoods for {found[0].upper()}: set similarity"
-                " to mse, ncc, nmi or mind, or sampler to downsize or mini-patch"
+                f"the random sampler has no neighbourhoods for {min(found).upper()}: set similarity"
+                f" to {', '.join(known)} or {last}, or sampler to downsize or mini-patch"
             )
-        if self.sampler == "mini-patch" and "lncc" in names:
-            width = 2 * self.radius + 1
-            if self.patch_size < width:
-                raise ValueError(
-                    f"patch_size {self.patch_size} is smaller than the window of LNCC, {width}"
-                    " samples: set a larger patch_size or a smaller radius"
-                )
+        width = 2 * self.radius + 1
+        if self.sampler == "mini-patch" and self.windowed and self.patch_size < width:
+            raise ValueError(
+                f"patch_size {self.patch_size} is smaller than the window of"
+                f" {self.windowed[0].upper()}, {width} samples: set a larger patch_size or a"
+                " smaller radius"
+            )
         return self
 
 

@@ -5,25 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-MEASURES = {
-    "lncc": "local cross-correlation in windows of {width}³ samples",
-    "mse": "mean squared differences",
-    "ncc": "squared correlation",
-    "nmi": "normalised mutual information (Mattes et al., 2003)",
-    "mind": "the self-similarity context MIND-SSC (Heinrich et al., 2013)",
-    "ngf": "normalised gradient fields (Haber and Modersitzki, 2006)",
-}
+from nir.losses.similarities.base import compared
 
 
 def _level(phase: Mapping[str, Any]) -> str:
     """Word the resolution and the similarity of a phase."""
     spacing = phase["resolution_mm"]
     where = f"at {spacing:g} mm" if spacing else "on the fixed image's own grid"
-    weights = phase["similarity"]
+    chosen = compared([phase]).values()
     names = [
-        MEASURES[name].format(width=2 * phase["radius"] + 1)
-        + (f" (weight {weight:g})" if len(weights) > 1 else "")
-        for name, weight in weights.items()
+        x.sentence(phase["radius"]) + (f" (weight {x.weight:g})" if len(chosen) > 1 else "")
+        for x in chosen
     ]
     return f"{where} by {' and '.join(names)}"
 

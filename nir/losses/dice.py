@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from nir.losses.prices import add_window_costs
+from nir.losses.similarities.base import Similarity
 from nir.losses.windows import EPSILON
 
 
@@ -16,3 +19,31 @@ def overlap(fixed: Tensor, warped: Tensor) -> Tensor:
     both, apart = fixed * warped, fixed.square() + warped.square()
     dims = (0, 2, 3, 4)
     return ((2 * both.sum(dims) + EPSILON) / (apart.sum(dims) + EPSILON)).mean()
+
+
+class Structures(Similarity):
+    """How guiding structures overlap, a channel each; compared beside images, never chosen."""
+
+    def score(self, fixed: Tensor, warped: Tensor, weight: Tensor, radius: int) -> Tensor:
+        """Return the soft Dice, over all voxels."""
+        return overlap(fixed, warped)
+
+    def add_costs(
+        self,
+        total: Tensor | None,
+        fixed: Tensor,
+        moving: Tensor,
+        weight: Tensor,
+        share: float,
+        radius: int,
+        reach: int,
+    ) -> Tensor:
+        """Add the price of every displacement, as in the score: everywhere, each by its size."""
+        sizes = (fixed.square() + moving.square()).sum((0, 2, 3, 4)).clamp(min=1)
+
+        def gap(fixed: Tensor, moving: Tensor) -> Tensor:
+            apart = (fixed - moving).square() / sizes.view(1, -1, 1, 1, 1)
+            return apart.mean(1, keepdim=True)
+
+        counts = share, torch.full_like(weight, float(weight.sum()))
+        return add_window_costs(total, gap, fixed, moving, counts, radius, reach)

@@ -167,3 +167,52 @@ def lncc_forces(fixed, warped, slope, sums, radius, rows, out):
             for d in range(3):
                 for z in range(first, last):
                     out[d, x, y, z] = g[z] * slope[d, x, y, z]
+
+
+@_parallel
+def match_costs(fixed, moving, mean_f, var_f, mean_m, var_m, weight, reach, radius, costs):
+    """Price every whole-voxel displacement of every voxel: minus the signed squared LNCC.
+
+    Args:
+        fixed, moving: shape (X, Y, Z); mean and var: of their windows.
+        weight: cost factor of each voxel.
+        reach: largest displacement along each axis, voxels.
+        costs: result, shape ((2 reach + 1)^3, X, Y, Z), displacements along z vary fastest.
+
+    Notes:
+        Twin: ``nir.losses.lncc.plain_costs``.
+    """
+    nx, ny, nz = fixed.shape
+    width = 2 * reach + 1
+    n = np.float32(1.0 / (2 * radius + 1) ** 3)
+    for q in prange(width**3):
+        dx, dy, dz = q // width**2 - reach, q // width % width - reach, q % width - reach
+        planes = np.empty((1, nx, ny, nz), np.float32)
+        plane = np.empty((1, ny, nz), np.float32)
+        row_sums = np.empty((ny, nz), np.float32)
+        for x in range(nx):
+            xs = min(max(x + dx, 0), nx - 1)
+            for y in range(ny):
+                ys = min(max(y + dy, 0), ny - 1)
+                for z in range(nz):
+                    zs = min(max(z + dz, 0), nz - 1)
+                    plane[0, y, z] = fixed[x, y, z] * moving[xs, ys, zs]
+            _sum_yz(plane, row_sums, radius, planes[:, x])
+        total = np.empty((ny, nz), np.float32)
+        for x in range(nx):
+            total[:] = 0
+            for t in range(max(0, x - radius), min(nx, x + radius + 1)):
+                for y in range(ny):
+                    for z in range(nz):
+                        total[y, z] += planes[0, t, y, z]
+            xs = x + dx
+            costs[q, x] = 0
+            if xs < radius or xs >= nx - radius:
+                continue
+            for y in range(max(0, radius - dy), min(ny, ny - radius - dy)):
+                ys = y + dy
+                for z in range(max(0, radius - dz), min(nz, nz - radius - dz)):
+                    zs = z + dz
+                    cov = total[y, z] * n - mean_f[x, y, z] * mean_m[xs, ys, zs]
+                    power = var_f[x, y, z] * var_m[xs, ys, zs] + _EPSILON
+                    costs[q, x, y, z] = -weight[x, y, z] * cov * abs(cov) / power

@@ -1,13 +1,17 @@
-"""Local normalised cross-correlation."""
+"""Local normalised cross-correlation: score, derivative by a displacement, price in a search."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.ndimage import maximum_filter1d
 from torch import Tensor
 
-from nir.losses.windows import EMPTY, EPSILON, box_mean, channels, inside_windows, window_weight
+from nir.losses import kernels
+from nir.losses.prices import displacements
+from nir.losses.windows import EMPTY, EPSILON, box_mean, inside_windows, moments, shift
 
 
 class _Lncc(torch.autograd.Function):
@@ -60,7 +64,88 @@ def lncc(fixed: Tensor, warped: Tensor, weight: Tensor | None = None, radius: in
     return result
 
 
-def _lncc(fixed: Tensor, warped: Tensor, weight: Tensor, radius: int) -> Tensor:
-    windows = window_weight(weight, radius)
-    parts = [lncc(f, w, windows, radius) for f, w in channels(fixed, warped)]
-    return torch.stack(parts).mean()
+class FusedMatcher:
+    """The LNCC by fused kernels on a CPU, without the rows of air; its buffers are used again."""
+
+    def __init__(
+        self, fixed: Tensor, moving: Tensor, weight: Tensor, extent: Tensor, radius: int
+    ) -> None:
+        self.moving, self.weight = volume(moving), volume(weight)
+        shape = self.moving.shape
+        self.radius = radius
+        self.scale = ((np.array(shape) - 1) / extent.numpy()).astype(np.float32)
+        self.share = np.float32(1 / max(float(self.weight.sum(dtype=np.float64)), 1e-12))
+        self.rows = needed_rows(self.weight, radius)
+        z = np.arange(shape[2])
+        needed = (z >= self.rows[..., :1]) & (z < self.rows[..., 1:])
+        self.fixed = np.where(needed, volume(fixed), np.float32(0))
+        self.mean, self.variance = window_moments(torch.from_numpy(self.fixed)[None, None], radius)
+        self.warped = np.zeros(shape, np.float32)
+        self.slope = np.empty((3, *shape), np.float32)
+        self.sums = np.empty((shape[0], 3, *shape[1:]), np.float32)
+        self.coefficients = np.empty_like(self.sums)
+        self.scores = np.empty(shape[1])
+
+    def __call__(self, u_mm: Tensor, out: Tensor) -> float:
+        """Return the LNCC; write its derivative by ``u_mm``, of the same shape, into ``out``."""
+        u, radius = u_mm.detach()[0].numpy(), self.radius
+        kernels.warp_slope(self.moving, u, self.scale, self.rows, self.warped, self.slope)
+        kernels.window_products(self.fixed, self.warped, radius, self.sums)
+        kernels.lncc_coefficients(
+            self.sums,
+            self.mean,
+            self.variance,
+            self.weight,
+            radius,
+            self.share,
+            self.coefficients,
+            self.scores,
+        )
+        kernels.window_coefficients(self.coefficients, radius, self.sums)
+        kernels.lncc_forces(
+            self.fixed, self.warped, self.slope, self.sums, radius, self.rows, out[0].numpy()
+        )
+        return float(self.scores.sum())
+
+
+def volume(image: Tensor) -> np.ndarray:
+    """View an image of shape (1, 1, X, Y, Z) as a contiguous array (X, Y, Z)."""
+    return image[0, 0].contiguous().numpy()
+
+
+def window_moments(image: Tensor, radius: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return `nir.losses.windows.moments` as arrays, shape (X, Y, Z) each."""
+    mean, variance = moments(image, radius)
+    return volume(mean), volume(variance)
+
+
+def needed_rows(weight: np.ndarray, radius: int) -> np.ndarray:
+    """Return the first and last + 1 voxel of each row that a weighted window holds, (X, Y, 2)."""
+    near = weight > 0
+    for axis in range(3):
+        near = maximum_filter1d(near, 2 * radius + 1, axis=axis, mode="constant")
+    first, last = near.argmax(2), near.shape[2] - near[:, :, ::-1].argmax(2)
+    return np.stack([first, np.where(near.any(2), last, first)], -1).astype(np.int32)
+
+
+def fused_costs(fixed: Tensor, moving: Tensor, weight: Tensor, radius: int, reach: int) -> Tensor:
+    """Price every displacement by the fused kernel; as `plain_costs`."""
+    costs = torch.empty((2 * reach + 1) ** 3, *fixed.shape[2:])
+    arrays = (*window_moments(fixed, radius), *window_moments(moving, radius))
+    kernels.match_costs(
+        volume(fixed), volume(moving), *arrays, volume(weight), reach, radius, costs.numpy()
+    )
+    return costs
+
+
+def plain_costs(fixed: Tensor, moving: Tensor, weight: Tensor, radius: int, reach: int) -> Tensor:
+    """Price every displacement: minus the signed squared LNCC, ((2 reach + 1)^3, X, Y, Z)."""
+    (mean_f, var_f), (mean_m, var_m) = moments(fixed, radius), moments(moving, radius)
+    inside = inside_windows(moving, radius)
+    costs = []
+    for step in displacements(reach, fixed.device).long().tolist():
+        shifted = [shift(x, step) for x in (moving, mean_m, var_m, inside)]
+        cov = box_mean(fixed * shifted[0], radius) - mean_f * shifted[1]
+        share = -weight * shifted[3]
+        costs.append((share * cov * cov.abs() / (var_f * shifted[2] + EPSILON))[0, 0])
+    return torch.stack(costs)

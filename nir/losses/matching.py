@@ -7,14 +7,12 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from scipy.ndimage import maximum_filter1d
 from torch import Tensor
 
 from nir.geometry.lattice import identity, sample, to_cube
 from nir.losses import kernels
 from nir.losses.keypoints import Pull
 from nir.losses.terms import Term
-from nir.losses.windows import channels, moments, window_weight
 
 
 class Matcher(Protocol):
@@ -33,7 +31,7 @@ def matcher(
         terms: what is compared, on one lattice.
         weight: of each voxel, shape (1, 1, X, Y, Z).
         extent: edges of the cube, mm, shape (3,).
-        radius: half-width of the windows of the LNCC, voxels.
+        radius: half-width of windows, voxels.
         pull: what keypoints ask for; its loss lessens the score.
     """
     if len(terms) == 1 and pull is None and terms[0].share == 1:
@@ -45,15 +43,8 @@ def matcher(
 def _term_matcher(term: Term, weight: Tensor, extent: Tensor, radius: int) -> Matcher:
     if weight.device.type != "cpu":
         return PlainMatcher(term, weight, extent, radius)
-    if term.name != "lncc":
-        return WarpMatcher(term, weight, extent, radius)
-    windows = window_weight(weight, radius)
-    found = [
-        FusedMatcher(f, m, windows, extent, radius) for f, m in channels(term.fixed, term.moving)
-    ]
-    if len(found) == 1:
-        return found[0]
-    return SumMatcher([(1 / len(found), part) for part in found], None)
+    own = term.similarity.matcher(term.fixed, term.moving, weight, extent, radius)
+    return own or WarpMatcher(term, weight, extent, radius)
 
 
 class SumMatcher:
@@ -128,67 +119,3 @@ class WarpMatcher:
             self.moving[number], u_mm.detach()[0].numpy(), self.scale, self.rows,
             self.warped[0, number].numpy(), self.slope.numpy(),
         )  # fmt: skip
-
-
-class FusedMatcher:
-    """The LNCC by fused kernels on a CPU, without the rows of air; its buffers are used again."""
-
-    def __init__(
-        self, fixed: Tensor, moving: Tensor, weight: Tensor, extent: Tensor, radius: int
-    ) -> None:
-        self.moving, self.weight = volume(moving), volume(weight)
-        shape = self.moving.shape
-        self.radius = radius
-        self.scale = ((np.array(shape) - 1) / extent.numpy()).astype(np.float32)
-        self.share = np.float32(1 / max(float(self.weight.sum(dtype=np.float64)), 1e-12))
-        self.rows = needed_rows(self.weight, radius)
-        z = np.arange(shape[2])
-        needed = (z >= self.rows[..., :1]) & (z < self.rows[..., 1:])
-        self.fixed = np.where(needed, volume(fixed), np.float32(0))
-        self.mean, self.variance = window_moments(torch.from_numpy(self.fixed)[None, None], radius)
-        self.warped = np.zeros(shape, np.float32)
-        self.slope = np.empty((3, *shape), np.float32)
-        self.sums = np.empty((shape[0], 3, *shape[1:]), np.float32)
-        self.coefficients = np.empty_like(self.sums)
-        self.scores = np.empty(shape[1])
-
-    def __call__(self, u_mm: Tensor, out: Tensor) -> float:
-        """Return the LNCC; write its derivative by ``u_mm``, of the same shape, into ``out``."""
-        u, radius = u_mm.detach()[0].numpy(), self.radius
-        kernels.warp_slope(self.moving, u, self.scale, self.rows, self.warped, self.slope)
-        kernels.window_products(self.fixed, self.warped, radius, self.sums)
-        kernels.lncc_coefficients(
-            self.sums,
-            self.mean,
-            self.variance,
-            self.weight,
-            radius,
-            self.share,
-            self.coefficients,
-            self.scores,
-        )
-        kernels.window_coefficients(self.coefficients, radius, self.sums)
-        kernels.lncc_forces(
-            self.fixed, self.warped, self.slope, self.sums, radius, self.rows, out[0].numpy()
-        )
-        return float(self.scores.sum())
-
-
-def volume(image: Tensor) -> np.ndarray:
-    """View an image of shape (1, 1, X, Y, Z) as a contiguous array (X, Y, Z)."""
-    return image[0, 0].contiguous().numpy()
-
-
-def window_moments(image: Tensor, radius: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return `nir.losses.windows.moments` as arrays, shape (X, Y, Z) each."""
-    mean, variance = moments(image, radius)
-    return volume(mean), volume(variance)
-
-
-def needed_rows(weight: np.ndarray, radius: int) -> np.ndarray:
-    """Return the first and last + 1 voxel of each row that a weighted window holds, (X, Y, 2)."""
-    near = weight > 0
-    for axis in range(3):
-        near = maximum_filter1d(near, 2 * radius + 1, axis=axis, mode="constant")
-    first, last = near.argmax(2), near.shape[2] - near[:, :, ::-1].argmax(2)
-    return np.stack([first, np.where(near.any(2), last, first)], -1).astype(np.int32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,63 +11,56 @@ from torch import Tensor
 
 from nir.geometry.grid import Grid
 from nir.geometry.lattice import resize
-from nir.losses.dice import overlap
-from nir.losses.lncc import _lncc
-from nir.losses.mind import mind_descriptor
-from nir.losses.mse import mse
-from nir.losses.ncc import ncc
-from nir.losses.ngf import ngf
-from nir.losses.nmi import nmi
-
-STRUCTURES = "structures"
+from nir.losses.similarities.base import Similarity
 
 REPORTED_MM = 2.0  # resolution at which scores are reported
 
-RADIUS = 2  # half-width of the windows of a reported LNCC, voxels
-
-Score = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+RADIUS = 2  # half-width of the windows of a reported score, voxels
 
 
 @dataclass(frozen=True)
 class Term:
-    """One part of a similarity.
+    """One part of what is compared.
 
     Args:
-        name: of its score in `SCORES`.
+        similarity: by which it is.
         share: its weight in the sum.
-        fixed, moving: channels that it compares, shape (1, C, X, Y, Z) each.
+        fixed, moving: what the similarity prepared, shape (1, C, X, Y, Z) each.
     """
 
-    name: str
+    similarity: Similarity
     share: float
     fixed: Tensor
     moving: Tensor
 
     def score(self, fixed: Tensor, warped: Tensor, weight: Tensor, radius: int) -> Tensor:
         """Score blocks of its images, (B, C, x, y, z), with a weight a voxel, (B, 1, x, y, z)."""
-        return SCORES[self.name](fixed, warped, weight, radius)
+        return self.similarity.score(fixed, warped, weight, radius)
+
+    def add_costs(self, total: Tensor | None, weight: Tensor, radius: int, reach: int) -> Tensor:
+        """Add what each displacement of a search costs; as `Similarity.add_costs`."""
+        images = self.fixed, self.moving
+        return self.similarity.add_costs(total, *images, weight, self.share, radius, reach)
 
 
-def image_terms(shares: Mapping[str, float], fixed: Tensor, moving: Tensor) -> list[Term]:
-    """Prepare the terms of two images, shape (1, C, X, Y, Z).
-
-    MIND's descriptor is taken once, before the warp, as its authors do: how patches lie to each
-    other hardly changes under a smooth deformation.
-    """
-    terms = []
-    for name, share in shares.items():
-        kinds = (mind_descriptor(x) if name == "mind" else x for x in (fixed, moving))
-        terms.append(Term(name, share, *kinds))
-    return terms
+def image_terms(similarities: Iterable[Similarity], fixed: Tensor, moving: Tensor) -> list[Term]:
+    """Prepare the terms of two images, shape (1, C, X, Y, Z); their shares sum to 1."""
+    chosen = list(similarities)
+    total = sum(s.weight for s in chosen)
+    return [Term(s, s.weight / total, s.prepare(fixed), s.prepare(moving)) for s in chosen]
 
 
 def compare(
-    names: Iterable[str], fixed: np.ndarray, warped: np.ndarray, mask: np.ndarray, grid: Grid
+    similarities: Mapping[str, Similarity],
+    fixed: np.ndarray,
+    warped: np.ndarray,
+    mask: np.ndarray,
+    grid: Grid,
 ) -> dict[str, float]:
     """Score two images by several similarities, at 2 mm or their own resolution, if coarser.
 
     Args:
-        names: keys of `SCORES`.
+        similarities: by name.
         fixed, warped: intensities in [0, 1] on one grid, shape (X, Y, Z).
         mask: voxels to score, same shape.
     """
@@ -78,16 +71,7 @@ def compare(
         for x in (fixed, warped, mask)
     )
     weight = (weight > 0.5).float()
-    terms = image_terms(dict.fromkeys(names, 1.0), f, w)
-    return {t.name: float(t.score(t.fixed, t.moving, weight, RADIUS)) for t in terms}
-
-
-SCORES: dict[str, Score] = {
-    "lncc": _lncc,
-    "mse": lambda fixed, warped, weight, radius: 1 - mse(fixed, warped, weight),
-    "mind": lambda fixed, warped, weight, radius: 1 - mse(fixed, warped, weight),
-    "ncc": lambda fixed, warped, weight, radius: ncc(fixed, warped, weight),
-    "nmi": lambda fixed, warped, weight, radius: nmi(fixed, warped, weight),
-    "ngf": lambda fixed, warped, weight, radius: ngf(fixed, warped, weight),
-    STRUCTURES: lambda fixed, warped, weight, radius: overlap(fixed, warped),
-}
+    return {
+        name: float(s.score(s.prepare(f), s.prepare(w), weight, RADIUS))
+        for name, s in similarities.items()
+    }

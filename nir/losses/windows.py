@@ -1,4 +1,4 @@
-"""Image similarities in [0, 1], 1 at best, and errors; all differentiable in the warped image."""
+"""Windows and weighted means, of which similarities are made; all differentiable."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def shift(image: Tensor, step: list[int]) -> Tensor:
     return image
 
 
-def _mean(x: Tensor, weight: Tensor) -> Tensor:
+def mean(x: Tensor, weight: Tensor) -> Tensor:
     """Return the weighted mean over all voxels; 0 without any weight."""
     return (x * weight).sum() / (weight.expand_as(x).sum()).clamp(min=1e-12)
 

@@ -25,6 +25,7 @@ from nir.io.layout import FORWARD, INVERSE
 from nir.io.tables import save_table
 from nir.io.warps import load_affine, load_displacement
 from nir.losses import terms
+from nir.losses.similarities.base import Similarity
 from nir.pair.steps import LabelMap, warp_labels
 from nir.quality import jacobian, metrics, overlap, plausibility
 
@@ -115,15 +116,16 @@ def evaluate_pair(
     save_json(folder / "result.json", result)
 
 
-def _compared(fit: dict[str, Any]) -> list[str]:
-    """Name the similarities that a fit compared beside the LNCC, which is always reported."""
-    return ENGINES[fit["engine"]].compared(fit["settings"]) if "engine" in fit else []
+def _compared(fit: dict[str, Any]) -> dict[str, Similarity]:
+    """Return the similarities that a fit compared beside those that are always reported."""
+    found = ENGINES[fit["engine"]].compared(fit["settings"]) if "engine" in fit else {}
+    return {name: x for name, x in sorted(found.items()) if not x.reported}
 
 
 def _image_metrics(
-    fixed: Prepared, moving: Prepared, mapped: _Mapped, folder: Path, compared: list[str]
+    fixed: Prepared, moving: Prepared, mapped: _Mapped, folder: Path, further: dict[str, Similarity]
 ) -> dict[str, float]:
-    """Measure what needs no labels; ``compared`` names further similarities."""
+    """Measure what needs no labels; ``further`` similarities, too."""
     mask, grid, u_lps = mapped.mask, mapped.grid, mapped.u_lps
     fixed_brain, _ = load_volume(fixed.brain)
     moving_brain, source = load_volume(moving.brain)
@@ -147,8 +149,8 @@ def _image_metrics(
             plausibility.cut_percent(mapped.moving_mask, source),
         ),
     }
-    for when, image in (("before", affine), ("after", warped)) if compared else ():
-        scores = terms.compare(compared, fixed_brain, image, mask, grid)
+    for when, image in (("before", affine), ("after", warped)) if further else ():
+        scores = terms.compare(further, fixed_brain, image, mask, grid)
         found |= {f"{name}_{when}": score for name, score in scores.items()}
     return (
         found

@@ -46,9 +46,7 @@ def citations(result: Mapping[str, Any], preprocess: PreprocessConfig) -> list[s
     used = {
         "tustison2021antsx": result.get("initial", "affine") == "affine",
         "tustison2010n4": preprocess.bias_correction,
-        "mattes2003pet": "nmi" in compared,
-        "heinrich2013mind": "mind" in compared,
-        "haber2006ngf": "ngf" in compared,
+        **dict.fromkeys((key for x in compared.values() for key in x.cites), True),
         "smith2002bet": preprocess.skull_strip == "bet",
     }
     return list(dict.fromkeys([*engine.cites, *(key for key, cited in used.items() if cited)]))

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from nir.field.encoding import FourierEncoding, GridEncoding
-from nir.field.network import FieldNetwork, lattice_points
+from nir.field.network import FieldNetwork
 from nir.fit.settings import Phase
+from nir.geometry.lattice import identity
 
 SHAPE = (4, 5, 6)
 SMALL = {"encoding_levels": (3, 5), "encoding_features": 2, "fourier_features": 8, "width": 7}
@@ -33,6 +34,10 @@ def awake(**changes: Any) -> FieldNetwork:
         last.weight.normal_(generator=generator(5))
         last.bias.normal_(generator=generator(6))
     return field
+
+
+def lattice_points() -> Tensor:
+    return identity(SHAPE)[0].flatten(1).T
 
 
 class TestFourier:
@@ -64,7 +69,7 @@ class TestGrid:
         with torch.no_grad():
             for number, grid in enumerate(encoding.grids, 1):
                 n = grid.shape[-1]
-                grid.copy_(number * lattice_points((n, n, n)).T.reshape(1, 3, n, n, n))
+                grid.copy_(number * identity((n, n, n)))
         return encoding
 
     def test_interpolation_is_linear_and_axes_keep_their_order(self) -> None:
@@ -73,7 +78,7 @@ class TestGrid:
         torch.testing.assert_close(features, torch.cat([points, 2 * points], 1))
 
     def test_lattice_of_linear_features(self) -> None:
-        points = lattice_points(SHAPE)
+        points = lattice_points()
         features = self.linear().lattice(SHAPE)
         torch.testing.assert_close(features, torch.cat([points, 2 * points], 1))
 
@@ -96,7 +101,7 @@ class TestField:
         field = awake(encoding=encoding, activation=activation, hidden=hidden)
         values = field.lattice(SHAPE)
         assert values.shape == (1, 3, *SHAPE)
-        expected = field(lattice_points(SHAPE)).reshape(*SHAPE, 3).movedim(-1, 0)[None]
+        expected = field(lattice_points()).reshape(*SHAPE, 3).movedim(-1, 0)[None]
         torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-5)
 
     @pytest.mark.parametrize("encoding", ["grid", "fourier"])
@@ -137,9 +142,3 @@ class TestField:
             list(field.mlp)[-1].bias.fill_(100.0)
         assert field(some_points()).abs().max() <= 2.5
         assert awake(gain_mm=2.5)(some_points()).abs().max() > 0
-
-    def test_lattice_points_are_in_array_order(self) -> None:
-        points = lattice_points(SHAPE).reshape(*SHAPE, 3)
-        torch.testing.assert_close(points[0, 0, 0], torch.tensor([-1.0, -1, -1]))
-        torch.testing.assert_close(points[3, 0, 5], torch.tensor([1.0, -1, 1]))
-        torch.testing.assert_close(points[1, 2, 0], torch.tensor([-1 / 3, 0, -1]))

@@ -235,7 +235,7 @@ class TestRefusals:
             run(settings({}, {"resolution_mm": 6.0}))
 
     def test_a_window_wider_than_the_samples(self) -> None:
-        with pytest.raises(NirError, match=r"stride 4 leaves .* LNCC window"):
+        with pytest.raises(NirError, match=r"stride 4 leaves .* window of LNCC"):
             run(settings({"stride": 4, "radius": 4}))
 
     def test_a_mask_that_vanishes(self) -> None:

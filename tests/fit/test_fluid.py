@@ -18,6 +18,7 @@ from nir.geometry import lattice as transform
 from nir.geometry.folds import determinant, gradient
 from nir.geometry.lattice import identity, sample, to_cube
 from nir.losses.matching import PlainMatcher, matcher
+from nir.losses.similarities.lncc import Lncc
 from nir.losses.terms import Term, image_terms
 from nir.losses.windows import inside_windows
 
@@ -32,13 +33,13 @@ MOVING = torch.from_numpy(texture(SHAPE, 1.3))[None, None]
 FIXED = sample(MOVING, identity(SHAPE) + to_cube(TRUTH, EXTENT))
 WEIGHT = inside_windows(FIXED, RADIUS)
 ZERO = torch.zeros(1, 3, *SHAPE)
-PLAIN = PlainMatcher(Term("lncc", 1.0, FIXED, MOVING), WEIGHT, EXTENT, RADIUS)
+PLAIN = PlainMatcher(Term(Lncc(), 1.0, FIXED, MOVING), WEIGHT, EXTENT, RADIUS)
 
 
 def run(**changes: Any) -> tuple[Tensor, list[dict[str, float]]]:
     given = {"fixed": FIXED, "moving": MOVING, "weight": WEIGHT, "start": ZERO, "steps": 30}
     given |= {"widths": (1.0, 0.5), "step_vox": 0.5, "progress": lambda step, loss: None} | changes
-    terms = image_terms({"lncc": 1.0}, given["fixed"], given["moving"])
+    terms = image_terms([Lncc()], given["fixed"], given["moving"])
     match = given.get("match") or matcher(terms, given["weight"], EXTENT, RADIUS)
     widths, step_vox, progress = given["widths"], given["step_vox"], given["progress"]
     return fluid(match, given["start"], EXTENT, given["steps"], widths, step_vox, progress)

@@ -124,7 +124,7 @@ def test_one_small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "error, mm" not in text  # no truth is known of this pair
     settings = load_json(tmp_path / "out" / "machine.json")["methods"]
     others = {"affine", "syn", "syn-long", multimodal.PRESET}
-    assert others | set(multimodal.SIMILARITIES) == set(settings)
+    assert others | set(multimodal.SIMILARITIES.names) == set(settings)
     for name in ("contrasts.png", "pairs.tsv", "table.tsv"):
         assert (tmp_path / "out" / name).stat().st_size > 0
     assert str(tmp_path) not in text + (tmp_path / "out" / "pairs.tsv").read_text()

@@ -13,12 +13,12 @@ from torch import Tensor
 from nir.errors import NirError
 from nir.fit.pair import FitResult, fit_pair
 from nir.fit.settings import FitConfig, fit_config
-from nir.fit.solvers import fluid, search
+from nir.fit.solvers import fluid
 from nir.fit.solvers.fluid import plain_direction
 from nir.geometry import lattice as transform
 from nir.geometry.folds import determinant, gradient
 from nir.geometry.lattice import identity, sample, to_cube
-from nir.losses import matching as fit
+from nir.losses import lncc
 from nir.losses.keypoints import Pull
 from nir.losses.matching import Matcher, PlainMatcher, SumMatcher
 from nir.losses.terms import Term
@@ -176,10 +176,10 @@ def plain_matcher(
 @pytest.mark.parametrize("preset", ["default", "fast", "accurate", "multimodal"])
 def test_plain_pytorch_finds_the_same(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fused = run(small(preset))
-    monkeypatch.setattr(fit, "matcher", plain_matcher)
+    monkeypatch.setattr(fluid, "matcher", plain_matcher)
     monkeypatch.setattr(fluid, "direction", plain_direction)
     monkeypatch.setattr(transform, "fused", lambda *tensors: False)
-    monkeypatch.setattr(search, "fused_costs", search.plain_costs)
+    monkeypatch.setattr(lncc, "fused_costs", lncc.plain_costs)
     assert_the_same(run(small(preset)), fused)
 
 

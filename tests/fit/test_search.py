@@ -12,20 +12,18 @@ from helpers.synthetic import texture
 from torch import Tensor
 
 from nir.fit import kernels
-from nir.fit.solvers.search import (
-    PRICED,
-    all_costs,
-    displacements,
-    fused_costs,
-    plain_best,
-    plain_costs,
-    search,
-)
+from nir.fit.solvers.search import all_costs, plain_best, search
+from nir.losses.dice import Structures
 from nir.losses.keypoints import keypoint_pull
-from nir.losses.terms import STRUCTURES, Term, image_terms
+from nir.losses.lncc import fused_costs, plain_costs
+from nir.losses.prices import displacements
+from nir.losses.similarities.base import SIMILARITIES, Similarity
+from nir.losses.similarities.lncc import Lncc
+from nir.losses.terms import Term, image_terms
 from nir.losses.windows import inside_windows
 
 SHAPE = (13, 15, 14)
+PRICED = [card for n in SIMILARITIES.names if (card := SIMILARITIES[n]).price is not None]
 CPU = torch.device("cpu")
 Costs = Callable[[Tensor, Tensor, Tensor, int, int], Tensor]
 
@@ -169,14 +167,12 @@ class TestSearch:
 class TestTerms:
     """What every similarity that has a price a voxel finds."""
 
-    @pytest.mark.parametrize("name", [*PRICED, STRUCTURES])
-    def test_a_translation_is_found_by_each(self, name: str) -> None:
+    @pytest.mark.parametrize("card", [*PRICED, Structures])
+    def test_a_translation_is_found_by_each(self, card: type[Similarity]) -> None:
         images = shifted((1, -2, 0), (26, 26, 26))
-        if name == STRUCTURES:
+        if card is Structures:
             images = tuple((x > x.median()).float() for x in images)  # type: ignore[assignment]
-        terms = [Term(name, 1.0, *images)]
-        if name == "mind":
-            terms = image_terms({"mind": 1.0}, *images)
+        terms = image_terms([card()], *images)
         costs = all_costs(terms, torch.ones_like(images[0]), torch.ones(3), 2, 2)
         core = search(costs, 2, 1.0)[0, :, 9:-9, 9:-9, 9:-9].flatten(1)
         expected = torch.tensor([[1.0], [-2.0], [0.0]]).expand_as(core)
@@ -186,15 +182,19 @@ class TestTerms:
     def test_an_inverted_contrast_is_found_by_some(self, name: str) -> None:
         fixed, moving = shifted((1, -2, 0), (26, 26, 26))
         costs = all_costs(
-            image_terms({name: 1.0}, fixed, 1 - moving), torch.ones_like(fixed), torch.ones(3), 2, 2
+            image_terms([SIMILARITIES[name]()], fixed, 1 - moving),
+            torch.ones_like(fixed),
+            torch.ones(3),
+            2,
+            2,
         )
         core = search(costs, 2, 1.0)[0, :, 9:-9, 9:-9, 9:-9].flatten(1)
         expected = torch.tensor([[1.0], [-2.0], [0.0]]).expand_as(core)
         torch.testing.assert_close(core, expected, atol=0.05, rtol=0)
 
     def test_shares_add_up(self) -> None:
-        one, two = (Term("lncc", share, image(), image(1)) for share in (0.25, 0.75))
-        whole = Term("lncc", 1.0, image(), image(1))
+        one, two = (Term(Lncc(), share, image(), image(1)) for share in (0.25, 0.75))
+        whole = Term(Lncc(), 1.0, image(), image(1))
         settings = (inside_windows(image(), 2), torch.ones(3), 2, 1)
         torch.testing.assert_close(all_costs([one, two], *settings), all_costs([whole], *settings))
 
@@ -203,8 +203,8 @@ class TestTerms:
         moving = torch.cat([image(1), image(3)], 1)
         settings = (inside_windows(image(), 2), torch.ones(3), 2, 1)
         halves = zip(fixed.split(1, 1), moving.split(1, 1), strict=True)
-        apart = [all_costs([Term("lncc", 0.5, *half)], *settings) for half in halves]
-        both = all_costs([Term("lncc", 1.0, fixed, moving)], *settings)
+        apart = [all_costs([Term(Lncc(), 0.5, *half)], *settings) for half in halves]
+        both = all_costs([Term(Lncc(), 1.0, fixed, moving)], *settings)
         torch.testing.assert_close(both, apart[0] + apart[1])
 
     def test_keypoints_decide_where_the_images_tell_nothing(self) -> None:
@@ -212,7 +212,7 @@ class TestTerms:
         extent = torch.full((3,), 50.0)
         goal_mm = torch.tensor([[2.0, -4.0, 0.0]])
         pull = keypoint_pull(1.0, torch.zeros(1, 3), goal_mm, (26, 26, 26), extent, 8.0)
-        terms = image_terms({"lncc": 1.0}, flat, flat)
+        terms = image_terms([Lncc()], flat, flat)
         costs = all_costs(terms, torch.ones_like(flat), torch.full((3,), 2.0), 2, 2, pull)
         middle = search(costs, 2, 1.0)[0, :, 13, 13, 13]
         torch.testing.assert_close(middle, torch.tensor([1.0, -2.0, 0.0]), atol=0.2, rtol=0)

@@ -50,6 +50,12 @@ def spacing() -> Tensor:
 
 
 class TestSampling:
+    def test_points_are_in_array_order(self) -> None:
+        points = identity((4, 5, 6))[0]
+        torch.testing.assert_close(points[:, 0, 0, 0], torch.tensor([-1.0, -1, -1]))
+        torch.testing.assert_close(points[:, 3, 0, 5], torch.tensor([1.0, -1, 1]))
+        torch.testing.assert_close(points[:, 1, 2, 0], torch.tensor([-1 / 3, 0, -1]))
+
     def test_identity_reads_the_volume(self) -> None:
         volume = torch.rand(1, 2, *SHAPE)
         torch.testing.assert_close(sample(volume, identity(SHAPE)), volume, atol=1e-5, rtol=0)

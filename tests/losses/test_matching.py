@@ -13,19 +13,14 @@ from helpers.synthetic import texture, waves
 from torch import Tensor
 
 from nir.geometry.lattice import identity, sample, to_cube
+from nir.losses.dice import Structures
 from nir.losses.keypoints import keypoint_pull
-from nir.losses.lncc import lncc
-from nir.losses.matching import (
-    FusedMatcher,
-    Matcher,
-    PlainMatcher,
-    SumMatcher,
-    WarpMatcher,
-    matcher,
-    needed_rows,
-    window_moments,
-)
-from nir.losses.terms import SCORES, Term, image_terms
+from nir.losses.lncc import FusedMatcher, lncc, needed_rows, window_moments
+from nir.losses.matching import Matcher, PlainMatcher, SumMatcher, WarpMatcher, matcher
+from nir.losses.similarities.base import SIMILARITIES, Similarity
+from nir.losses.similarities.lncc import Lncc
+from nir.losses.similarities.mse import Mse
+from nir.losses.terms import Term, image_terms
 from nir.losses.windows import inside_windows
 
 SHAPE = (14, 17, 15)
@@ -55,7 +50,7 @@ def partial_weight(radius: int) -> Tensor:
 
 def plain(fixed: Tensor, moving: Tensor, weight: Tensor, extent: Tensor, radius: int) -> Matcher:
     """The LNCC in plain PyTorch."""
-    return PlainMatcher(Term("lncc", 1.0, fixed, moving), weight, extent, radius)
+    return PlainMatcher(Term(Lncc(), 1.0, fixed, moving), weight, extent, radius)
 
 
 def both(
@@ -234,17 +229,17 @@ def test_moments_of_a_window_by_hand() -> None:
 
 
 def test_a_cpu_gets_the_kernels() -> None:
-    lncc_terms = image_terms({"lncc": 1.0}, image(), image())
+    lncc_terms = image_terms([Lncc()], image(), image())
     assert isinstance(matcher(lncc_terms, partial_weight(1), EXTENT, 1), FusedMatcher)
 
 
 class TestTerms:
     """Every similarity on a CPU, by the warp's kernel, against plain PyTorch."""
 
-    @pytest.mark.parametrize("name", SCORES)
-    def test_twins(self, name: str) -> None:
+    @pytest.mark.parametrize("card", [*(SIMILARITIES[n] for n in SIMILARITIES.names), Structures])
+    def test_twins(self, card: type[Similarity]) -> None:
         both_channels = [torch.cat([image(seed), image(seed + 1)], 1) for seed in (0, 7)]
-        term = Term(name, 1.0, *both_channels)
+        term = Term(card(), 1.0, *both_channels)
         weight, u = partial_weight(2), waves(SHAPE, 2.0) + OFF_NODES
         pair = []
         for kind in (WarpMatcher, PlainMatcher):
@@ -255,7 +250,8 @@ class TestTerms:
 
     def test_a_sum_of_several_channels_and_similarities(self) -> None:
         images = [torch.cat([image(seed), image(seed + 1)], 1) for seed in (0, 7)]
-        terms = image_terms({"lncc": 0.25, "mse": 0.75}, *images)
+        terms = image_terms([Lncc(weight=1), Mse(weight=3)], *images)
+        assert [term.share for term in terms] == [0.25, 0.75]
         weight, u = partial_weight(2), waves(SHAPE, 2.0) + OFF_NODES
         out, own = torch.empty_like(u), torch.empty_like(u)
         found = matcher(terms, weight, EXTENT, 2)
@@ -269,7 +265,7 @@ class TestTerms:
     def test_keypoints_pull_towards_their_goal(self) -> None:
         point, goal_mm = torch.tensor([[0.2, -0.1, 0.3]]), torch.tensor([[1.0, -2.0, 0.5]])
         pull = keypoint_pull(0.5, point, goal_mm, SHAPE, EXTENT, 2.0)
-        match = matcher(image_terms({"mse": 1.0}, image(), image()), partial_weight(1), EXTENT, 1,
+        match = matcher(image_terms([Mse()], image(), image()), partial_weight(1), EXTENT, 1,
                         pull)  # fmt: skip
         out = torch.empty(1, 3, *SHAPE)
         still = match(torch.zeros(1, 3, *SHAPE), out)

@@ -88,8 +88,9 @@ def test_shipped_settings_are_valid(name: str) -> None:
 
 def test_nothing_imports_a_gpu_library_or_ants_for_a_plan() -> None:
     code = (
-        "import sys, nir.pipeline.run, nir.fit.memory;"
-        "print([m for m in ('torch', 'ants', 'triton') if m in sys.modules])"
+        "import sys, nir.pipeline.run, nir.fit.memory, nir.losses.similarities.base as base;"
+        "[base.SIMILARITIES[name] for name in base.SIMILARITIES.names];"
+        "print([m for m in ('torch', 'ants', 'triton', 'numba') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

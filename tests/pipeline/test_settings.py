@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -221,21 +222,30 @@ class TestFit:
             fit_config("default", {"phases": phases})
         words = str(caught.value)
         assert words.startswith("phases.0: solver 'search' prices voxel by voxel, which n")
-        assert words.endswith("set similarity to one of lncc, mse, mind, ngf")
+        assert words.endswith("set similarity to one of lncc, mind, mse, ngf")
         assert faults(pipeline(methods=[NIR | {"set": {"phases": phases}}])) == [
             f"methods.0: {words}"
         ]
 
-    def test_weights_of_similarities_are_shares(self) -> None:
-        phase = Phase(similarity={"nmi": 1, "mind": 3})
-        assert phase.shares == {"nmi": 0.25, "mind": 0.75}
-        assert Phase(similarity="ngf").shares == {"ngf": 1.0}
+    @pytest.mark.parametrize(
+        ("given", "written"),
+        [("ngf", {"ngf": 1.0}), ({"nmi": 1, "mind": {"weight": 3}}, {"nmi": 1.0, "mind": 3.0})],
+    )
+    def test_a_similarity_is_written_as_its_weight(self, given: Any, written: Any) -> None:
+        phase = Phase(similarity=given)
+        assert phase.model_dump()["similarity"] == written
+        assert json.loads(phase.model_dump_json())["similarity"] == written
+        assert Phase.model_validate(phase.model_dump()) == phase
 
     @pytest.mark.parametrize(
         ("similarity", "words"),
         [
-            ("nmj", "phases.*.similarity.nmj: input should be 'lncc', 'mse', 'ncc', 'nmi', 'mind'"),
-            ({"nmj": 1}, "phases.*.similarity.nmj: input should be 'lncc', 'mse', 'ncc', 'nmi',"),
+            (
+                "nmj",
+                "phases.*.similarity.nmj: no similarity is called 'nmj': known are lncc, mind,",
+            ),
+            ({"nmj": 1}, "ncc, ngf, nmi; did you mean 'nmi'?"),
+            ({"nmi": {"wieght": 1}}, "similarity.nmi: wieght: unknown key; did you mean 'weight'?"),
             ({"nmi": 0}, "similarity.nmi: input should be greater than 0, found 0"),
             ({}, "similarity: expected one at least, found none"),
         ],

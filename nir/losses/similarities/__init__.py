@@ -1,0 +1,1 @@
+"""The similarities by which a fit compares images, one card a file."""
