@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, Generic, TypeVar, Union, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_core import InitErrorDetails, core_schema
 
-from nir.errors import nearest
+from nir.errors import NirError, nearest
+from nir.registry import Registry
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -27,18 +37,104 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+S = TypeVar("S", bound=Settings)
+
+
+class ByName(Generic[S]):
+    """How pydantic reads and describes settings whose model is that of an entry chosen by name.
+
+    Use it as ``Annotated[BASE, ByName(...)]``.
+
+    Args:
+        registry: its entries have their model as an attribute ``Settings``.
+        key: that names the entry.
+        base: what the models share.
+        default: the name, where the key is not there.
+    """
+
+    def __init__(
+        self, registry: Registry[Any], key: str, base: type[S], default: str | None = None
+    ) -> None:
+        self.registry, self.key, self.base, self.default = registry, key, base, default
+
+    def make(self, raw: Any) -> S:
+        """Check settings by the model of the entry that they name.
+
+        Raises:
+            ValidationError: names every fault; unknown keys with the nearest one of this entry.
+        """
+        if isinstance(raw, self.base):
+            return raw
+        name = raw.get(self.key, self.default) if isinstance(raw, Mapping) else None
+        if not isinstance(name, str):  # the shared keys tell what is wrong
+            known = self.base.model_fields
+            return self.base.model_validate(
+                {k: raw[k] for k in raw if k in known} if isinstance(raw, Mapping) else raw
+            )
+        try:
+            model: type[S] = self.registry[name].Settings
+        except NirError as error:
+            raise _refused([_fault((self.key,), name, str(error))]) from error
+        try:
+            return model.model_validate(raw)
+        except ValidationError as error:
+            owner = f"{self.key} '{name}'"
+            raise _refused([_of_owner(e, model, owner) for e in error.errors()]) from error
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        """Tell pydantic how to read such settings."""
+        return core_schema.no_info_plain_validator_function(self.make)
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Describe our own entries alone: the schema is the same whatever else is installed."""
+        models = tuple(self.registry[name].Settings for name in self.registry.own)
+        union: Any = Union[models]  # noqa: UP007
+        return handler(TypeAdapter(union).core_schema)
+
+
+def _of_owner(item: Any, model: type[BaseModel], owner: str) -> InitErrorDetails:
+    """Word a key that is unknown or missing by what the owner of the settings knows."""
+    place, found = item["loc"], item["input"]
+    key = str(place[-1]) if place else ""
+    if item["type"] == "extra_forbidden" and len(place) == 1:
+        known = list(model.model_fields)
+        hint = nearest(key, known, f"it has {', '.join(known)}")
+        return _fault(place, found, f"the {owner} has no such key; {hint}")
+    if item["type"] == "extra_forbidden":
+        return _fault(place, found, _unknown_key(key, _field_names(model)))
+    if item["type"] == "missing" and len(place) == 1 and model.model_fields[key].description:
+        what = model.model_fields[key].description
+        return _fault((), found, f"{owner} needs the key '{key}': {what}")
+    names = ("type", "loc", "input", "ctx")
+    return cast(InitErrorDetails, {name: item[name] for name in names if name in item})
+
+
+def _fault(place: tuple[int | str, ...], found: Any, words: str) -> InitErrorDetails:
+    error = ValueError(words)
+    return InitErrorDetails(type="value_error", loc=place, input=found, ctx={"error": error})
+
+
+def _refused(faults: list[InitErrorDetails]) -> ValidationError:
+    return ValidationError.from_exception_data("settings", faults)
+
+
+def _unknown_key(key: str, known: set[str]) -> str:
+    others = sorted(known - {key})  # known elsewhere
+    return f"unknown key; {nearest(key, others, 'remove it')}"
+
+
 def validation_lines(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """Word each fault that pydantic found: the key, what was found, what to do."""
-    known = sorted(_field_names(model))
+    known = _field_names(model)
     places = [item["loc"] for item in error.errors()]
     lines = []
     for item in error.errors():
         place = [str(part) for part in item["loc"] if part != "[key]"]  # the key is named itself
         where = ".".join(place) or "configuration"
         if item["type"] == "extra_forbidden":
-            others = [name for name in known if name != item["loc"][-1]]  # known elsewhere
-            hint = nearest(str(item["loc"][-1]), others, "remove it")
-            lines.append(f"{where}: unknown key; {hint}")
+            lines.append(f"{where}: {_unknown_key(str(item['loc'][-1]), known)}")
         elif item["type"] == "missing":
             lines.append(f"{where}: this key is needed and missing")
         elif item["type"] == "value_error":

@@ -85,8 +85,10 @@ def _cell(plan: Plan, entry: Entry, ready: Ready, work: Path) -> dict[str, Any]:
         "versions": {name: installed(name) for name in ENGINES[entry.engine].libraries},
         "source": source_digest(ENGINES[entry.engine].__module__),
     }
-    demo = work / "cohort" / "raw" / "truth" if config.cohort.kind == "demo" else None
-    truth = plan.truth or demo
+    reader = config.cohort.reader
+    truth = plan.truth
+    if reader.builds and not truth:
+        truth = reader.read(work / "cohort" / "raw").truth
     return {key: decides[key] for key in ("seed", "threads", "device", "labels")} | {
         "digest": digest(decides, ready.files),
         "name": entry.name,

@@ -65,10 +65,10 @@ class Preparation:
             NirError: lists all faults of the cohort.
         """
         self.config, self.work, self.log = config.model_copy(update={"output": work}), work, log
-        if config.cohort.kind == "demo" and not (work / "cohort/raw/participants.tsv").exists():
-            from nir.cohort.simulate import build_demo
-
-            build_demo(config.cohort.demo, work / "cohort" / "raw")
+        reader, raw = config.cohort.reader, work / "cohort" / "raw"
+        planned = reader.read(raw).subjects if reader.builds else []
+        if not all(path.exists() for subject in planned for path in subject.files):
+            reader.build(raw)
         cohort = load_cohort(self.config, work / "cohort" / "checks.json")
         self.pairs: tuple[Pair, ...] = cohort.pairs
         self._subjects = {subject.id: subject for subject in cohort.subjects}

@@ -25,7 +25,7 @@ from benchmarks.verdicts import Scan
 
 from benchmarks.machine import machine
 from nir.cohort.phantom import WORLD, Phantom, head_phantom
-from nir.cohort.settings import DemoCohort
+from nir.cohort.readers.demo import DemoCohort
 from nir.cohort.simulate import HEAD_CENTRE, simulate_subjects
 from nir.errors import NirError, fault
 from nir.fit.settings import fit_config

@@ -19,8 +19,8 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from nir.cohort.prepared import Prepared
-from nir.cohort.settings import DemoCohort
-from nir.cohort.simulate import build_demo, demo_subjects
+from nir.cohort.readers.demo import DemoCohort
+from nir.cohort.simulate import build_demo
 from nir.engines.base import EngineSettings
 from nir.engines.nir import Nir
 from nir.geometry.grid import Array, Grid, apply_matrix
@@ -257,7 +257,7 @@ def main(words: Sequence[str] | None = None) -> int:
         work = Path(name)
         if given.scans is None:
             build_demo(DemoCohort(subjects=3), work / "demo")
-        folder, ids = given.scans or work / "demo", given.subjects or demo_subjects(DemoCohort())
+        folder, ids = given.scans or work / "demo", given.subjects or DemoCohort().ids
         fixed, scan, other = (Scan.load(folder, subject) for subject in ids[:3])
         brain = write(fixed, work / "fixed")
         cases = {title: spoil(scan, other.on(scan.grid)) for title, spoil in PLANTED.items()}

@@ -43,7 +43,7 @@ def inspect(
     ] = None,
 ) -> None:
     """Show which subjects a run would find, and what is dropped and why; no voxel is read."""
-    from nir.cohort.readers import guess_kind, read_subjects
+    from nir.cohort.read import guess_kind, read_subjects
 
     settings = _settings(path, kind or guess_kind(path), set_ or [])
     found = read_subjects(settings)
@@ -79,18 +79,21 @@ def _settings(path: Path, kind: str, words: list[str]) -> Any:
     from pydantic import ValidationError
 
     from nir.cli.words import parse_settings
-    from nir.cohort.settings import CohortConfig
+    from nir.cohort.readers.base import READERS, make_cohort
     from nir.errors import NirError
     from nir.settings import validation_lines
 
-    content: dict[str, Any] = {"kind": kind, "table" if kind == "table" else "data": path}
+    reader = READERS[kind]
+    if reader.builds:
+        raise NirError(f"--kind {kind}: a run builds its files; name a kind that reads some")
+    content: dict[str, Any] = {"kind": kind, reader.place: path}
     for key, value in parse_settings(words).items():
         block, _, name = key.rpartition(".")
         (content.setdefault(block, {}) if block else content)[name] = value
     try:
-        return CohortConfig.model_validate(content)
+        return make_cohort(content)
     except ValidationError as error:
-        raise NirError("\n".join(validation_lines(error, CohortConfig))) from error
+        raise NirError("\n".join(validation_lines(error, reader.Settings))) from error
 
 
 def _short(path: Path | None, root: Path) -> str:

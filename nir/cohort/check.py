@@ -41,7 +41,7 @@ def check_subjects(
     try:
         for number, subject in enumerate(subjects, start=1):
             found = [] if subject.id in faults else _id_faults(subject.id, times[subject.id])
-            found += _file_faults(subject, needs_mask, cache)
+            found += file_faults(subject, needs_mask, cache)
             if found:
                 faults.setdefault(subject.id, []).extend(found)
             if progress:
@@ -66,7 +66,7 @@ def _id_faults(name: str, times: int) -> list[str]:
     return faults
 
 
-def _file_faults(subject: Subject, needs_mask: bool, cache: CheckCache) -> list[str]:
+def file_faults(subject: Subject, needs_mask: bool, cache: CheckCache) -> list[str]:
     """Find the faults of a subject's files, and files that do not fit each other."""
     image = cache.check(subject.image, "image")
     faults = [fault(subject.image, *item) for item in image.faults]

@@ -22,8 +22,8 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from nir.cohort.phantom import LABEL_NAMES, WORLD, Phantom, head_phantom, sample, smooth_noise
-from nir.cohort.settings import DemoCohort
-from nir.cohort.truth import _truth_path
+from nir.cohort.readers.demo import DemoCohort
+from nir.cohort.truth import truth_path
 from nir.geometry import folds, lattice
 from nir.geometry.grid import RAS_TO_LPS, Array, Grid, apply_matrix
 from nir.io.files import save_json, save_text
@@ -69,11 +69,6 @@ class Simulated:
     scale: float
 
 
-def demo_subjects(config: DemoCohort) -> list[str]:
-    """Return the ids of the simulated subjects."""
-    return [f"sub-{i + 1:02d}" for i in range(config.subjects)]
-
-
 def build_demo(config: DemoCohort, folder: Path) -> None:
     """Simulate the cohort and write it, the truth included.
 
@@ -93,14 +88,14 @@ def build_demo(config: DemoCohort, folder: Path) -> None:
     save_json(folder / "simulation.json", content)
     labels = "".join(f"{index}\t{name}\n" for index, name in LABEL_NAMES.items())
     save_text(folder / "labels.tsv", "index\tname\n" + labels)
-    names = demo_subjects(config)
+    names = config.ids
     rows = "".join(f"{n}\t{n}_T1w.nii.gz\t{n}_dseg.nii.gz\t{n}_mask.nii.gz\n" for n in names)
     save_text(folder / "participants.tsv", "id\timage\tlabels\tmask\n" + rows)
 
 
 def simulate_subjects(config: DemoCohort, phantom: Phantom, folder: Path) -> list[Simulated]:
     """Write the subjects that are drawn from a head: scan, labels, mask and truth of each."""
-    names = demo_subjects(config)
+    names = config.ids
     return [_build_subject(config, i, name, phantom, folder) for i, name in enumerate(names)]
 
 
@@ -120,10 +115,10 @@ def _build_subject(
     in_template = posed + sample(forward, WORLD, posed)
 
     truth = folder / "truth"
-    _save_truth(_truth_path(truth, name, True), in_template - points, grid)
+    _save_truth(truth_path(truth, name, True), in_template - points, grid)
     y = WORLD.points_lps()
     in_subject = apply_matrix(inverse_pose, y + backward)
-    _save_truth(_truth_path(truth, name, False), in_subject - y, WORLD)
+    _save_truth(truth_path(truth, name, False), in_subject - y, WORLD)
 
     look = {"gamma": rng.uniform(0.75, 1.35), "bias_spread": rng.uniform(0.08, 0.14)}
     look |= {"noise_share": rng.uniform(0.015, 0.03), "scale": rng.uniform(300, 2000)}

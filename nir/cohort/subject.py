@@ -51,6 +51,8 @@ class Found:
         dropped: what was found and left out, with the reason in words.
         pairs: (fixed id, moving id) that the dataset names itself.
         label_names: table of the names of its labels.
+        truth: folder of the true deformations, where they are known.
+        grid: a nominal one of all subjects, whose files the run builds: they are not there yet.
         check_labels: a test of label maps beyond what holds for all, by name: the name is part of
             the memory of what was checked.
     """
@@ -59,6 +61,8 @@ class Found:
     dropped: dict[str, str] = field(default_factory=dict)
     pairs: list[tuple[str, str]] | None = None
     label_names: Path | None = None
+    truth: Path | None = None
+    grid: Grid | None = None
     check_labels: tuple[str, LabelCheck] | None = None
 
 

@@ -31,7 +31,7 @@ def true_pair_points(truth_dir: Path, fixed: str, moving: str, points_lps: Array
     points = np.asarray(points_lps, dtype=float)
     for subject, to_template in ((fixed, True), (moving, False)):
         if subject != TEMPLATE_ID:
-            path = _truth_path(truth_dir, subject, to_template)
+            path = truth_path(truth_dir, subject, to_template)
             if not path.exists():
                 raise NirError(f"{path}: no such file, so the true deformation is not known")
             u_lps, grid = load_displacement(path)
@@ -39,7 +39,7 @@ def true_pair_points(truth_dir: Path, fixed: str, moving: str, points_lps: Array
     return points
 
 
-def _truth_path(truth_dir: Path, subject: str, to_template: bool) -> Path:
+def truth_path(truth_dir: Path, subject: str, to_template: bool) -> Path:
     """Name the field that maps the subject's points to the template, or the converse."""
     ends = "from-template_to-subject" if to_template else "from-subject_to-template"
     return truth_dir / f"{subject}_{ends}_mode-image_xfm.nii.gz"

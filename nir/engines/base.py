@@ -9,15 +9,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import ValidationError
-from pydantic_core import InitErrorDetails
 
 from nir.cohort.prepared import ImagePair
-from nir.errors import NirError, nearest
+from nir.errors import NirError
 from nir.geometry.grid import Grid
 from nir.losses.similarities.base import Similarity
 from nir.registry import Registry
-from nir.settings import Name, Settings
+from nir.settings import ByName, Name, Settings
 
 if TYPE_CHECKING:
     import torch
@@ -164,52 +162,15 @@ class Engine(ABC):
 ENGINES: Registry[type[Engine]] = Registry("engine", "nir.engines", "ENGINE", "nir.engines")
 
 
-def make_method(raw: Any) -> EngineSettings:
-    """Check the settings of one method.
+BY_ENGINE = ByName(ENGINES, "engine", EngineSettings)
 
-    Raises:
-        pydantic.ValidationError: names every fault, an unknown key with the engine's nearest one.
-    """
-    if isinstance(raw, EngineSettings):
-        return raw
-    if not isinstance(raw, Mapping):
-        return EngineSettings.model_validate(raw)
-    if not isinstance(raw.get("engine"), str):
-        return EngineSettings.model_validate({k: raw[k] for k in ("name", "engine") if k in raw})
-    try:
-        settings = ENGINES[raw["engine"]].Settings
-    except NirError as error:
-        raise _refused([_fault("engine", raw["engine"], str(error))]) from error
-    try:
-        return settings.model_validate(raw)
-    except ValidationError as error:
-        known = list(settings.model_fields)
-        raise _refused([_worded(e, raw["engine"], known) for e in error.errors()]) from error
+make_method = BY_ENGINE.make
 
 
 def recall(own_settings: Mapping[str, Any]) -> EngineSettings:
     """Return the method whose own settings a record or a job holds."""
     known = ENGINES[own_settings["engine"]].Settings.model_fields
     return make_method({k: v for k, v in own_settings.items() if k in known})
-
-
-def _worded(error: Any, engine: str, known: list[str]) -> InitErrorDetails:
-    """Tell an unknown key of an engine which keys are known."""
-    if error["type"] != "extra_forbidden" or len(error["loc"]) > 1:
-        told: InitErrorDetails = error  # with more keys, which do no harm
-        return told
-    (key,) = error["loc"]
-    hint = nearest(str(key), known, f"it has {', '.join(known)}")
-    return _fault(key, error["input"], f"the engine '{engine}' has no such key; {hint}")
-
-
-def _fault(key: str, found: Any, words: str) -> InitErrorDetails:
-    error = ValueError(words)
-    return InitErrorDetails(type="value_error", loc=(key,), input=found, ctx={"error": error})
-
-
-def _refused(faults: list[InitErrorDetails]) -> ValidationError:
-    return ValidationError.from_exception_data("Method", faults)
 
 
 def deforms(engine: str) -> bool:

@@ -28,6 +28,8 @@ Array = NDArray[np.floating]
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Homogeneous matrix between RAS and LPS millimetres; it is its own inverse."""
 
+HEAD_MM = (210.0, 252.0, 212.0)  # right, anterior, superior
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -137,3 +139,9 @@ def corner_gap_mm(a: Grid, b: Grid) -> float:
 def mask_points(grid: Grid, inside: np.ndarray) -> np.ndarray:
     """Return the voxel centres of a boolean mask, LPS mm, shape (N, 3)."""
     return apply_matrix(grid.vox_to_lps, np.argwhere(inside).astype(float))
+
+
+def nominal_grid(spacing_mm: float) -> Grid:
+    """Return a grid of the size of a head, for plans made before the image is there."""
+    i, j, k = (round(extent / spacing_mm) for extent in HEAD_MM)
+    return Grid((i, j, k), np.diag([spacing_mm] * 3 + [1.0]))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from nir.cohort.check import Progress, _file_faults, check_subjects
+from nir.cohort.check import Progress, check_subjects, file_faults
 from nir.cohort.checks import CheckCache, Demands
 from nir.cohort.pairs import TEMPLATE, Pair, check_pairs, plan_pairs
-from nir.cohort.readers import read_subjects
-from nir.cohort.subject import Found, Subject
+from nir.cohort.read import read_subjects
+from nir.cohort.subject import Subject
 from nir.errors import NirError, fault
+from nir.geometry.grid import Grid
 from nir.io.analyze import is_analyze
 from nir.io.images import open_image
 from nir.io.sheets import label_names
@@ -23,7 +24,9 @@ class Cohort:
 
     Args:
         imports: files that the pipeline makes first, NIfTI of Analyze, and what they are made of.
-        label_names: table of label names that the cohort itself brings.
+        label_names: table of label names, that of the settings or the cohort's own.
+        truth: folder of the true deformations, where they are known.
+        grid: a nominal one of all subjects, whose files the run builds.
     """
 
     subjects: tuple[Subject, ...]
@@ -32,6 +35,8 @@ class Cohort:
     dropped_pairs: tuple[Pair, ...]
     imports: dict[Path, Path] = field(default_factory=dict)
     label_names: Path | None = None
+    truth: Path | None = None
+    grid: Grid | None = None
 
 
 def load_cohort(
@@ -40,7 +45,8 @@ def load_cohort(
     """Find the subjects, check every file and plan the pairs, before any work.
 
     Pairs are planned over all subjects; with ``on_invalid: skip`` those of a faulty subject are
-    dropped and no others take their place. The demo cohort has no files yet and is not checked.
+    dropped and no others take their place. Files that the run builds are not there yet, and are
+    checked when they are built.
 
     Args:
         config: the run.
@@ -50,10 +56,10 @@ def load_cohort(
     Raises:
         NirError: lists all faults of the cohort in one message, or says that no pair is left.
     """
-    if config.cohort.kind == "demo":
-        found, faults = Found(_demo_cohort(config)), {}
-    else:
-        found = read_subjects(config.cohort)
+    raw = config.output / "cohort" / "raw"
+    reader, faults = config.cohort.reader, {}
+    found = read_subjects(config.cohort, raw)
+    if not reader.builds:
         needs_mask = config.preprocess.skull_strip == "mask"
         demands = Demands(config.cohort.orientation, found.check_labels)
         faults = check_subjects(found.subjects, needs_mask, CheckCache(cache, demands), progress)
@@ -72,15 +78,17 @@ def load_cohort(
         raise NirError(f"{advice}\n{_listing(faults, [])}")
     sound = [s for s in subjects if s.id not in faults]
     imports: dict[Path, Path] = {}
-    if config.cohort.orientation and config.cohort.kind != "demo":
-        sound = [_imported(s, config.output / "cohort" / "raw", imports) for s in sound]
+    if config.cohort.orientation and not reader.builds:
+        sound = [_imported(s, raw, imports) for s in sound]
     return Cohort(
         subjects=tuple(sound),
         pairs=pairs,
         left_out={name: [reason] for name, reason in found.dropped.items()} | faults,
         dropped_pairs=tuple(p for p in planned if faults.keys() & set(p)),
         imports=imports,
-        label_names=found.label_names,
+        label_names=config.cohort.label_names or found.label_names,
+        truth=found.truth,
+        grid=found.grid,
     )
 
 
@@ -125,21 +133,8 @@ def _settings_faults(config: PipelineConfig) -> list[str]:
     template = config.template
     if template.image is not None:
         subject = Subject(TEMPLATE, template.image, template.labels, template.mask)
-        faults += _file_faults(subject, True, CheckCache())
+        faults += file_faults(subject, True, CheckCache())
     return faults
-
-
-def _demo_cohort(config: PipelineConfig) -> list[Subject]:
-    """The simulated subjects, by the names that their files will have."""
-    from nir.cohort.simulate import (
-        demo_subjects,  # loads torch, which a table of scans does not need
-    )
-
-    raw = config.output / "cohort" / "raw"
-    return [
-        Subject(i, raw / f"{i}_T1w.nii.gz", raw / f"{i}_dseg.nii.gz", raw / f"{i}_mask.nii.gz")
-        for i in demo_subjects(config.cohort.demo)
-    ]
 
 
 def _listing(faults: dict[str, list[str]], pair_faults: list[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nir.cohort.pairs import TEMPLATE, Pair
@@ -20,7 +20,7 @@ class Inputs:
     `functools.partial`.
     """
 
-    run: Run
+    run: Run = field(repr=False)  # Snakemake prints methods where it looks for strange paths
 
     def files_for(
         self, guides: Collection[str] = (), *, scored: bool = False
@@ -86,11 +86,11 @@ class Inputs:
 
     def label_names_file(self, wildcards: Any) -> list[str]:
         """Return the table of label names, if there is one."""
-        return [str(self.run.label_names)] if self.run.label_names else []
+        return [str(path)] if (path := self.run.cohort.label_names) else []
 
     def truth_folder(self, wildcards: Any) -> list[str]:
-        """Return the true deformations of a simulated cohort."""
-        return [str(self.run.truth)] if self.run.truth else []
+        """Return the folder of the true deformations, where they are known."""
+        return [str(path)] if (path := self.run.cohort.truth) else []
 
     def as_fixed(self, wildcards: Any) -> dict[str, str]:
         """Return the files of a subject as moving and of a round's template as fixed brain."""

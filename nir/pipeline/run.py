@@ -9,15 +9,13 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nir.cohort.check import Progress
 from nir.cohort.pairs import TEMPLATE, Pair
 from nir.cohort.prepared import Prepared
 from nir.cohort.subject import Subject
 from nir.engines.base import EngineSettings
 from nir.errors import NirError
-from nir.geometry.grid import Grid
+from nir.geometry.grid import Grid, nominal_grid
 from nir.io.files import load_json
 from nir.io.images import grid_of, open_image
 from nir.io.layout import pair_name
@@ -25,8 +23,6 @@ from nir.pipeline.batches import batch_size, plan_batches
 from nir.pipeline.cohort import Cohort, load_cohort
 from nir.pipeline.settings import PipelineConfig, load_pipeline
 from nir.preprocess.prepare import channel_names
-
-DEMO_EXTENT_MM = (210.0, 252.0, 212.0)  # of a simulated head, before it is built
 
 
 @dataclass(frozen=True)
@@ -43,20 +39,13 @@ class Run:
 
     @property
     def raw(self) -> Path:
-        """Folder of the simulated cohort."""
+        """Folder of the scans that the run makes: built, or imported."""
         return self.output / "cohort" / "raw"
 
     @cached_property
     def methods(self) -> dict[str, EngineSettings]:
         """Methods by name, in the order of the settings."""
         return {m.name: m for m in self.config.methods}
-
-    @property
-    def label_names(self) -> Path | None:
-        """Table of label names, if there is one."""
-        if self.config.cohort.kind == "demo":
-            return self.raw / "labels.tsv"
-        return self.config.cohort.label_names or self.cohort.label_names
 
     @property
     def all_labelled(self) -> bool:
@@ -83,11 +72,6 @@ class Run:
         if number == 0:
             return str(self.output / "template" / "start" / part)
         return self.round(part, number - 1)
-
-    @property
-    def truth(self) -> Path | None:
-        """Folder of the true deformations of a simulated cohort."""
-        return self.raw / "truth" if self.config.cohort.kind == "demo" else None
 
     def subject(self, name: str) -> Subject:
         """Return the raw files of a subject, or of the template."""
@@ -210,14 +194,12 @@ class Run:
 
     def grid(self, name: str) -> Grid:
         """Return the grid of a subject from its header; a nominal one before it is built."""
-        subject = self.subject(name)
-        if name == TEMPLATE or self.config.cohort.kind == "demo":
-            is_template = name == TEMPLATE
-            source = self.config.template if is_template else self.config.cohort.demo
-            if not (is_template and self.config.template.image):
-                return _nominal_grid(source.spacing_mm)
-            return _header_grid(self.config.template.image)
-        return _header_grid(self.cohort.imports.get(subject.image, subject.image))
+        if name == TEMPLATE:
+            template = self.config.template
+            own = nominal_grid(template.spacing_mm)
+            return _header_grid(template.image) if template.image else own
+        image = self.subject(name).image
+        return self.cohort.grid or _header_grid(self.cohort.imports.get(image, image))
 
     def largest_grid(self, names: Iterable[str]) -> Grid:
         """Return the grid with the most voxels of some subjects."""
@@ -274,11 +256,6 @@ def _with_cohort_faults(raw: dict[str, Any], settings_error: NirError) -> str:
         if "configuration has" not in str(error):
             return f"{settings_error}\n{error}"
     return str(settings_error)
-
-
-def _nominal_grid(spacing_mm: float) -> Grid:
-    i, j, k = (round(e / spacing_mm) for e in DEMO_EXTENT_MM)
-    return Grid((i, j, k), np.diag([spacing_mm] * 3 + [1.0]))
 
 
 @lru_cache(maxsize=100_000)

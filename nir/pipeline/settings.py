@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, SerializeAsAny, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from nir.cohort.settings import NO_GUIDANCE, CohortConfig, GuidanceConfig, PairsConfig
-from nir.engines.base import ENGINES, EngineSettings, make_method
+from nir.cohort.readers.base import BY_KIND, CohortConfig
+from nir.cohort.settings import NO_GUIDANCE, GuidanceConfig, PairsConfig
+from nir.engines.base import BY_ENGINE, EngineSettings
 from nir.errors import NirError
 from nir.preprocess.settings import AffineConfig, PreprocessConfig, TemplateConfig
 from nir.quality.thresholds import VerdictConfig
 from nir.settings import Count, Name, Settings, validation_lines
-
-OWN_METHODS: Any = Union[tuple(ENGINES[name].Settings for name in ENGINES.own)]  # noqa: UP007
-"""Of the schema, which is the same whatever else is installed."""
-
-Method = Annotated[
-    SerializeAsAny[EngineSettings],
-    PlainValidator(make_method, json_schema_input_type=OWN_METHODS),
-]
 
 
 class PipelineConfig(Settings):
@@ -38,13 +31,13 @@ class PipelineConfig(Settings):
     keep: Literal["all", "transforms", "metrics"] = Field(
         "all", description="transforms: no warped images; metrics: neither these nor transforms"
     )
-    cohort: CohortConfig
+    cohort: Annotated[CohortConfig, BY_KIND]
     template: TemplateConfig = TemplateConfig()
     pairs: PairsConfig = PairsConfig()
     preprocess: PreprocessConfig = PreprocessConfig()
     affine: AffineConfig = AffineConfig()
     guidance: GuidanceConfig = NO_GUIDANCE
-    methods: tuple[Method, ...] = Field(min_length=1)
+    methods: tuple[Annotated[EngineSettings, BY_ENGINE], ...] = Field(min_length=1)
     label_interpolation: Literal["nearest", "genericLabel"] = "nearest"
     fusion: tuple[Literal["majority", "joint"], ...] = Field(
         (), description="votes by which labelled moving subjects label each fixed one"
@@ -80,7 +73,7 @@ class PipelineConfig(Settings):
                 "save_fields: keep: metrics removes the fields; set keep to transforms"
             )
         labels = [re.sub("[^A-Za-z0-9]", "", name) for name in names]
-        if self.cohort.kind == "bids" and len(set(labels)) < len(names):
+        if self.cohort.reader.derivatives and len(set(labels)) < len(names):
             raise ValueError(
                 "methods: BIDS takes no dashes in labels, and without them two names are equal"
             )

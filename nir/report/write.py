@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from nir.cohort.readers.base import READERS
 from nir.io.files import load_json
 from nir.io.layout import pair_name
 from nir.io.tables import read_table
@@ -64,7 +65,7 @@ def write_cohort_page(
         notes += outdated_note(outdated)
     context = ReportContext(
         name=config["name"],
-        simulated=config["cohort"]["kind"] == "demo",
+        simulated=READERS[config["cohort"]["kind"]].simulated,
         config_yaml=yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
         command=command,
         versions=versions(),
@@ -121,8 +122,8 @@ def _shortener(results: Path, cohort: dict[str, Any]) -> Callable[[str], str]:
 
     Where these lie is told under provenance and nowhere else.
     """
-    table = cohort["table"]
-    given = (results, cohort["data"], cohort["root"], table and Path(table).parent)
+    table = cohort.get("table")
+    given = (results, cohort.get("data"), cohort.get("root"), table and Path(table).parent)
     folders = [Path(folder) for folder in given if folder]
     forms = dict.fromkeys(f"{form}/" for f in folders for form in (f.resolve(), f) if form.name)
 

@@ -16,8 +16,8 @@ from helpers import trees
 from typer.testing import CliRunner
 
 from nir.cli import app as cli
-from nir.cohort.readers import guess_kind, read_subjects
-from nir.cohort.settings import CohortConfig
+from nir.cohort.read import guess_kind, read_subjects
+from nir.cohort.readers.base import make_cohort
 from nir.cohort.subject import Found
 from nir.errors import NirError
 from nir.geometry.grid import Grid
@@ -30,7 +30,7 @@ from nir.pipeline.settings import PipelineConfig
 
 
 def found(kind: str, data: Path, **more: Any) -> Found:
-    return read_subjects(CohortConfig.model_validate({"kind": kind, "data": data, **more}))
+    return read_subjects(make_cohort({"kind": kind, "data": data, **more}))
 
 
 def whole(kind: str, data: Path, pairs: str = "consecutive", **more: Any) -> Cohort:
@@ -125,7 +125,7 @@ class TestOasis1:
     @pytest.mark.parametrize("bad", ["LA", "LRS", "RASI", "las", "XYZ"])
     def test_an_impossible_orientation(self, bad: str) -> None:
         with pytest.raises(ValueError, match="expected three letters"):
-            CohortConfig.model_validate({"kind": "oasis1", "data": "x", "orientation": bad})
+            make_cohort({"kind": "oasis1", "data": "x", "orientation": bad})
 
 
 class TestAnalyze:
@@ -378,7 +378,7 @@ class TestInspect:
         trees.lpba40(tmp_path / "data")
         with pytest.raises(NirError, match="orientation"):
             self.call(tmp_path / "data", "--set", "orientation=XYZ")
-        with pytest.raises(NirError, match="expected one of table, bids"):
+        with pytest.raises(NirError, match="a run builds its files"):
             self.call(tmp_path / "data", "--kind", "demo")
 
 

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from nir.cohort.phantom import LABEL_NAMES, head_phantom, sample, template_labels
-from nir.cohort.settings import DemoCohort
-from nir.cohort.simulate import SCANS, _build_subject, _scan_grid, build_demo, demo_subjects
+from nir.cohort.readers.demo import DemoCohort
+from nir.cohort.simulate import SCANS, _build_subject, _scan_grid, build_demo
 from nir.cohort.truth import TEMPLATE_ID, true_pair_points
 from nir.errors import NirError
 from nir.geometry.grid import apply_matrix
@@ -32,7 +32,7 @@ def brain_points(cohort, name):
 
 
 def test_subjects_are_named_without_building():
-    assert demo_subjects(DemoCohort(subjects=3)) == ["sub-01", "sub-02", "sub-03"]
+    assert DemoCohort(subjects=3).ids == ["sub-01", "sub-02", "sub-03"]
 
 
 def test_tables_name_existing_files_and_all_labels_occur(cohort):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nir.cohort.prepared import Prepared
-from nir.cohort.settings import DemoCohort
+from nir.cohort.readers.demo import DemoCohort
 from nir.cohort.simulate import build_demo
 from nir.engines.base import make_method
 from nir.io.files import load_json

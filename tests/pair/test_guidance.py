@@ -17,7 +17,7 @@ from nir.cohort.check import check_subjects
 from nir.cohort.pairs import check_pairs
 from nir.cohort.prepared import Prepared, load_pair
 from nir.cohort.readers.table import read_table
-from nir.cohort.settings import CohortConfig, GuidanceConfig
+from nir.cohort.settings import GuidanceConfig
 from nir.cohort.subject import Subject
 from nir.engines.nir import Nir
 from nir.errors import NirError
@@ -151,12 +151,13 @@ def test_guidance_by_what_no_pair_has(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def brains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Prepared, Prepared, Path]:
     """Two scans of NLST's shape, prepared, and their affine: the identity."""
-    from nir.cohort.readers.learn2reg import read
+    from nir.cohort.readers.learn2reg import Learn2Reg
 
     folder = tmp_path_factory.mktemp("nlst")
     root = trees.nlst(folder / "data")
     made = []
-    for subject in read(CohortConfig(kind="learn2reg", data=root)).subjects[:2]:
+    reader = Learn2Reg(Learn2Reg.Settings(kind="learn2reg", data=root))
+    for subject in reader.read(folder).subjects[:2]:
         own = folder / subject.id
         strip = PreprocessConfig(skull_strip="mask", plausible_ml=None)
         record = prepare_subject(

@@ -51,7 +51,33 @@ class TestPipeline:
             ),
             (
                 pipeline(cohort={"kind": "table"}),
-                "cohort: kind 'table' needs the key 'table': the path of a CSV or TSV file",
+                "cohort: kind 'table' needs the key 'table': CSV or TSV with columns id, image and"
+                " optionally labels, mask, keypoints, exclude, channel_2, channel_3, ...",
+            ),
+            (
+                pipeline(cohort={"kind": "oasis1"}),
+                "cohort: kind 'oasis1' needs the key 'data': the dataset's top folder",
+            ),
+            (
+                pipeline(cohort={"kind": "demo", "demo": {"seeds": 1}}),
+                "cohort.demo.seeds: unknown key; did you mean 'seed'?",
+            ),
+            (
+                pipeline(cohort={"kind": "oasis1", "dat": "x", "data": "x"}),
+                "cohort.dat: the kind 'oasis1' has no such key; did you mean 'data'?",
+            ),
+            (
+                pipeline(cohort={"kind": "tabel"}),
+                "cohort.kind: no kind of cohort is called 'tabel': known are bids, demo, learn2reg,"
+                " lpba40, neurite-oasis, oasis1, table; did you mean 'table'?",
+            ),
+            (
+                pipeline(cohort={"kind": 3}),
+                "cohort.kind: input should be a valid string, found 3",
+            ),
+            (
+                pipeline(cohort=[]),
+                "cohort: input should be a valid dictionary or instance of CohortConfig, found []",
             ),
             (
                 pipeline(pairs={"mode": "to-subject"}),

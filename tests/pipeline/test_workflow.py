@@ -43,7 +43,7 @@ def test_bare_dry_run_plans_the_demo(tmp_path: Path) -> None:
     folder = copy_workflow(ROOT, tmp_path / "fresh")
     done = run(folder, "-n")
     assert done.returncode == 0, done.stderr
-    assert "1 demo cohort" in done.stderr
+    assert "1 build cohort" in done.stderr
     assert "4 register nir" in done.stderr
     assert not (folder / "results").exists()
 

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.verdicts import PLANTED, Scan, register_scans, rescanned, write
 
 from nir.cohort.prepared import Prepared
-from nir.cohort.settings import DemoCohort
+from nir.cohort.readers.demo import DemoCohort
 from nir.cohort.simulate import build_demo
 from nir.engines.nir import Nir
 from nir.errors import NirError

@@ -1,31 +1,29 @@
 """Scans that the run makes or imports itself."""
 
-if SETTINGS.cohort.kind == "demo":
+if SETTINGS.cohort.reader.builds:
 
-    rule demo_cohort:
-        """Simulate the demo cohort, and check it like any other."""
+    rule build_cohort:
+        """Build the files of a cohort as its reader does, and check them like any other."""
         output:
-            table=RUN.raw / "participants.tsv",
-            labels=RUN.raw / "labels.tsv",
-            truth=directory(RUN.raw / "truth"),
-            images=[
-                path
-                for subject in RUN.cohort.subjects
-                for path in (subject.image, subject.labels, subject.mask)
-            ],
+            files=[path for subject in RUN.cohort.subjects for path in subject.files],
+            label_names=(
+                [] if SETTINGS.cohort.label_names else INPUTS.label_names_file(None)
+            ),
+            truth=directory(INPUTS.truth_folder(None)),
         log:
-            RUN.log("demo_cohort", "all"),
+            RUN.log("build_cohort", "all"),
         benchmark:
-            RUN.benchmark("demo_cohort", "all")
+            RUN.benchmark("build_cohort", "all")
         conda:
             "../../envs/nir.yaml"
         threads: 2
         resources:
             mem_mb=4000,
         params:
-            settings=SETTINGS.cohort.demo.model_dump(mode="json"),
+            settings=SETTINGS.cohort.model_dump(mode="json"),
+            folder=str(RUN.raw),
         script:
-            "../scripts/demo_cohort.py"
+            "../scripts/build_cohort.py"
 
 
 if RUN.cohort.imports:

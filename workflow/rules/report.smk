@@ -139,7 +139,7 @@ rule complete:
         "../scripts/complete.py"
 
 
-if SETTINGS.cohort.kind == "bids":
+if SETTINGS.cohort.reader.derivatives:
 
     rule bids_derivatives:
         """Write the results of a BIDS dataset as BIDS derivatives."""

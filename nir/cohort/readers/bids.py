@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from nir.cohort.settings import BidsConfig, CohortConfig
+from pydantic import ConfigDict, Field
+
+from nir.cohort.readers.base import DatasetConfig, Reader
 from nir.cohort.subject import Found, Subject
 from nir.errors import NirError, fault
 from nir.io.files import readable
+from nir.settings import Settings
 
 NARROW = {
     "labels": "narrow cohort.bids.labels",
@@ -26,53 +29,84 @@ NIFTI = [".nii.gz", ".nii"]
 ENTITIES = ("acquisition", "ceagent", "reconstruction", "part", "run")
 
 
-def recognise(path: Path) -> bool:
-    """Tell whether a folder is a BIDS dataset."""
-    return (path / "dataset_description.json").is_file() or (
-        path.is_dir() and any(path.glob("sub-*/**/anat"))
+class BidsConfig(Settings):
+    """Which scans of a BIDS dataset take part; values are without the ``sub-``, ``ses-``, ..."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    suffix: str = "T1w"
+    subjects: tuple[str, ...] | None = Field(None, description="null: all")
+    sessions: tuple[str, ...] | None = Field(None, description="null: all, each on its own")
+    runs: tuple[str, ...] | None = Field(None, description="null: the first of each session")
+    filters: dict[str, str | tuple[str, ...]] = Field(
+        default_factory=dict, description="other entities, as acquisition: mprage; '' is none"
+    )
+    derivatives: tuple[Path, ...] = Field(
+        (), description="folders with brain masks (desc-brain_mask) and labels (dseg)"
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="entities of the labels, where several fit: desc: aseg"
     )
 
 
-def read(config: CohortConfig) -> Found:
-    """Read one scan of each subject and session; ids are ``sub-01`` or ``sub-01_ses-1``."""
-    assert config.data is not None  # the settings make sure
-    root, settings = config.data.absolute(), config.bids
-    raw = _layout(root, derivative=False)
-    scans = _files(raw, suffix=settings.suffix)
-    dropped = _strangers(root, raw, settings.suffix)
-    groups: dict[str, list[Any]] = {}
-    for scan in scans:
-        reason = _not_wanted(scan.entities, settings)
-        if reason:
-            dropped[_name(scan.path)] = reason
-        else:
-            groups.setdefault(_id(scan.entities), []).append(scan)
-    extra = [_layout(folder, derivative=True) for folder in settings.derivatives]
-    subjects = []
-    for name, found in sorted(groups.items()):
-        first, *others = sorted(found, key=_order)
-        for other in others:
-            dropped[_name(other.path)] = (
-                f"{name} has {_name(first.path)} already; choose another with cohort.bids.filters"
+class Bids(Reader):
+    """Any BIDS dataset."""
+
+    class Settings(DatasetConfig):
+        """Settings of this kind."""
+
+        kind: Literal["bids"]
+        bids: BidsConfig = BidsConfig()
+
+    derivatives = True
+
+    def read(self, built: Path) -> Found:
+        """Read one scan of each subject and session; ids are ``sub-01`` or ``sub-01_ses-1``."""
+        root, settings = self.settings.data.absolute(), self.settings.bids
+        raw = _layout(root, derivative=False)
+        scans = _files(raw, suffix=settings.suffix)
+        dropped = _strangers(root, raw, settings.suffix)
+        groups: dict[str, list[Any]] = {}
+        for scan in scans:
+            reason = _not_wanted(scan.entities, settings)
+            if reason:
+                dropped[_name(scan.path)] = reason
+            else:
+                groups.setdefault(_id(scan.entities), []).append(scan)
+        extra = [_layout(folder, derivative=True) for folder in settings.derivatives]
+        subjects = []
+        for name, found in sorted(groups.items()):
+            first, *others = sorted(found, key=_order)
+            for other in others:
+                dropped[_name(other.path)] = (
+                    f"{name} has {_name(first.path)} already; choose another with"
+                    " cohort.bids.filters"
+                )
+            mask = _beside(extra, first.entities, {"suffix": "mask", "desc": "brain"})
+            labels = _beside(extra, first.entities, {"suffix": "dseg", **settings.labels})
+            for kind, several in (("mask", mask), ("labels", labels)):
+                if len(several) > 1:
+                    names = ", ".join(path.name for path in several)
+                    dropped[f"{name}, {kind}"] = f"several fit: {names}; {NARROW[kind]}"
+            subjects.append(
+                Subject(
+                    name,
+                    Path(first.path),
+                    labels[0] if len(labels) == 1 else None,
+                    mask[0] if len(mask) == 1 else None,
+                )
             )
-        mask = _beside(extra, first.entities, {"suffix": "mask", "desc": "brain"})
-        labels = _beside(extra, first.entities, {"suffix": "dseg", **settings.labels})
-        for kind, several in (("mask", mask), ("labels", labels)):
-            if len(several) > 1:
-                names = ", ".join(path.name for path in several)
-                dropped[f"{name}, {kind}"] = f"several fit: {names}; {NARROW[kind]}"
-        subjects.append(
-            Subject(
-                name,
-                Path(first.path),
-                labels[0] if len(labels) == 1 else None,
-                mask[0] if len(mask) == 1 else None,
-            )
+        having = {scan.entities["subject"] for scan in scans}
+        for label in sorted({*raw.get_subjects(), *(settings.subjects or ())} - having):
+            dropped[f"sub-{label}"] = f"no {settings.suffix}"
+        return Found(subjects, dropped)
+
+    @classmethod
+    def recognise(cls, path: Path) -> bool:
+        """Tell whether a folder is a BIDS dataset."""
+        return (path / "dataset_description.json").is_file() or (
+            path.is_dir() and any(path.glob("sub-*/**/anat"))
         )
-    having = {scan.entities["subject"] for scan in scans}
-    for label in sorted({*raw.get_subjects(), *(settings.subjects or ())} - having):
-        dropped[f"sub-{label}"] = f"no {settings.suffix}"
-    return Found(subjects, dropped)
 
 
 def _layout(root: Path, *, derivative: bool) -> Any:
@@ -166,3 +200,6 @@ def _beside(layouts: Sequence[Any], scan: dict[str, Any], wanted: dict[str, Any]
 
 def _name(path: str) -> str:
     return Path(path).name
+
+
+READER = Bids

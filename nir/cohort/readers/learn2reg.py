@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from nir.cohort.settings import CohortConfig
+from nir.cohort.readers.base import DatasetConfig, Reader
 from nir.cohort.subject import Found, Subject, shipped
 from nir.errors import NirError, fault
 from nir.io.files import load_json, readable
@@ -20,53 +20,64 @@ POINTS = ("landmarks", "keypoints")  # what readers marked goes before what a pr
 LABEL_NAMES = {"OASIS": "neurite-oasis.tsv", "ABDOMENCTCT": "abdomenctct.tsv"}
 
 
-def recognise(path: Path) -> bool:
-    """Tell whether a folder is such a dataset."""
-    return path.is_dir() and (any(path.glob("*_dataset.json")) or (path / "imagesTr").is_dir())
+class Learn2Reg(Reader):
+    """A dataset of the Learn2Reg challenge."""
 
+    class Settings(DatasetConfig):
+        """Settings of this kind."""
 
-def read(config: CohortConfig) -> Found:
-    """Read the images that the dataset's JSON lists, or without one all of ``imagesTr``.
+        kind: Literal["learn2reg"]
 
-    Labels, masks and keypoints are what the JSON names beside an image, or the files of the image's
-    name in ``labelsTr``, ``masksTr`` and ``landmarksTr`` or ``keypointsTr`` (``Ts`` for test
-    images). The validation pairs, or where there are none the test pairs, are what ``pairs.mode:
-    dataset`` registers.
-    """
-    root = config.data
-    assert root is not None  # the settings make sure
-    tables = sorted(root.glob("*_dataset.json"))
-    if len(tables) > 1:
-        found = ", ".join(path.name for path in tables)
-        raise NirError(fault(root, "one *_dataset.json", found, "move the others away"))
-    told: dict[str, Any] = {}
-    files = sorted((root / "imagesTr").glob("*.nii.gz"))
-    images: dict[str, dict[str, str]] = {f"imagesTr/{path.name}": {} for path in files}
-    pairs: list[tuple[str, str]] = []
-    if tables:
-        cure = "restore the file"
-        with readable(tables[0], "the JSON of a Learn2Reg dataset", cure):
-            told = dict(load_json(tables[0]))
-            images, pairs = _listed(told), task_pairs(told)
-    subjects, dropped = [], {}
-    for image, item in images.items():
-        name = _id(image)
-        if (root / image).exists():
-            there = {kind: _beside(root, image, kind, item.get(key)) for kind, key in KEYS.items()}
-            points = next((there[kind] for kind in POINTS if there[kind]), None)
-            subjects.append(Subject(name, root / image, there["labels"], there["masks"], points))
-        else:
-            dropped[name] = (
-                f"listed in {tables[0].name if tables else root}, but {image} is missing"
-            )
-    known = {subject.id for subject in subjects}
-    wanted = [(_id(fixed), _id(moving)) for fixed, moving in pairs]
-    kept = [pair for pair in wanted if known.issuperset(pair)]
-    for fixed, moving in set(wanted) - set(kept):
-        dropped[f"pair {fixed}, {moving}"] = "one of its images is missing"
-    task = str(told.get("name", "")).upper()
-    tables_of_names = [shipped(file) for name, file in LABEL_NAMES.items() if name in task]
-    return Found(subjects, dropped, kept if pairs else None, next(iter(tables_of_names), None))
+    def read(self, built: Path) -> Found:
+        """Read the images that the dataset's JSON lists, or without one all of ``imagesTr``.
+
+        Labels, masks and keypoints are what the JSON names beside an image, or the files of the
+        image's name in ``labelsTr``, ``masksTr`` and ``landmarksTr`` or ``keypointsTr`` (``Ts`` for
+        test images). The validation pairs, or where there are none the test pairs, are what
+        ``pairs.mode: dataset`` registers.
+        """
+        root = self.settings.data
+        tables = sorted(root.glob("*_dataset.json"))
+        if len(tables) > 1:
+            found = ", ".join(path.name for path in tables)
+            raise NirError(fault(root, "one *_dataset.json", found, "move the others away"))
+        told: dict[str, Any] = {}
+        files = sorted((root / "imagesTr").glob("*.nii.gz"))
+        images: dict[str, dict[str, str]] = {f"imagesTr/{path.name}": {} for path in files}
+        pairs: list[tuple[str, str]] = []
+        if tables:
+            cure = "restore the file"
+            with readable(tables[0], "the JSON of a Learn2Reg dataset", cure):
+                told = dict(load_json(tables[0]))
+                images, pairs = _listed(told), task_pairs(told)
+        subjects, dropped = [], {}
+        for image, item in images.items():
+            name = _id(image)
+            if (root / image).exists():
+                there = {
+                    kind: _beside(root, image, kind, item.get(key)) for kind, key in KEYS.items()
+                }
+                points = next((there[kind] for kind in POINTS if there[kind]), None)
+                subjects.append(
+                    Subject(name, root / image, there["labels"], there["masks"], points)
+                )
+            else:
+                dropped[name] = (
+                    f"listed in {tables[0].name if tables else root}, but {image} is missing"
+                )
+        known = {subject.id for subject in subjects}
+        wanted = [(_id(fixed), _id(moving)) for fixed, moving in pairs]
+        kept = [pair for pair in wanted if known.issuperset(pair)]
+        for fixed, moving in set(wanted) - set(kept):
+            dropped[f"pair {fixed}, {moving}"] = "one of its images is missing"
+        task = str(told.get("name", "")).upper()
+        tables_of_names = [shipped(file) for name, file in LABEL_NAMES.items() if name in task]
+        return Found(subjects, dropped, kept if pairs else None, next(iter(tables_of_names), None))
+
+    @classmethod
+    def recognise(cls, path: Path) -> bool:
+        """Tell whether a folder is such a dataset."""
+        return path.is_dir() and (any(path.glob("*_dataset.json")) or (path / "imagesTr").is_dir())
 
 
 def task_pairs(told: dict[str, Any]) -> list[tuple[str, str]]:
@@ -110,3 +121,6 @@ def _beside(root: Path, image: str, folder: str, told: str | None) -> Path | Non
         if path.exists():
             return path
     return None
+
+
+READER = Learn2Reg

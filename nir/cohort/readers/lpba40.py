@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from nir.cohort.settings import CohortConfig
+from nir.cohort.readers.base import DatasetConfig, Reader
 from nir.cohort.subject import Found, Subject, shipped
 from nir.geometry.grid import Grid, apply_matrix
 
@@ -21,27 +22,34 @@ LEFT_LAST = 166  # up to here odd labels are left and even ones right; 181, 182 
 LEAST_MM = 5.0  # between the middles of all left and all right structures
 
 
-def recognise(path: Path) -> bool:
-    """Tell whether a folder is this dataset."""
-    return path.is_dir() and _top(path) is not None
+class Lpba40(Reader):
+    """The LPBA40 in delineation space."""
 
+    class Settings(DatasetConfig):
+        """Settings of this kind."""
 
-def read(config: CohortConfig) -> Found:
-    """Read all subjects of the folder."""
-    assert config.data is not None  # the settings make sure
-    top = _top(config.data)
-    subjects, dropped = [], {}
-    for folder in sorted(top.glob(SUBJECT)) if top else []:
-        image, labels = (
-            _file(folder, f"{folder.name}.delineation.{part}")
-            for part in ("skullstripped", "structure.label")
-        )
-        if image is None:
-            dropped[folder.name] = f"no {folder.name}.delineation.skullstripped ({_known()})"
-        else:
-            subjects.append(Subject(folder.name, image, labels))
-    names = shipped("lpba40.tsv")
-    return Found(subjects, dropped, label_names=names, check_labels=("lpba40", check_sides))
+        kind: Literal["lpba40"]
+
+    def read(self, built: Path) -> Found:
+        """Read all subjects of the folder."""
+        top = _top(self.settings.data)
+        subjects, dropped = [], {}
+        for folder in sorted(top.glob(SUBJECT)) if top else []:
+            image, labels = (
+                _file(folder, f"{folder.name}.delineation.{part}")
+                for part in ("skullstripped", "structure.label")
+            )
+            if image is None:
+                dropped[folder.name] = f"no {folder.name}.delineation.skullstripped ({_known()})"
+            else:
+                subjects.append(Subject(folder.name, image, labels))
+        names = shipped("lpba40.tsv")
+        return Found(subjects, dropped, label_names=names, check_labels=("lpba40", check_sides))
+
+    @classmethod
+    def recognise(cls, path: Path) -> bool:
+        """Tell whether a folder is this dataset."""
+        return path.is_dir() and _top(path) is not None
 
 
 def check_sides(labels: np.ndarray, grid: Grid) -> tuple[str, str, str] | None:
@@ -82,3 +90,6 @@ def _file(folder: Path, stem: str) -> Path | None:
 
 def _known() -> str:
     return ", ".join(SUFFIXES)
+
+
+READER = Lpba40

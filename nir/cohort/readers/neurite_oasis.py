@@ -7,8 +7,9 @@ they never stand in for a missing aligned file.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from nir.cohort.settings import CohortConfig
+from nir.cohort.readers.base import DatasetConfig, Reader
 from nir.cohort.subject import Found, Subject, shipped
 
 IMAGE, LABELS = "aligned_norm.nii.gz", "aligned_seg35.nii.gz"
@@ -18,33 +19,45 @@ OTHERS = ("seg35.nii.gz", "aligned_seg4.nii.gz")  # told to who misses the label
 PREFIX = "OASIS_"
 
 
-def recognise(path: Path) -> bool:
-    """Tell whether a folder is this dataset."""
-    return path.is_dir() and any(path.glob(f"{PREFIX}OAS1_*_MR*"))
+class NeuriteOasis(Reader):
+    """The neurite-OASIS."""
+
+    class Settings(DatasetConfig):
+        """Settings of this kind."""
+
+        kind: Literal["neurite-oasis"]
+
+    def read(self, built: Path) -> Found:
+        """Read all subjects of the folder, in the order of their names."""
+        root = self.settings.data
+        listed = root / "subjects.txt"
+        names = {folder.name for folder in root.glob(f"{PREFIX}OAS1_*_MR*") if folder.is_dir()}
+        dropped = {}
+        if listed.is_file():
+            for name in listed.read_text(encoding="utf-8").split():
+                if name not in names:
+                    dropped[name.removeprefix(PREFIX)] = (
+                        "in subjects.txt, but its folder is missing"
+                    )
+        subjects = []
+        for name in sorted(names):
+            folder, label = root / name, name.removeprefix(PREFIX)
+            if not (folder / IMAGE).exists():
+                dropped[label] = f"no {IMAGE}"
+            elif not (folder / LABELS).exists():
+                there = [other for other in OTHERS if (folder / other).exists()]
+                also = f"; {' and '.join(there)} cannot stand in for it" if there else ""
+                dropped[label] = f"no {LABELS}{also}"
+            else:
+                subjects.append(Subject(label, folder / IMAGE, folder / LABELS))
+        own = root / "seg35_labels.txt"
+        names_of_labels = own if own.is_file() else shipped("neurite-oasis.tsv")
+        return Found(subjects, dropped, label_names=names_of_labels)
+
+    @classmethod
+    def recognise(cls, path: Path) -> bool:
+        """Tell whether a folder is this dataset."""
+        return path.is_dir() and any(path.glob(f"{PREFIX}OAS1_*_MR*"))
 
 
-def read(config: CohortConfig) -> Found:
-    """Read all subjects of the folder, in the order of their names."""
-    root = config.data
-    assert root is not None  # the settings make sure
-    listed = root / "subjects.txt"
-    names = {folder.name for folder in root.glob(f"{PREFIX}OAS1_*_MR*") if folder.is_dir()}
-    dropped = {}
-    if listed.is_file():
-        for name in listed.read_text(encoding="utf-8").split():
-            if name not in names:
-                dropped[name.removeprefix(PREFIX)] = "in subjects.txt, but its folder is missing"
-    subjects = []
-    for name in sorted(names):
-        folder, label = root / name, name.removeprefix(PREFIX)
-        if not (folder / IMAGE).exists():
-            dropped[label] = f"no {IMAGE}"
-        elif not (folder / LABELS).exists():
-            there = [other for other in OTHERS if (folder / other).exists()]
-            also = f"; {' and '.join(there)} cannot stand in for it" if there else ""
-            dropped[label] = f"no {LABELS}{also}"
-        else:
-            subjects.append(Subject(label, folder / IMAGE, folder / LABELS))
-    own = root / "seg35_labels.txt"
-    names_of_labels = own if own.is_file() else shipped("neurite-oasis.tsv")
-    return Found(subjects, dropped, label_names=names_of_labels)
+READER = NeuriteOasis

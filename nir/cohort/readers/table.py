@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
-from nir.cohort.settings import CohortConfig
+from pydantic import Field
+
+from nir.cohort.readers.base import CohortConfig, Reader
 from nir.cohort.subject import Found, Subject
 from nir.io.sheets import read_rows
 
@@ -14,15 +17,31 @@ NOTHING = ("", "n/a")  # a cell of a table that gives no file
 CHANNEL = re.compile(r"channel_([2-9]|[1-9]\d+)")
 
 
-def recognise(path: Path) -> bool:
-    """Tell whether a path is a table."""
-    return path.is_file() and path.suffix in (".csv", ".tsv")
+class Table(Reader):
+    """A table of scans."""
 
+    class Settings(CohortConfig):
+        """Settings of this kind."""
 
-def read(config: CohortConfig) -> Found:
-    """Read the table that the settings name."""
-    assert config.table is not None  # the settings make sure
-    return Found(read_table(config.table, config.root))
+        kind: Literal["table"] = "table"
+        table: Path = Field(
+            description="CSV or TSV with columns id, image and optionally labels, mask, keypoints,"
+            " exclude, channel_2, channel_3, ..."
+        )
+        root: Path | None = Field(
+            None, description="folder that paths in the table start from; null: the table's folder"
+        )
+
+    place = "table"
+
+    def read(self, built: Path) -> Found:
+        """Read the table that the settings name."""
+        return Found(read_table(self.settings.table, self.settings.root))
+
+    @classmethod
+    def recognise(cls, path: Path) -> bool:
+        """Tell whether a path is a table."""
+        return path.is_file() and path.suffix in (".csv", ".tsv")
 
 
 def read_table(path: Path, root: Path | None = None) -> list[Subject]:
@@ -59,3 +78,6 @@ def read_table(path: Path, root: Path | None = None) -> list[Subject]:
         )
         for row in rows
     ]
+
+
+READER = Table
