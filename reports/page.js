@@ -2,15 +2,16 @@
 "use strict";
 (() => {
   const PAGE = 200; // rows that are laid out at a time
-  const TOLERANCE = 1e-3; // as in nir/ratings.py
-  const RATINGS = ["exclude", "poor", "acceptable", "excellent"];
-  const ORDER = { verdict: ["fail", "warn", "pass", ""], rating: [...RATINGS, "none"] };
-  const COLUMNS = ["fixed", "moving", "method", "rating", "note", "rater", "result"];
   const STORE = `nir ratings: ${location.pathname}`;
   const names = new Intl.Collator("en", { numeric: true }); // s2 before s10
 
   const element = (id) => document.getElementById(id);
   const table = element("registrations");
+  const { grades, ratings, columns, tolerance } = table.dataset;
+  const TOLERANCE = Number(tolerance);
+  const RATINGS = ratings.split(" ");
+  const ORDER = { verdict: [...grades.split(" "), ""], rating: [...RATINGS, "none"] };
+  const COLUMNS = columns.split(" ");
   const body = table.tBodies[0];
   const headers = [...table.tHead.rows[0].cells];
   const registrations = [...body.rows].map((row) => {

@@ -104,3 +104,11 @@ def keys_of(table: pd.DataFrame) -> list[Key]:
 def method_order(metrics: pd.DataFrame) -> list[str]:
     """Methods in the order of the table."""
     return list(dict.fromkeys(metrics["method"]))
+
+
+def structure_names(labels: pd.DataFrame) -> pd.Series:
+    """Name of each row's structure, its index where it has no name; equal names get the index."""
+    index = labels["index"].astype(int).astype(str)
+    named = labels["name"].where(labels["name"].notna(), index)
+    count = labels.assign(named=named).groupby("named")["index"].transform("nunique")
+    return named.where(count == 1, named + " (" + index + ")")

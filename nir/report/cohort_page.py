@@ -5,19 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from nir.engines.base import deforms
 from nir.io.files import save_text
 from nir.io.layout import pair_name
 from nir.io.tables import MISSING, WARNINGS_JOIN
 from nir.quality.columns import COLUMNS, KEYS, Key, keys_of, method_order, quantity
 from nir.quality.stats import RESAMPLES, WATCHED, main_score
-from nir.quality.verdict import Check, overall
+from nir.quality.verdict import GRADES, Check, overall
 from nir.report.cells import (
     comparison_cells,
     comparison_notes,
@@ -27,14 +27,15 @@ from nir.report.cells import (
     method_cells,
     outlier_cells,
     pair_cells,
-    percent,
     ranking_cells,
     structure_cells,
     verdict_cells,
 )
 from nir.report.figures.cohort import cohort_plots
-from nir.report.figures.pair import THUMBNAIL
-from nir.report.ratings import without_excluded
+from nir.report.figures.pair import LARGE, SMALL, THUMBNAIL
+from nir.report.ratings import COLUMNS as RATING_COLUMNS
+from nir.report.ratings import RATINGS, TOLERANCE, without_excluded
+from nir.report.summary import summary
 from nir.report.tables import (
     reasons,
     report_tables,
@@ -47,10 +48,15 @@ from nir.report.templates import environment
 WORST, PLOTS = "worst", "figures"
 """Folders beside the page that hold the pictures of the worst registrations, and the plots."""
 
-LARGE = {"fixed.jpg": "Fixed image", "warped.jpg": "Warped moving image"}
-
-SMALL = {THUMBNAIL: "Fixed, warped, difference before and after"}
-"""Pictures of a registration, by `nir.report.figures.pair`, and what they show."""
+WORDS = {
+    "grades": GRADES[::-1],
+    "ratings": RATINGS,
+    "rating_columns": list(RATING_COLUMNS),
+    "tolerance": TOLERANCE,
+    "thumbnail": SMALL[THUMBNAIL],
+    "resamples": RESAMPLES,
+}
+"""What the page and its script say of choices and numbers that are made elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -132,61 +138,45 @@ def cohort_report(
         .get_template("cohort.html.j2")
         .render(
             context=context,
-            summary=summary(metrics),
-            methods=method_order(metrics),
-            pair_count=len(metrics[["fixed", "moving"]].drop_duplicates()),
-            verdicts=verdict_cells(tables["methods"].frame),
             worst=_worst(metrics, context, folder),
-            score=quantity(main_score(metrics)).name,
-            outliers=outlier_cells(tables["outliers"].frame),
-            method_table=method_cells(tables["methods"].frame),
-            comparisons=comparison_cells(tables["comparisons"].frame),
-            ranking=ranking_cells(tables["ranking"].frame),
-            notes=comparison_notes(tables["comparisons"].frame),
-            resamples=RESAMPLES,
             plots=plots,
             pairs=pairs,
             script=script,
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            structures=structure_cells(metrics, tables["structures"].frame),
-            fusion=fusion_cells(metrics, context.fusion),
             warnings=context.notes + _warnings(metrics),
-            resources=_resources(metrics),
             jobs=job_cells(context.resources),
-            columns=[COLUMNS[name] for name in metrics if name in COLUMNS],
+            fusion=fusion_cells(metrics, context.fusion),
+            **_of_metrics(metrics),
+            **_of_tables(metrics, {name: table.frame for name, table in tables.items()}),
+            **WORDS,
         )
     )
     save_text(output, page + "\n")
 
 
-def summary(metrics: pd.DataFrame) -> list[str]:
-    """Say in sentences what was found, the better methods first."""
-    groups = dict(list(metrics.groupby("method", sort=False)))
-    column = main_score(metrics)
-    word, before = COLUMNS[column].title, column.replace("after", "before")
-    means = metrics.groupby("method", sort=False)[column].mean().dropna()
-    means = means.sort_values(ascending=False, kind="stable")
-    ranking = [f"{m} {means[m]:.3f}" for m in means.index]
-    if all(map(deforms, metrics["engine"])) and metrics[before].notna().any():
-        ranking.append(f"after the affine only {metrics[before].mean():.3f}")
-    sentences = [f"Mean {word}, highest first: {', '.join(ranking) or MISSING}."]
-    folds = [
-        f"{m} {percent(groups[m]['folds_percent'].mean())}\N{NO-BREAK SPACE}%" for m in means.index
-    ]
-    sentences.append(f"Mean folded share of the brain mask: {', '.join(folds) or MISSING}.")
-    truth = metrics.groupby("method", sort=False)["truth_error_after_mm"].mean().dropna()
-    if len(truth):
-        found = [
-            f"{m} {v:.2f}\N{NO-BREAK SPACE}mm" for m, v in truth.sort_values(kind="stable").items()
-        ]
-        sentences.append(f"Mean error against the true deformation: {', '.join(found)}.")
-    pairs = {str(m): set(zip(g["fixed"], g["moving"], strict=True)) for m, g in groups.items()}
-    if any(some != every for some in pairs.values() for every in pairs.values()):
-        listing = ", ".join(f"{method} {len(some)}" for method, some in pairs.items())
-        sentences.append(
-            f"Not every method ran on every pair ({listing}): the means are not comparable."
-        )
-    return sentences
+def _of_metrics(metrics: pd.DataFrame) -> dict[str, Any]:
+    """Say what the registrations are, and what was found."""
+    return {
+        "summary": summary(metrics),
+        "methods": method_order(metrics),
+        "pair_count": len(metrics[["fixed", "moving"]].drop_duplicates()),
+        "score": quantity(main_score(metrics)).name,
+        "resources": _resources(metrics),
+        "columns": [COLUMNS[name] for name in metrics if name in COLUMNS],
+    }
+
+
+def _of_tables(metrics: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """Word the tables of `nir.report.tables`."""
+    return {
+        "verdicts": verdict_cells(tables["methods"]),
+        "outliers": outlier_cells(tables["outliers"]),
+        "method_table": method_cells(tables["methods"]),
+        "comparisons": comparison_cells(tables["comparisons"]),
+        "ranking": ranking_cells(tables["ranking"]),
+        "notes": comparison_notes(tables["comparisons"]),
+        "structures": structure_cells(metrics, tables["structures"]),
+    }
 
 
 def _worst(metrics: pd.DataFrame, context: ReportContext, folder: Path) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from nir.quality.columns import (
     Key,
     keys_of,
     method_order,
+    structure_names,
 )
 from nir.quality.measures.base import HIGH, LOW, MEAN_SD
 from nir.quality.ranking import rank_methods, ranking_columns
@@ -33,7 +34,6 @@ from nir.quality.stats import (
 )
 from nir.quality.thresholds import VerdictConfig
 from nir.quality.verdict import GRADES, Check, judge, overall, worst_first
-from nir.report.figures.cohort import structure_names
 
 WORST = 5
 

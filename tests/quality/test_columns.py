@@ -47,7 +47,8 @@ def test_a_column_that_nobody_described_has_its_own_name() -> None:
 def test_a_new_measure_is_told_by_tables_and_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    new = Quantity("Newness", "How new", "mm", digits=1, told=(*MEAN_SD, "max"), listed=True)
+    told = (*MEAN_SD, "max")
+    new = Quantity("Newness", "How new", "mm", digits=1, told=told, listed=True, plotted=True)
     monkeypatch.setitem(QUANTITIES, "new_mm", new)
     metrics, labels = tables(tmp_path)
     text = page(tmp_path, metrics.assign(new_mm=0.123), labels)
@@ -55,5 +56,7 @@ def test_a_new_measure_is_told_by_tables_and_page(
     assert '<th scope="col" data-sort="number">Newness, mm</th>' in text
     assert '<th scope="col">Newness, max, mm</th>' in text
     assert "<td>0.1</td>" in text
+    assert ">Newness by method<" in text
+    assert (tmp_path / "figures" / "new-mm.svg").exists()
     methods = pd.read_csv(tmp_path / "methods.tsv", sep="\t")
     assert list(methods["new_mm_max"]) == [0.123] * 3

@@ -15,8 +15,8 @@ from helpers.pages import TEMPLATES, Page, page, tables, write_result
 from nir.io.tables import read_table
 from nir.quality.verdict import Check
 from nir.report.cells import MOST_OUTLIERS, percent, probability, spread
-from nir.report.cohort_page import summary
 from nir.report.gather import gather, read_tables, write_tables
+from nir.report.summary import summary
 from nir.report.tables import worst_registrations
 
 EVIL = "<script>alert('&')</script>"

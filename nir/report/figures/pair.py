@@ -69,6 +69,11 @@ CONTOURS, LOSSES, THUMBNAIL = "contours.png", "losses.svg", "thumbnail.png"
 
 FIGURES = (*STRIPS, LOSSES, THUMBNAIL)
 
+LARGE = {"fixed.jpg": "Fixed image", "warped.jpg": "Warped moving image"}
+
+SMALL = {THUMBNAIL: "Fixed, warped, difference before and after"}
+"""Pictures that tell a registration in short, and what they show."""
+
 THUMBNAILS = {
     "fixed": panels.grey("fixed"),
     "warped": panels.grey("warped"),
