@@ -65,7 +65,7 @@ class ReportContext:
 
     Args:
         name: of the cohort.
-        simulated: the cohort is simulated, and the page says so.
+        notice: sentences about the subjects that stand above all, the first of them in bold.
         config_yaml, command: the exact settings, and the command that makes the run again.
         versions, machine: name and value of each item.
         seed: of the run.
@@ -83,7 +83,7 @@ class ReportContext:
     """
 
     name: str
-    simulated: bool
+    notice: str
     config_yaml: str
     command: str
     versions: dict[str, str]

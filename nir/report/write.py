@@ -65,7 +65,7 @@ def write_cohort_page(
         notes += outdated_note(outdated)
     context = ReportContext(
         name=config["name"],
-        simulated=READERS[config["cohort"]["kind"]].simulated,
+        notice=READERS[config["cohort"]["kind"]].notice,
         config_yaml=yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
         command=command,
         versions=versions(),

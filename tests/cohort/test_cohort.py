@@ -176,6 +176,10 @@ def test_demo_cohort_is_known_before_its_files_are() -> None:
     assert [s.id for s in found.subjects] == [f"sub-0{i}" for i in range(1, 6)]
     assert found.subjects[1].mask == Path("out/cohort/raw/sub-02_mask.nii.gz")
     assert len(found.pairs) == 4
+    assert found.label_names == Path("out/cohort/raw/labels.tsv")
+    assert found.truth == Path("out/cohort/raw/truth")
+    assert found.grid is not None
+    assert found.grid.shape == (105, 126, 106)
 
 
 def test_every_fault_of_one_subject_is_listed(tmp_path: Path) -> None:

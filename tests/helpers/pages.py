@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from conftest import ROOT
 
+from nir.cohort.readers.demo import Demo
 from nir.report.cohort_page import ReportContext, cohort_report
 from nir.report.gather import gather
 
@@ -80,7 +81,7 @@ def context(**changes: Any) -> ReportContext:
     """What stands beside the tables."""
     values: dict[str, Any] = {
         "name": "demo",
-        "simulated": True,
+        "notice": Demo.notice,
         "config_yaml": "seed: 1\n",
         "command": "snakemake --cores 2",
         "versions": {"nir": "0.1"},

@@ -64,14 +64,15 @@ class Reader(ABC):
         Settings: its keys under ``cohort``; ``kind`` is a literal of its name.
         place: the key that holds the path by which a cohort is given, for ``nir cohort inspect``.
         builds: the run makes the files of its subjects, by `build`.
-        simulated: its subjects are no people, and the page says so.
+        notice: sentences that stand above all on the page, the first of them in bold, as where the
+            subjects are no people.
         derivatives: results are completed as derivatives of a BIDS dataset.
     """
 
     Settings: ClassVar[type[CohortConfig]]
     place: ClassVar[str] = "data"
     builds: ClassVar[bool] = False
-    simulated: ClassVar[bool] = False
+    notice: ClassVar[str] = ""
     derivatives: ClassVar[bool] = False
 
     def __init__(self, settings: CohortConfig) -> None:

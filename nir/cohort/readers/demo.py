@@ -36,7 +36,11 @@ class Demo(Reader):
         demo: DemoCohort = DemoCohort()
 
     builds = True
-    simulated = True
+    notice = (
+        "This cohort is simulated. Its subjects are one template deformed by known random"
+        " deformations, with simulated intensities, bias field and noise. The scores show that the"
+        " pipeline works; they say nothing about accuracy on real scans."
+    )
 
     def read(self, built: Path) -> Found:
         """Name the subjects and the files that they will have."""
