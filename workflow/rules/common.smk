@@ -62,3 +62,13 @@ wildcard_constraints:
     fixed=r"[A-Za-z0-9-]+(_[A-Za-z0-9-]+)*",
     batch=r"[A-Za-z0-9_-]+",
     method="|".join(RUN.methods),
+
+
+def table(name, title):
+    """Return a table of the results, for Snakemake's own report, too."""
+    return report(
+        RUN.output / f"{name}.tsv",
+        caption=f"../../reports/{name}.rst",
+        category="Tables",
+        labels={"table": title},
+    )

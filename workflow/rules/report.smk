@@ -44,42 +44,12 @@ rule report:
     output:
         page=RUN.output / "report.html",
         record=RUN.output / "report.json",
-        methods=report(
-            RUN.output / "methods.tsv",
-            caption="../../reports/methods.rst",
-            category="Tables",
-            labels={"table": "Methods side by side"},
-        ),
-        comparisons=report(
-            RUN.output / "comparisons.tsv",
-            caption="../../reports/comparisons.rst",
-            category="Tables",
-            labels={"table": "Methods compared pair by pair"},
-        ),
-        ranking=report(
-            RUN.output / "ranking.tsv",
-            caption="../../reports/ranking.rst",
-            category="Tables",
-            labels={"table": "Ranking, as in Learn2Reg"},
-        ),
-        verdicts=report(
-            RUN.output / "verdicts.tsv",
-            caption="../../reports/verdicts.rst",
-            category="Tables",
-            labels={"table": "Verdicts"},
-        ),
-        structures=report(
-            RUN.output / "structures.tsv",
-            caption="../../reports/structures.rst",
-            category="Tables",
-            labels={"table": "Dice of each structure"},
-        ),
-        outliers=report(
-            RUN.output / "outliers.tsv",
-            caption="../../reports/outliers.rst",
-            category="Tables",
-            labels={"table": "Outliers"},
-        ),
+        methods=table("methods", "Methods side by side"),
+        comparisons=table("comparisons", "Methods compared pair by pair"),
+        ranking=table("ranking", "Ranking, as in Learn2Reg"),
+        verdicts=table("verdicts", "Verdicts"),
+        structures=table("structures", "Dice of each structure"),
+        outliers=table("outliers", "Outliers"),
         figures=report(
             directory(RUN.output / "figures"),
             patterns=["{plot}.svg"],
