@@ -1,0 +1,1 @@
+"""What another package may bring: one file each, and a line of its entry points."""
