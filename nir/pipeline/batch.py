@@ -22,7 +22,7 @@ from typing import Any
 from nir import __version__
 from nir.errors import NirError
 from nir.io.files import load_json, save_json
-from nir.pipeline.failures import _trace, reason
+from nir.pipeline.failures import log_trace, reason
 
 ATTEMPTS = 4  # of a batch, in the last of which pairs that killed their process are given up
 
@@ -141,7 +141,7 @@ def _fault(item: Item, alone: bool, log: Callable[[str], None]) -> str | None:
         if no_fault or not isinstance(error, Exception):
             raise
         if not isinstance(error, NirError):
-            _trace(error, log)
+            log_trace(error, log)
         return reason(error)
     _begun(item).unlink(missing_ok=True)
     return None

@@ -91,7 +91,7 @@ def spare_others(record: Path, others: Sequence[Path], work: Callable[[], None])
     except (OSError, MemoryError):
         raise
     except Exception as error:
-        _trace(error, print)
+        log_trace(error, print)
         for path in others:
             path.write_bytes(b"")
         why = reason(error)
@@ -115,7 +115,8 @@ def reason(error: Exception) -> str:
     return text if isinstance(error, NirError) else f"{type(error).__name__}: {text}"
 
 
-def _trace(error: Exception, log: Callable[[str], None]) -> None:
+def log_trace(error: Exception, log: Callable[[str], None]) -> None:
+    """Log where an error arose, for who looks into it."""
     import traceback
 
     log("".join(traceback.format_exception(error)))
