@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from scipy.linalg import expm, logm, polar
 from scipy.ndimage import binary_erosion
 
@@ -24,8 +23,9 @@ from nir.geometry.grid import Array, Grid, apply_matrix
 from nir.geometry.maps import Affine, DisplacementField, Transform, chain, displacement
 from nir.geometry.resample import resample
 from nir.io.ants import to_ants
-from nir.io.files import atomic, load_json, save_json
+from nir.io.files import load_json, save_json
 from nir.io.images import load_volume, save_volume
+from nir.io.tables import save_table
 from nir.io.warps import load_affine, load_displacement
 
 COLUMNS = ["round", "subjects", "shape_change_mm", "image_change", "sharpness_per_mm"]
@@ -105,38 +105,18 @@ def update_template(
 
 
 def finish_template(rounds: Sequence[Path], last: Path, folder: Path) -> None:
-    """Copy the last round's template and tell how the rounds converged, in a table and a plot.
+    """Copy the last round's template and tell how the rounds converged.
 
     Args:
         rounds: their ``round.json`` in order.
         last: folder of the last round.
-        folder: receives ``brain.nii.gz``, ``mask.nii.gz``, ``convergence.tsv`` and ``.png``.
+        folder: receives ``brain.nii.gz``, ``mask.nii.gz`` and ``convergence.tsv``.
     """
     table = pd.DataFrame([load_json(path) for path in rounds], columns=COLUMNS)
-    with atomic(folder / "convergence.tsv") as temporary:
-        table.to_csv(temporary, sep="\t", index=False)
-    _draw(table, folder / "convergence.png")
+    save_table(folder / "convergence.tsv", table)
     for name in ("mask.nii.gz", "brain.nii.gz"):
         voxels, grid = load_volume(last / name, np.float32 if name[0] == "b" else np.uint8)
         save_volume(folder / name, voxels, grid)
-
-
-def _draw(table: pd.DataFrame, path: Path) -> None:
-    """Plot what changed from round to round."""
-    titles = {
-        "shape_change_mm": "mean change of shape, mm",
-        "image_change": "change of the image, 1 - correlation",
-        "sharpness_per_mm": "sharpness of the mean, 1/mm",
-    }
-    figure = Figure(figsize=(11, 3.2), layout="constrained")
-    for axes, (column, title) in zip(figure.subplots(1, 3), titles.items(), strict=True):
-        axes.plot(table["round"], table[column], marker="o", color="#1b5e9b")
-        axes.set(title=title, xlabel="round (0: affine)", xticks=table["round"])
-        axes.margins(y=0.15)
-        axes.set_ylim(bottom=0)
-        axes.spines[["top", "right"]].set_visible(False)
-    with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=120, metadata={"Software": None})
 
 
 def sharpness(image: np.ndarray, mask: np.ndarray, grid: Grid) -> float:

@@ -20,6 +20,7 @@ from nir.geometry.resample import resample
 from nir.io.files import load_json, save_json
 from nir.io.images import load_volume, save_volume
 from nir.io.warps import save_affine, save_displacement
+from nir.report.figures.convergence import draw_convergence
 
 GRID = make_grid((40, 42, 38), (1.5, 1.4, 1.6), (5.0, -3.0, 10.0))
 MASK = ball(GRID.shape, 15.0)
@@ -164,7 +165,8 @@ def test_the_last_round_is_the_template(tmp_path: Path) -> None:
     table = pd.read_csv(tmp_path / "template/convergence.tsv", sep="\t")
     assert list(table["shape_change_mm"]) == [2.0, 0.5, 0.1]
     np.testing.assert_array_equal(load_volume(tmp_path / "template/brain.nii.gz")[0], BRAIN)
-    assert (tmp_path / "template/convergence.png").stat().st_size > 5000
+    draw_convergence(tmp_path / "template/convergence.tsv", tmp_path / "convergence.png")
+    assert (tmp_path / "convergence.png").stat().st_size > 5000
 
 
 def test_refused(tmp_path: Path) -> None:
