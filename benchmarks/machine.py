@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 from benchmarks.cells import installed
-from nir import __version__
+from nir import __version__, provenance
 
 LIBRARIES = ("torch", "numba", "numpy", "antspyx", "picsl-greedy", "fireants", "simpleitk")
 
 
 def machine(seed: int, threads: int) -> dict[str, Any]:
     """Return the machine, the versions and the command line, ready for JSON."""
+    here = provenance.machine()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     versions = {"python": platform.python_version(), "nir": __version__}
     return {
-        "cpu": _cpu(),
+        "cpu": here["processor"],
         "cores": cores,
-        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "memory_gb": here["memory (GB)"],
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "system": f"{platform.system()} {platform.machine()}",
         "versions": versions | {name: installed(name) for name in LIBRARIES},
@@ -48,13 +47,3 @@ def _relative(word: str) -> str:
         return word
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else path.name
-
-
-def _cpu() -> str:
-    """Name of the processor."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or "unknown"
-    names = re.findall(r"^model name\s*:\s*(.+)$", text, flags=re.MULTILINE)
-    return names[0] if names else platform.processor() or "unknown"

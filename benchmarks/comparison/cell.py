@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from benchmarks.heads import tiny_pair
+from benchmarks.measures import MEASURES
 from benchmarks.timing import Timing, timed
 
 from benchmarks import rivals
@@ -27,15 +28,6 @@ from nir.pair.evaluate import evaluate_pair
 from nir.pair.steps import warp_pair
 
 NOT_FIT = ("transforms", "inverse")  # parts of Registration.seconds that are no forward fit
-
-METRICS = {  # name in result.json: name in the tables of a comparison
-    "dice_after": "dice",
-    "hd95_after_mm": "hd95_mm",
-    "folds_percent": "folds_percent",
-    "sdlogj": "sdlogj",
-    "inverse_consistency_mean_mm": "inverse_mm",
-    "truth_error_after_mm": "truth_mm",
-}
 
 Run = Callable[[ImagePair], Registration]
 
@@ -74,7 +66,7 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
         "parts_s": result.seconds,
         **_resources(timing),
         "device": str(device) if on_gpu else "cpu",
-        **{ours: found["metrics"].get(name) for name, ours in METRICS.items()},
+        **{name: found["metrics"].get(m.metric) for name, m in MEASURES.items() if m.metric},
         "labels_scored": len(found["labels_scored"]),
     }
 

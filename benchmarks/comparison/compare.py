@@ -11,12 +11,13 @@ from benchmarks.cells import Outcome, run_plan
 from benchmarks.plan import Plan, load_plan
 from benchmarks.plots import dice_against_seconds
 from benchmarks.rivals import Rival
-from benchmarks.tables import frame, markdown, summary, write_tsv
+from benchmarks.tables import frame, markdown, summary
 
 from benchmarks.machine import machine
 from nir.engines.base import ENGINES, recall
 from nir.errors import NirError
 from nir.io.files import save_json, save_text
+from nir.io.tables import save_table
 
 CONFIG = Path("benchmarks/comparison/miccai2012.yaml")
 RESULTS = Path("results/benchmarks")
@@ -67,8 +68,8 @@ def write(plan: Plan, outcome: Outcome, folder: Path) -> None:
     names = [entry.name for entry in plan.entries]
     cells = frame(outcome.rows)
     table = summary(cells, names)
-    write_tsv(folder / "pairs.tsv", cells)
-    write_tsv(folder / "table.tsv", table)
+    save_table(folder / "pairs.tsv", cells)
+    save_table(folder / "table.tsv", table)
     save_text(folder / "table.md", markdown(table, cells, plan.entries))
     dice_against_seconds(folder / "dice-seconds.png", cells, names)
     seed, threads = plan.config.seed, plan.config.threads

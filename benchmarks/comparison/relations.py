@@ -7,17 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from benchmarks.measures import MEASURES
 
 from nir.settings import Positive, Settings
 
-UNITS = {
-    "dice": "",
-    "folds_percent": " %",
-    "sdlogj": "",
-    "seconds": " s",
-    "hd95_mm": " mm",
-    "inverse_mm": " mm",
-}
 SIGNS = {"above": ">", "below": "<", "at-least": "≥", "at-most": "≤"}
 TESTS = {
     "above": lambda d: d > 0,
@@ -121,7 +114,8 @@ def _sentence(finding: Finding) -> str:
     if finding.holds is None:
         return f"{said}: not known, no pair has both"
     spread = "" if math.isnan(finding.sd) else f" ± {finding.sd:.3g}"
-    figures = f"{finding.mean:+.3g}{spread}{UNITS[claim.metric]}"
+    unit = MEASURES[claim.metric].unit
+    figures = f"{finding.mean:+.3g}{spread}{f' {unit}' if unit else ''}"
     word = "holds" if finding.holds else "does not hold"
     doubt = "" if finding.trusted else "; the machine was busy, so this says little"
     return f"{said}: {word}, {figures}, {finding.agree} of {finding.pairs} pairs agree{doubt}"

@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from benchmarks.measures import MEASURES
 from benchmarks.plan import Entry
 from benchmarks.timing import BUSY_LIMIT
 
-from nir.io.files import atomic
-
 REFERENCES = ("syn-cc", "greedy")
-MEASURES = {  # column: heading and digits in the Markdown table
-    "truth_mm": ("error, mm", 2),
-    "dice": ("Dice", 3),
-    "hd95_mm": ("HD95, mm", 2),
-    "folds_percent": ("folds, %", 4),
-    "sdlogj": ("SDlogJ", 3),
-    "inverse_mm": ("inverse consistency, mm", 3),
-    "seconds": ("seconds", 1),
-    "forward_s": ("forward fit, s", 1),
-    "startup_s": ("start-up, s", 1),
-    "peak_mb": ("peak, MB", 0),
-    "gpu_mb": ("GPU peak, MB", 0),
-}
 NOTES = """\
 Mean ± standard deviation over the pairs. Seconds: from two images in memory to both transforms;
 reading, imports and compilation (start-up) are not in them. Folds: det J <= 0 by forward
@@ -90,7 +75,7 @@ def markdown(table: pd.DataFrame, cells: pd.DataFrame, entries: Sequence[Entry])
     """Write the summary for readers, with what is missing, and why, below it."""
     shown = [c for c in MEASURES if c in table and table[c].notna().any()]
     references = [r for r in REFERENCES if r in set(table.get("method", []))]
-    heads = ["method", "pairs", *(MEASURES[c][0] for c in shown)]
+    heads = ["method", "pairs", *(MEASURES[c].heading for c in shown)]
     heads += [f"seconds / {r}" for r in references]
     lines = [_line(heads), _line(["---"] * len(heads))]
     for row in table.to_dict("records"):
@@ -139,7 +124,7 @@ def _differences(table: pd.DataFrame, references: Sequence[str]) -> list[str]:
 
 
 def _value(row: dict[Any, Any], column: str) -> str:
-    digits = MEASURES[column][1]
+    digits = MEASURES[column].digits
     text = _number(row[column], digits)
     if column == "folds_percent" and text != "n/a":
         return f"{text} ({_number(row['folds_percent_worst'], digits)})"
@@ -156,9 +141,3 @@ def _spread(sd: float, digits: int) -> str:
 
 def _line(words: Sequence[str]) -> str:
     return "| " + " | ".join(words) + " |"
-
-
-def write_tsv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table; missing values are ``n/a``."""
-    with atomic(path) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, na_rep="n/a", lineterminator="\n")

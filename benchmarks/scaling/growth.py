@@ -15,7 +15,6 @@ from benchmarks.compare import RESULTS
 from benchmarks.heads import Head, Shape, load_head, parse_shape, simulated_pair, tiny_pair
 from benchmarks.plots import growth as draw
 from benchmarks.prepare import digest
-from benchmarks.tables import write_tsv
 from benchmarks.timing import BUSY_LIMIT, timed
 
 from benchmarks.machine import machine
@@ -26,6 +25,7 @@ from nir.errors import NirError
 from nir.geometry.grid import Array, Grid
 from nir.geometry.kernels import set_threads
 from nir.io.files import load_json, save_json, save_text
+from nir.io.tables import save_table
 
 SHAPES: tuple[Shape, ...] = (
     (64, 64, 64),
@@ -130,7 +130,7 @@ def report(rows: list[dict[str, Any]], output: Path, preset: str) -> None:
             )
         draw(output / "growth.png", done, fits)
     lines += [f"- {row['shape']} failed: {row['error']}" for row in rows if row["error"]]
-    write_tsv(output / "growth.tsv", done)
+    save_table(output / "growth.tsv", done)
     save_text(output / "growth.md", "\n".join(lines) + "\n")
 
 

@@ -22,6 +22,7 @@ from benchmarks.browser import CHROMIUM, DRIVER, chromium, open_page
 from nir.engines.base import make_method
 from nir.io.files import save_json, save_text
 from nir.io.layout import pair_name
+from nir.io.tables import save_table
 from nir.pipeline.failures import write_failures
 from nir.pipeline.resources import write_resources
 from nir.pipeline.settings import load_pipeline
@@ -73,7 +74,7 @@ def write_registration(folder: Path, key: dict[str, str], rng: np.random.Generat
         "voxels_fixed": 1000 * index,
         "voxels_moving": 1000 * index,
     }
-    pd.DataFrame(table).to_csv(folder / "labels.tsv", sep="\t", index=False)
+    save_table(folder / "labels.tsv", pd.DataFrame(table))
     save_json(folder / "result.json", result)
 
 

@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 from benchmarks.cells import run_plan
 from benchmarks.contrasts import DEMO_TISSUES, LOOKS, TISSUE_CODES, simulate, tissue_map
+from benchmarks.measures import MEASURES
 from benchmarks.plan import Entry, Plan, make_entry
 from benchmarks.plots import pictures
-from benchmarks.tables import frame, ratio, write_tsv
+from benchmarks.tables import frame, ratio
 from benchmarks.timing import BUSY_LIMIT
 from benchmarks.verdicts import Scan
 
@@ -33,6 +34,7 @@ from nir.geometry.grid import RAS_TO_LPS, Grid, apply_matrix, brain_box
 from nir.io.files import save_json, save_text
 from nir.io.images import save_volume
 from nir.io.sheets import read_rows
+from nir.io.tables import save_table
 from nir.losses.similarities.base import SIMILARITIES
 from nir.pipeline.settings import PipelineConfig, load_pipeline
 from nir.preprocess.intensities import normalise
@@ -49,11 +51,9 @@ PERSONS = (("sub-1006", "sub-1009"),)  # fixed, moving; no setting was chosen on
 DEFORMED = "sub-1002"
 UNSCORED = (15, 42, 43, 63, 64, 74)  # labels that are absent or a handful of voxels
 
+SHOWN = ("truth_mm", "dice", "folds_percent", "seconds")
 COLUMNS = {  # of a table: heading and digits
-    "truth_mm": ("error, mm", 2),
-    "dice": ("Dice", 3),
-    "folds_percent": ("folds, %", 4),
-    "seconds": ("seconds", 1),
+    **{name: (MEASURES[name].heading, MEASURES[name].digits) for name in SHOWN},
     f"truth_mm_over_{REFERENCE}": ("error / SyN's", 2),
     f"seconds_over_{REFERENCE}": ("seconds / SyN's", 2),
 }
@@ -266,7 +266,7 @@ def summary(cells: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
             if own.empty:
                 continue
             row = {"brains": title, "contrast": contrast, "method": name, "pairs": len(own)}
-            for column in ("truth_mm", "dice", "folds_percent", "seconds"):
+            for column in SHOWN:
                 row[column] = own[column].mean()
             for column in ("truth_mm", "seconds"):
                 row[f"{column}_over_{REFERENCE}"], _ = ratio(part, name, REFERENCE, column)
@@ -323,8 +323,8 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"nir: {error}", file=sys.stderr)
         return 2
     table = summary(cells, [method.name for method in methods])
-    write_tsv(given.output / "pairs.tsv", cells)
-    write_tsv(given.output / "table.tsv", table)
+    save_table(given.output / "pairs.tsv", cells)
+    save_table(given.output / "table.tsv", table)
     save_text(given.output / "table.md", markdown(table, cells))
     settings = {method.name: method.own for method in methods}
     save_json(given.output / "machine.json", machine(SEED, THREADS) | {"methods": settings})
