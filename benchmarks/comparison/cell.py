@@ -21,11 +21,11 @@ from nir.cohort.prepared import ImagePair, Prepared, load_pair
 from nir.engines.base import ENGINES, Job, Registration, make_method, pick_device
 from nir.errors import NirError
 from nir.geometry.kernels import set_threads
+from nir.geometry.maps import Affine, DisplacementField
 from nir.io.files import load_json, save_json
-from nir.io.layout import FORWARD, INVERSE
-from nir.io.warps import save_displacement
-from nir.pair.evaluate import evaluate_pair
-from nir.pair.steps import warp_pair
+from nir.io.warps import round_displacement
+from nir.pair.evaluate import Measured, measure_pair
+from nir.pair.registered import Registered, Side
 
 NOT_FIT = ("transforms", "inverse")  # parts of Registration.seconds that are no forward fit
 
@@ -66,8 +66,8 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
         "parts_s": result.seconds,
         **_resources(timing),
         "device": str(device) if on_gpu else "cpu",
-        **{name: found["metrics"].get(m.metric) for name, m in MEASURES.items() if m.metric},
-        "labels_scored": len(found["labels_scored"]),
+        **{name: found.metrics.get(m.metric) for name, m in MEASURES.items() if m.metric},
+        "labels_scored": len(found.labels_scored),
     }
 
 
@@ -81,27 +81,22 @@ def _resources(timing: Timing) -> dict[str, float | None]:
 
 def _evaluate(
     spec: dict[str, Any], result: Registration, pair: ImagePair, fixed: Prepared, moving: Prepared
-) -> dict[str, Any]:
-    """Measure a result by the pipeline's own steps, the same for all; return ``result.json``."""
-    folder = Path(spec["folder"])
-    save_displacement(folder / FORWARD, result.forward, pair.fixed_grid, rounded=True)
-    save_displacement(folder / INVERSE, result.inverse, pair.moving_grid, rounded=True)
-    save_json(folder / "fit.json", {"method": spec["name"], "seconds": {"registration": 0.0}})
-    warp_pair(fixed, moving, folder)
-    evaluate_pair(
-        fixed,
-        moving,
-        Path(spec["matrix"]),
-        Path(spec["record"]),
-        folder,
+) -> Measured:
+    """Measure a result, rounded as it would be written, by what measures all methods."""
+    forward, inverse = map(round_displacement, (result.forward, result.inverse))
+    registered = Registered(
+        Side.read(fixed),
+        Side.read(moving),
+        Affine(pair.affine_lps),
+        DisplacementField(forward, pair.fixed_grid),
+        DisplacementField(inverse, pair.moving_grid),
+    )
+    return measure_pair(
+        registered,
         include=spec["labels"],
         exclude=tuple(spec["labels_exclude"]),
         truth=Path(spec["truth"]) if spec["truth"] else None,
     )
-    for path in folder.glob("*.nii.gz"):
-        path.unlink()
-    found: dict[str, Any] = load_json(folder / "result.json")
-    return found
 
 
 if __name__ == "__main__":

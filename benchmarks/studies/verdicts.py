@@ -24,13 +24,12 @@ from nir.cohort.simulate import build_demo
 from nir.engines.base import EngineSettings
 from nir.engines.nir import Nir
 from nir.geometry.grid import Array, Grid, apply_matrix
-from nir.geometry.maps import Affine, DisplacementField
+from nir.geometry.maps import Affine
 from nir.geometry.resample import resample
 from nir.io.files import atomic, load_json
 from nir.io.images import load_labels, load_volume, save_volume
-from nir.io.layout import FORWARD
-from nir.io.warps import load_affine, load_displacement
 from nir.pair.evaluate import evaluate_pair
+from nir.pair.registered import Registered
 from nir.pair.steps import align, register_pair, warp_pair
 from nir.preprocess.prepare import prepare_subject
 from nir.preprocess.settings import AffineConfig, PreprocessConfig
@@ -197,8 +196,9 @@ def register_scans(
     align(fixed, moving, affine, 1, matrix, record)
     options: Any = {"seed": 1, "device": "cpu", "threads": 1, "log": lambda line: None}
     register_pair(fixed, moving, matrix, method, folder, **options)
-    warp_pair(fixed, moving, folder)
-    evaluate_pair(fixed, moving, matrix, record, folder)
+    pair = Registered.read(fixed, moving, matrix, folder)
+    warp_pair(pair, moving.scan(), folder)
+    evaluate_pair(pair, record, folder)
     result: dict[str, Any] = load_json(folder / "result.json")
     return result
 
@@ -209,17 +209,12 @@ def picture(fixed: Prepared, moving: Prepared, folder: Path, path: Path) -> None
     The rows are axial, coronal and sagittal planes through the middle of the fixed brain. The file
     is a grey PNG.
     """
-    target, grid = load_volume(fixed.brain)
-    source, moving_grid = load_volume(moving.brain)
-    u_lps, _ = load_displacement(folder / FORWARD)
-    affine, warped = (
-        resample(source, moving_grid, grid, mapping)
-        for mapping in (Affine(load_affine(folder / "affine.mat")), DisplacementField(u_lps, grid))
-    )
-    turn = nib.io_orientation(grid.affine)
+    pair = Registered.read(fixed, moving, folder / "affine.mat", folder)
+    target, warped = pair.fixed.brain.voxels, pair.warped
+    turn = nib.io_orientation(pair.grid.affine)
     volumes = [
         nib.apply_orientation(v, turn)
-        for v in (target, affine, warped, 0.5 + 0.5 * (target - warped))
+        for v in (target, pair.aligned, warped, 0.5 + 0.5 * (target - warped))
     ]
     inside = np.argwhere(volumes[0] > 0)
     low, high, middle = inside.min(0), inside.max(0) + 1, inside.mean(0).astype(int)

@@ -12,6 +12,7 @@ import numpy as np
 from nir.cohort.settings import NO_GUIDANCE, GuidanceConfig
 from nir.errors import NirError
 from nir.geometry.grid import Array, Grid
+from nir.geometry.image import Image
 from nir.io.files import load_json
 from nir.io.images import grid_of, load_labels, load_volume, open_image
 from nir.io.points import split_keypoints
@@ -96,6 +97,10 @@ class Prepared:
         """Return the subject of which `to_json` told."""
         named = {k: v and Path(v) for k, v in content.items() if k not in ("id", "channels")}
         return cls(content["id"], **named, channels=tuple(map(Path, content["channels"])))
+
+    def scan(self) -> Image:
+        """Read the original scan."""
+        return Image(*load_volume(self.image))
 
     def check(self) -> None:
         """Raise a NirError where the preprocessing of this subject failed."""

@@ -173,9 +173,9 @@ def displacement(mapping: Transform, grid: Grid) -> np.ndarray:
     return result
 
 
-def slabs(grid: Grid, voxels: int = CHUNK) -> Iterator[tuple[slice, Grid]]:
-    """Cut a grid along its first axis into slabs of so many voxels, which bound the memory."""
-    depth = max(1, voxels // max(1, grid.shape[1] * grid.shape[2]))
+def slabs(grid: Grid) -> Iterator[tuple[slice, Grid]]:
+    """Cut a grid along its first axis into slabs that bound the memory."""
+    depth = max(1, CHUNK // max(1, grid.shape[1] * grid.shape[2]))
     for start in range(0, grid.shape[0], depth):
         stop = min(start + depth, grid.shape[0])
         yield slice(start, stop), grid.crop((start, 0, 0), (stop, *grid.shape[1:]))

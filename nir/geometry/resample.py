@@ -10,8 +10,6 @@ from scipy.ndimage import map_coordinates, spline_filter
 from nir.geometry.grid import Grid
 from nir.geometry.maps import DisplacementField, Transform, slabs
 
-SLAB = 2**21  # voxels resampled at once, bounds the memory
-
 
 def resample(
     volume: np.ndarray, source: Grid, target: Grid, transform: Transform, mode: str = "linear"
@@ -32,14 +30,13 @@ def resample(
     spline = None
     if mode == "cubic":  # one NaN would spread over the whole row
         spline = spline_filter(np.nan_to_num(volume, posinf=0, neginf=0), 3, np.float32)
-    known = None
+    u_lps = None
     if isinstance(transform, DisplacementField) and transform.grid.same_as(target):
-        known = transform.u_lps
+        u_lps = transform.u_lps
     result = np.empty(target.shape, dtype=volume.dtype)
-    for rows, slab in slabs(target, SLAB):
+    for rows, slab in slabs(target):
         points = slab.points_lps()
-        moved = transform(points) if known is None else points + known[rows]
-        vox = source.lps_to_vox(moved)
+        vox = source.lps_to_vox(transform(points) if u_lps is None else points + u_lps[rows])
         inside = np.all((vox > -0.5) & (vox < np.array(source.shape) - 0.5), axis=-1)
         if mode == "nearest":
             index = np.rint(vox[inside]).astype(np.intp)

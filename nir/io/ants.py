@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 import numpy as np
 
 from nir.geometry.grid import Grid
+from nir.geometry.maps import Affine, DisplacementField
+from nir.geometry.resample import resample
+from nir.io.warps import save_affine, save_displacement
 
 
 def to_ants(voxels: np.ndarray, grid: Grid) -> Any:
@@ -42,8 +46,24 @@ def ants_seed(seed: int) -> Iterator[None]:
             os.environ["ANTS_RANDOM_SEED"] = before
 
 
+def interpolate(
+    volume: np.ndarray,
+    source: Grid,
+    target: Grid,
+    transform: Affine | DisplacementField,
+    mode: str,
+) -> np.ndarray:
+    """Resample as `nir.geometry.resample.resample`, which see, or by ``genericLabel`` of ANTs."""
+    read = ants_labels if mode == "genericLabel" else resample
+    return read(volume, source, target, transform, mode)
+
+
 def ants_labels(
-    labels: np.ndarray, source: Grid, target: Grid, transform: Path, interpolator: str
+    labels: np.ndarray,
+    source: Grid,
+    target: Grid,
+    transform: Affine | DisplacementField,
+    interpolator: str,
 ) -> np.ndarray:
     """Warp a label map by one of ANTs' own interpolations; the type of the labels is kept.
 
@@ -53,11 +73,25 @@ def ants_labels(
 
     values = np.unique(labels[labels != 0])
     ranks = np.where(labels == 0, 0, np.searchsorted(values, labels) + 1)
-    warped = ants.apply_transforms(
-        fixed=to_ants(np.zeros(target.shape), target),
-        moving=to_ants(ranks, source),
-        transformlist=[str(transform)],
-        interpolator=interpolator,
-    )
+    with _as_file(transform) as path:
+        warped = ants.apply_transforms(
+            fixed=to_ants(np.zeros(target.shape), target),
+            moving=to_ants(ranks, source),
+            transformlist=[str(path)],
+            interpolator=interpolator,
+        )
     names = np.concatenate([np.zeros(1, labels.dtype), values])
     return names[np.rint(warped.numpy()).astype(np.intp)]
+
+
+@contextmanager
+def _as_file(transform: Affine | DisplacementField) -> Iterator[Path]:
+    """Write a transform as ANTs reads it, into a file that is gone after the block."""
+    with tempfile.TemporaryDirectory() as folder:
+        if isinstance(transform, Affine):
+            path = Path(folder) / "affine.mat"
+            save_affine(path, transform.matrix_lps)
+        else:
+            path = Path(folder) / "warp.nii"
+            save_displacement(path, transform.u_lps, transform.grid)
+        yield path

@@ -24,13 +24,18 @@ def save_displacement(
     Args:
         u_lps: millimetres in LPS, shape (X, Y, Z, 3): the point x goes to x + u(x).
         grid: the grid on which the field is sampled.
-        rounded: to whole 1024ths of a millimetre, which compress to half the size.
+        rounded: by `round_displacement`.
     """
-    if rounded:
-        u_lps = np.rint(1024 * u_lps) / 1024
-    image = nib.Nifti1Image(u_lps.astype(np.float32)[:, :, :, None, :], grid.affine)
+    u_lps = round_displacement(u_lps) if rounded else u_lps.astype(np.float32)
+    image = nib.Nifti1Image(u_lps[:, :, :, None, :], grid.affine)
     image.header.set_intent(VECTOR_INTENT)
     _save(path, image, grid)
+
+
+def round_displacement(u_lps: np.ndarray) -> np.ndarray:
+    """Round to whole 1024ths of a millimetre, which compress to half the size; float32."""
+    rounded: np.ndarray = (np.rint(1024 * u_lps) / 1024).astype(np.float32)
+    return rounded
 
 
 def load_displacement(path: Path | str) -> tuple[np.ndarray, Grid]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,21 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nir.cohort.prepared import Prepared, keypoints_of
-from nir.cohort.settings import NO_GUIDANCE, GuidanceConfig
 from nir.cohort.truth import true_pair_points
 from nir.engines.base import ENGINES
-from nir.geometry.grid import Array, Grid
-from nir.geometry.maps import Affine, DisplacementField, Transform
-from nir.geometry.resample import resample
 from nir.io.files import load_json, save_json
-from nir.io.images import load_labels, load_volume
-from nir.io.layout import FORWARD, INVERSE
 from nir.io.tables import save_table
-from nir.io.warps import load_affine, load_displacement
 from nir.losses import terms
 from nir.losses.similarities.base import Similarity
-from nir.pair.steps import LabelMap, warp_labels
+from nir.pair.registered import Registered
 from nir.quality import jacobian, metrics, overlap, plausibility
 
 SCORES = ["dice_before", "dice_after", "hd95_before_mm", "hd95_after_mm"]
@@ -35,85 +27,89 @@ LABEL_COLUMNS = ["index", "name", *SCORES, "voxels_fixed", "voxels_moving"]
 
 
 @dataclass(frozen=True)
-class _Mapped:
-    """What the metrics of a pair are measured on.
+class Measured:
+    """What was measured on a pair.
 
     Args:
-        matrix_lps: the affine, 4 x 4, fixed to moving points.
-        u_lps: the whole mapping, on the fixed ``grid``.
-        mask, moving_mask: brain masks, boolean, each on its own grid.
+        metrics: by the names that the tables use; None where one is not defined.
+        labels: a row a label, with `LABEL_COLUMNS`; none where an image has no labels.
     """
 
-    matrix_lps: Array
-    u_lps: np.ndarray
-    grid: Grid
-    mask: np.ndarray
-    moving_mask: np.ndarray
-
-    @classmethod
-    def load(cls, fixed: Prepared, moving: Prepared, matrix: Path, folder: Path) -> _Mapped:
-        """Read the files of a registered pair."""
-        u_lps, grid = load_displacement(folder / FORWARD)
-        mask, moving_mask = (load_volume(brain.mask)[0] > 0 for brain in (fixed, moving))
-        return cls(load_affine(matrix), u_lps, grid, mask, moving_mask)
+    metrics: dict[str, float | None]
+    labels: pd.DataFrame
 
     @property
-    def linear(self) -> Transform:
-        """The affine alone."""
-        return Affine(self.matrix_lps)
+    def labels_scored(self) -> list[int]:
+        """The labels that both images have."""
+        return [int(n) for n in self.labels.dropna(subset=["dice_after"])["index"]]
 
 
 def evaluate_pair(
-    fixed: Prepared,
-    moving: Prepared,
-    matrix: Path,
+    pair: Registered,
     affine_record: Path,
     folder: Path,
     *,
     include: tuple[int, ...] | None = None,
     exclude: tuple[int, ...] = (),
-    guidance: GuidanceConfig = NO_GUIDANCE,
     names: dict[int, str] | None = None,
-    interpolation: str = "nearest",
     truth: Path | None = None,
 ) -> None:
-    """Measure one registered pair; write ``labels.tsv`` and ``result.json`` (last).
+    """Measure a pair that was registered into a folder.
 
-    The keypoints that ``guidance`` gives to the fits are not scored; the labels that it gives are
-    among those that the caller has to ``exclude``.
+    Writes ``labels.tsv`` and ``result.json`` (last). The labels that guide the fits are among those
+    that the caller has to ``exclude``.
     """
     fit, affine = load_json(folder / "fit.json"), load_json(affine_record)
-    mapped = _Mapped.load(fixed, moving, matrix, folder)
-    found = _image_metrics(fixed, moving, mapped, folder, _compared(fit))
-    _, held_out = keypoints_of(fixed, moving, guidance)
-    if held_out.size:
-        found |= _keypoint_metrics(mapped, *held_out)
-    if truth:
-        found |= _truth_metrics(mapped, partial(true_pair_points, truth, fixed.id, moving.id))
-    table = pd.DataFrame(columns=LABEL_COLUMNS)
-    if fixed.labels and moving.labels:
-        target, source = load_labels(fixed.labels), load_labels(moving.labels)
-        before = warp_labels(source, matrix, mapped.linear, mapped.grid, interpolation)
-        scored = overlap.label_list(target[0], source[0], include, exclude)
-        table = _label_table(target, source[0], before, folder, scored, names or {})
-        found["labels_outside_percent"] = max(
-            plausibility.labels_outside_percent(target[0], mapped.mask, scored),
-            plausibility.labels_outside_percent(source[0], mapped.moving_mask, scored),
-        )
-    save_table(folder / "labels.tsv", table)
-    for column in SCORES:
-        found[column] = float(table[column].mean()) if len(table) else math.nan
+    options: Any = {"include": include, "exclude": exclude, "names": names, "truth": truth}
+    found = measure_pair(pair, further=_compared(fit), **options)
+    save_table(folder / "labels.tsv", found.labels)
     seconds = fit["seconds"] | {"affine": affine["seconds"]}
     seconds["total"] = seconds["affine"] + seconds["registration"]
     result = fit | {
-        "fixed": fixed.id,
-        "moving": moving.id,
-        "metrics": {name: _known(value) for name, value in found.items()},
-        "labels_scored": [int(n) for n in table.dropna(subset=["dice_after"])["index"]],
+        "fixed": pair.fixed.id,
+        "moving": pair.moving.id,
+        "metrics": found.metrics,
+        "labels_scored": found.labels_scored,
         "warnings": affine["warnings"],
         "seconds": seconds,
     }
     save_json(folder / "result.json", result)
+
+
+def measure_pair(
+    pair: Registered,
+    *,
+    include: tuple[int, ...] | None = None,
+    exclude: tuple[int, ...] = (),
+    names: dict[int, str] | None = None,
+    truth: Path | None = None,
+    further: Mapping[str, Similarity] | None = None,
+) -> Measured:
+    """Measure a registered pair.
+
+    Args:
+        include, exclude: labels that are scored, None: all, and those that are not.
+        names: of labels.
+        truth: folder of a simulated cohort's true deformations.
+        further: similarities to tell beside those that are always reported.
+    """
+    found = _image_metrics(pair, further or {})
+    if pair.keypoints is not None and pair.keypoints.size:
+        found |= _keypoint_metrics(pair)
+    if truth:
+        found |= _truth_metrics(pair, truth)
+    table = pd.DataFrame(columns=LABEL_COLUMNS)
+    if pair.labels:
+        fixed, moving = (labels.voxels for labels in pair.labels)
+        scored = overlap.label_list(fixed, moving, include, exclude)
+        table = _label_table(pair, fixed, moving, scored, names or {})
+        found["labels_outside_percent"] = max(
+            plausibility.labels_outside_percent(fixed, pair.fixed.mask, scored),
+            plausibility.labels_outside_percent(moving, pair.moving.mask, scored),
+        )
+    for column in SCORES:
+        found[column] = float(table[column].mean()) if len(table) else math.nan
+    return Measured({name: _known(value) for name, value in found.items()}, table)
 
 
 def _compared(fit: dict[str, Any]) -> dict[str, Similarity]:
@@ -122,90 +118,79 @@ def _compared(fit: dict[str, Any]) -> dict[str, Similarity]:
     return {name: x for name, x in sorted(found.items()) if not x.reported}
 
 
-def _image_metrics(
-    fixed: Prepared, moving: Prepared, mapped: _Mapped, folder: Path, further: dict[str, Similarity]
-) -> dict[str, float]:
+def _image_metrics(pair: Registered, further: Mapping[str, Similarity]) -> dict[str, float]:
     """Measure what needs no labels; ``further`` similarities, too."""
-    mask, grid, u_lps = mapped.mask, mapped.grid, mapped.u_lps
-    fixed_brain, _ = load_volume(fixed.brain)
-    moving_brain, source = load_volume(moving.brain)
-    affine = resample(moving_brain, source, grid, mapped.linear)
-    warped = resample(moving_brain, source, grid, DisplacementField(u_lps, grid))
-    det, _ = load_volume(folder / "jacobian.nii.gz")
-    inverse, _ = load_displacement(folder / INVERSE)
-    mean, largest, gaps = metrics.inverse_consistency(u_lps, grid, inverse, source, mask)
+    fixed, mask = pair.fixed.brain.voxels, pair.fixed.mask
+    grid, u_lps = pair.grid, pair.forward.u_lps
+    moving_mask, source = pair.moving.mask, pair.moving.brain.grid
+    inverse = pair.inverse.u_lps, pair.inverse.grid
+    mean, largest, gaps = metrics.inverse_consistency(u_lps, grid, *inverse, mask)
     found = {
-        "similarity_before": metrics.lncc_score(fixed_brain, affine, mask),
-        "similarity_after": metrics.lncc_score(fixed_brain, warped, mask),
-        **jacobian.regularity(det, u_lps, grid, mask),
-        "min_jacobian": float(det[mask].min()),
+        "similarity_before": metrics.lncc_score(fixed, pair.aligned, mask),
+        "similarity_after": metrics.lncc_score(fixed, pair.warped, mask),
+        **jacobian.regularity(pair.jacobian, u_lps, grid, mask),
+        "min_jacobian": float(pair.jacobian[mask].min()),
         "inverse_consistency_mean_mm": mean,
         "inverse_consistency_max_mm": largest,
-        "affine_correlation": plausibility.correlation(fixed_brain, affine, mask),
-        "outlier_percent": plausibility.outlier_percent(fixed_brain, warped, mask),
+        "affine_correlation": plausibility.correlation(fixed, pair.aligned, mask),
+        "outlier_percent": plausibility.outlier_percent(fixed, pair.warped, mask),
         "outside_percent": float(100 * np.isnan(gaps[mask]).mean()),
         "cut_percent": max(
-            plausibility.cut_percent(mask, grid),
-            plausibility.cut_percent(mapped.moving_mask, source),
+            plausibility.cut_percent(mask, grid), plausibility.cut_percent(moving_mask, source)
         ),
     }
-    for when, image in (("before", affine), ("after", warped)) if further else ():
-        scores = terms.compare(further, fixed_brain, image, mask, grid)
+    for when, image in (("before", pair.aligned), ("after", pair.warped)) if further else ():
+        scores = terms.compare(further, fixed, image, mask, grid)
         found |= {f"{name}_{when}": score for name, score in scores.items()}
+    matrix_lps = pair.affine.matrix_lps
     return (
         found
-        | plausibility.affine_parts(mapped.matrix_lps)
+        | plausibility.affine_parts(matrix_lps)
         | plausibility.displacements(u_lps, grid, mask)
-        | plausibility.overlaps(mask, grid, mapped.moving_mask, source, mapped.matrix_lps, u_lps)
+        | plausibility.overlaps(mask, grid, moving_mask, source, matrix_lps, u_lps)
     )
 
 
-def _keypoint_metrics(mapped: _Mapped, here: Array, there: Array) -> dict[str, float]:
+def _keypoint_metrics(pair: Registered) -> dict[str, float]:
     """Measure how far from its counterpart each fixed keypoint is mapped (TRE)."""
-    maps: dict[str, Transform] = {
-        "before": Affine(mapped.matrix_lps),
-        "after": DisplacementField(mapped.u_lps, mapped.grid),
-    }
+    assert pair.keypoints is not None
+    here, there = pair.keypoints
     return {
         f"tre_{when}_mm": float(np.linalg.norm(mapping(here) - there, axis=1).mean())
-        for when, mapping in maps.items()
+        for when, mapping in (("before", pair.affine), ("after", pair.forward))
     }
 
 
-def _truth_metrics(mapped: _Mapped, points: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
-    """Measure the distance to the true deformation; ``points`` tells where points truly go."""
-    here = mapped.grid.points_lps()
-    linear_u = mapped.linear(here) - here
+def _truth_metrics(pair: Registered, truth: Path) -> dict[str, float]:
+    """Measure the distance to the true deformation."""
+    points = partial(true_pair_points, truth, pair.fixed.id, pair.moving.id)
+    here = pair.grid.points_lps()
+    linear_u = pair.affine(here) - here
     return {
-        f"truth_error_{when}_mm": metrics.truth_error(u, mapped.grid, mapped.mask, points)["mean"]
-        for when, u in (("before", linear_u), ("after", mapped.u_lps))
+        f"truth_error_{when}_mm": metrics.truth_error(u, pair.grid, pair.fixed.mask, points)["mean"]
+        for when, u in (("before", linear_u), ("after", pair.forward.u_lps))
     }
 
 
 def _label_table(
-    target: LabelMap,
-    source: np.ndarray,
-    before: np.ndarray,
-    folder: Path,
+    pair: Registered,
+    fixed: np.ndarray,
+    moving: np.ndarray,
     labels: list[int],
     names: dict[int, str],
 ) -> pd.DataFrame:
     """Score each label before (affine) and after; one that an image lacks has no score.
 
     Args:
-        target, source: the labels of the fixed and of the moving image, each on its own grid.
-        before: the moving labels on the fixed grid, after the affine.
+        fixed, moving: the label maps of the fixed and of the moving image, each on its own grid.
     """
-    fixed, grid = target
-    after, _ = load_labels(folder / "warped_labels.nii.gz")
-    scores: dict[str, dict[int, Any]] = {
-        "dice_before": overlap.dice_per_label(fixed, before, labels),
-        "dice_after": overlap.dice_per_label(fixed, after, labels),
-        "hd95_before_mm": overlap.hd95_per_label(fixed, before, labels, grid.spacing),
-        "hd95_after_mm": overlap.hd95_per_label(fixed, after, labels, grid.spacing),
-        "voxels_fixed": overlap.voxels_per_label(fixed, labels),
-        "voxels_moving": overlap.voxels_per_label(source, labels),
-    }
+    spacing = pair.grid.spacing
+    scores: dict[str, dict[int, Any]] = {}
+    for when, warped in (("before", pair.aligned_labels), ("after", pair.warped_labels)):
+        scores[f"dice_{when}"] = overlap.dice_per_label(fixed, warped, labels)
+        scores[f"hd95_{when}_mm"] = overlap.hd95_per_label(fixed, warped, labels, spacing)
+    scores["voxels_fixed"] = overlap.voxels_per_label(fixed, labels)
+    scores["voxels_moving"] = overlap.voxels_per_label(moving, labels)
     rows = [
         {"index": n, "name": names.get(n, str(n))} | {key: scores[key][n] for key in scores}
         for n in labels

@@ -26,6 +26,7 @@ from nir.io.files import load_json, save_json
 from nir.io.layout import FIELD, FORWARD, INVERSE
 from nir.io.warps import load_affine, save_affine
 from nir.pair.evaluate import evaluate_pair
+from nir.pair.registered import Registered
 from nir.pair.steps import align, draw_pair, register_pair, warp_pair
 from nir.preprocess.prepare import prepare_subject
 from nir.preprocess.settings import AffineConfig, PreprocessConfig
@@ -143,8 +144,9 @@ def register_single(
             **options,
         )
         log("warping and measuring")
-        warp_pair(fixed, moving, made)
-        evaluate_pair(fixed, moving, matrix, record, made, guidance=GUIDANCE)
+        pair = Registered.read(fixed, moving, matrix, made, guidance=GUIDANCE)
+        warp_pair(pair, moving.scan(), made)
+        evaluate_pair(pair, record, made)
         result: dict[str, Any] = load_json(made / "result.json")
         result |= {"fixed": str(inputs.fixed), "moving": str(inputs.moving), "initial": initial}
         for image in (moving, fixed):
@@ -163,7 +165,7 @@ def register_single(
         )
         checks = judge(result["metrics"], VerdictConfig())
         try:
-            draw_pair(fixed, moving, matrix, made)
+            draw_pair(pair, made)
             pair_page(made, made / "report.html", checks, context)
         except Exception as error:  # whatever it is, the registration is worth more than its page
             result["undrawn"] = f"{type(error).__name__}: {error}"

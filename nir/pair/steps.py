@@ -14,24 +14,18 @@ from nir.cohort.prepared import Prepared, load_pair
 from nir.cohort.settings import NO_GUIDANCE, GuidanceConfig
 from nir.engines.base import ENGINES, EngineSettings, Job, Progress, pick_device
 from nir.errors import NirError
-from nir.geometry.grid import Grid
+from nir.geometry.image import Image
 from nir.geometry.kernels import set_threads
-from nir.geometry.maps import Affine, DisplacementField, Transform
-from nir.geometry.resample import resample
-from nir.io.ants import ants_labels
 from nir.io.files import load_json, save_json
-from nir.io.images import load_labels, load_volume, save_volume
+from nir.io.images import save_volume
 from nir.io.layout import FIELD, FORWARD, INVERSE
 from nir.io.tables import save_table
-from nir.io.warps import load_affine, load_displacement, save_affine, save_displacement
+from nir.io.warps import load_affine, save_affine, save_displacement
+from nir.pair.registered import Registered
 from nir.preprocess.affine import compose_template_affines, register_affine
 from nir.preprocess.settings import AffineConfig
 from nir.provenance import machine, peak_mb, versions
-from nir.quality import jacobian
 from nir.report.figures.pair import LOSSES, draw_images, draw_losses
-from nir.report.figures.planes import PairImages
-
-LabelMap = tuple[np.ndarray, Grid]
 
 
 def align(
@@ -128,54 +122,19 @@ def register_pair(
     save_json(folder / "fit.json", record)
 
 
-def warp_pair(
-    fixed: Prepared, moving: Prepared, folder: Path, interpolation: str = "nearest"
-) -> None:
-    """Resample image and labels once, through the whole mapping, and write det J."""
-    u_lps, grid = load_displacement(folder / FORWARD)
-    voxels, source = load_volume(moving.image)
-    mapping = DisplacementField(u_lps, grid)
-    save_volume(folder / "warped.nii.gz", resample(voxels, source, grid, mapping), grid)
-    if moving.labels:
-        known = load_labels(moving.labels)
-        labels = warp_labels(known, folder / FORWARD, mapping, grid, interpolation)
-        save_volume(folder / "warped_labels.nii.gz", labels, grid)
+def warp_pair(pair: Registered, scan: Image, folder: Path) -> None:
+    """Write the moving scan and labels, warped, and det J."""
+    save_volume(folder / "warped.nii.gz", pair.warp(scan), pair.grid)
+    if pair.moving.labels is not None:
+        save_volume(folder / "warped_labels.nii.gz", pair.warped_labels, pair.grid)
     else:  # of an earlier run, whose moving subject had labels
         (folder / "warped_labels.nii.gz").unlink(missing_ok=True)
-    save_volume(folder / "jacobian.nii.gz", jacobian.jacobian_determinant(u_lps, grid), grid)
+    save_volume(folder / "jacobian.nii.gz", pair.jacobian, pair.grid)
 
 
-def warp_labels(
-    labels: LabelMap, transform: Path, mapping: Transform, grid: Grid, interpolation: str
-) -> np.ndarray:
-    """Warp a label map by nearest neighbour, or by ANTs' generic label interpolation.
-
-    ``transform`` and ``mapping`` are the same map, as a file for ANTs and as a function.
-    """
-    if interpolation == "nearest":
-        return resample(*labels, grid, mapping, "nearest")
-    return ants_labels(*labels, grid, transform, interpolation)
-
-
-def draw_pair(fixed: Prepared, moving: Prepared, matrix: Path, folder: Path) -> None:
-    """Draw the pictures of a pair and method into ``figures/``."""
-    u_lps, grid = load_displacement(folder / FORWARD)
-    fixed_brain, _ = load_volume(fixed.brain)
-    moving_brain, source = load_volume(moving.brain)
-    labels = bool(fixed.labels and moving.labels)
-    images = PairImages(
-        fixed=fixed_brain,
-        affine=resample(moving_brain, source, grid, Affine(load_affine(matrix))),
-        warped=resample(moving_brain, source, grid, DisplacementField(u_lps, grid)),
-        mask=load_volume(fixed.mask)[0],
-        jacobian=load_volume(folder / "jacobian.nii.gz")[0],
-        u_lps=u_lps,
-        grid=grid,
-        inverse=load_displacement(folder / INVERSE),
-        fixed_labels=load_labels(fixed.labels)[0] if labels and fixed.labels else None,
-        warped_labels=load_labels(folder / "warped_labels.nii.gz")[0] if labels else None,
-    )
-    draw_images(images, folder / "figures")
+def draw_pair(pair: Registered, folder: Path) -> None:
+    """Draw the pictures of a pair that was registered into a folder, into its ``figures/``."""
+    draw_images(pair.pictured, folder / "figures")
     settings = load_json(folder / "fit.json")["settings"]
     if titles := ENGINES[settings["engine"]].stages(settings):
         trace = pd.read_csv(folder / "trace.tsv", sep="\t")

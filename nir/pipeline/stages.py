@@ -13,6 +13,7 @@ from nir.cohort.settings import GuidanceConfig
 from nir.engines.base import EngineSettings, recall
 from nir.io.layout import FIELD, FORWARD, INVERSE, pair_name
 from nir.pair.evaluate import evaluate_pair
+from nir.pair.registered import Registered
 from nir.pair.steps import align, align_through_template, draw_pair, register_pair, warp_pair
 from nir.pipeline.batch import Item, key_of, known_key
 from nir.pipeline.failures import failures
@@ -186,21 +187,25 @@ def evaluate_items(
             own = fit.folder
             if not (own / FORWARD).exists() or not (own / INVERSE).exists():
                 fit.work()
-            warp_pair(one, other, own, interpolation)
-            evaluate_pair(
+            pair = Registered.read(
                 one,
                 other,
                 folder / "affine.mat",
+                own,
+                guidance=guidance,
+                interpolation=interpolation,
+            )
+            warp_pair(pair, other.scan(), own)
+            evaluate_pair(
+                pair,
                 folder / "affine.json",
                 own,
                 include=include,
                 exclude=exclude,
-                guidance=guidance,
                 names=names,
-                interpolation=interpolation,
                 truth=truth,
             )
-            draw_pair(one, other, folder / "affine.mat", own)
+            draw_pair(pair, own)
             tidy(own, keep)
 
         labelled = bool(one.labels and other.labels)

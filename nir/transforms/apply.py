@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,8 +19,7 @@ from nir.geometry.maps import (
     domain,
     slabs,
 )
-from nir.geometry.resample import resample
-from nir.io.ants import ants_labels
+from nir.io.ants import interpolate
 from nir.io.images import (
     Source,
     grid_at,
@@ -33,7 +31,6 @@ from nir.io.images import (
     save_series,
     save_volume,
 )
-from nir.io.warps import save_displacement
 from nir.quality import jacobian
 from nir.transforms.files import Word, first_name, listed, read_chain, write_transform
 from nir.transforms.refuse import check_affine_beside, check_chain, check_covered
@@ -79,18 +76,8 @@ def apply(
     to = "the reference" if isinstance(reference, Grid) else name_of(reference)
     check_chain(mapping, u_lps, first_name(words), (to, target), (name_of(image), given.grid))
     voxels = given.voxels if chosen in KEPT else given.voxels.astype(np.float32)
-    return Image(_warped(Image(voxels, given.grid), target, u_lps, chosen), target)
-
-
-def _warped(image: Image, target: Grid, u_lps: np.ndarray, interpolation: str) -> np.ndarray:
-    """Resample one volume through a displacement that lies on the target grid."""
-    if interpolation != "genericLabel":
-        move = DisplacementField(u_lps, target)
-        return resample(image.voxels, image.grid, target, move, interpolation)
-    with tempfile.TemporaryDirectory() as folder:
-        warp = Path(folder) / "warp.nii"
-        save_displacement(warp, u_lps, target)
-        return ants_labels(image.voxels, image.grid, target, warp, interpolation)
+    move = DisplacementField(u_lps, target)
+    return Image(interpolate(voxels, given.grid, target, move, chosen), target)
 
 
 def _check_known(interpolation: str) -> None:
@@ -126,9 +113,10 @@ def apply_file(
     series, source, step = load_series(image)
     dtype = series.dtype if interpolation in KEPT else np.float32
     warped = np.empty((*target.shape, series.shape[3]), dtype=dtype)
+    move = DisplacementField(u_lps, target)
     for n in range(series.shape[3]):
-        volume = Image(np.asarray(series[..., n], dtype=dtype), source)
-        warped[..., n] = _warped(volume, target, u_lps, interpolation)
+        volume = np.asarray(series[..., n], dtype=dtype)
+        warped[..., n] = interpolate(volume, source, target, move, interpolation)
     save_series(output, warped, target, step)
 
 

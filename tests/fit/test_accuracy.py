@@ -14,8 +14,9 @@ from nir.engines.base import make_method
 from nir.io.files import load_json
 from nir.io.images import load_labels, load_volume
 from nir.pair.evaluate import evaluate_pair
+from nir.pair.registered import Registered
 from nir.pair.single import Inputs, register_single
-from nir.pair.steps import align, register_pair, warp_pair
+from nir.pair.steps import align, register_pair
 from nir.preprocess.prepare import prepare_subject
 from nir.preprocess.settings import AffineConfig, PreprocessConfig, TemplateConfig
 from nir.preprocess.skullstrip import skull_strip
@@ -88,8 +89,8 @@ def test_nir_beats_syn_on_simulated_heads(heads: Path, tmp_path: Path) -> None:
         folder, method = tmp_path / engine, make_method({"name": engine, "engine": engine})
         options = {"seed": 1, "device": "cpu", "threads": 2}
         register_pair(fixed, moving, matrix, method, folder, **options)
-        warp_pair(fixed, moving, folder)
-        evaluate_pair(fixed, moving, matrix, record, folder, truth=heads / "truth")
+        pair = Registered.read(fixed, moving, matrix, folder)
+        evaluate_pair(pair, record, folder, truth=heads / "truth")
         found[engine] = load_json(folder / "result.json")["metrics"]
     assert found["nir"]["dice_after"] > found["syn"]["dice_after"]
     assert found["nir"]["truth_error_after_mm"] < found["syn"]["truth_error_after_mm"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers.synthetic import OBLIQUE, ball, make_grid, texture
 
-from nir.geometry import resample as warp
+from nir.geometry import maps
 from nir.geometry.grid import Grid, apply_matrix
 from nir.geometry.maps import Affine, DisplacementField, Transform
 from nir.geometry.resample import resample
@@ -83,7 +83,7 @@ def test_a_displacement_of_another_grid_is_interpolated_and_none_beyond_it() -> 
 def test_slabs_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     volume, u_lps = texture(MOVING.shape, 1.0), wavy_displacement(FIXED)
     whole = resample(volume, MOVING, FIXED, DisplacementField(u_lps, FIXED))
-    monkeypatch.setattr(warp, "SLAB", 3 * FIXED.shape[1] * FIXED.shape[2])
+    monkeypatch.setattr(maps, "CHUNK", 3 * FIXED.shape[1] * FIXED.shape[2])
     parts = resample(volume, MOVING, FIXED, DisplacementField(u_lps, FIXED))
     np.testing.assert_allclose(parts, whole, atol=1e-5)
 

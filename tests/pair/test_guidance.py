@@ -29,7 +29,8 @@ from nir.io.layout import FORWARD
 from nir.io.points import load_keypoints, split_keypoints
 from nir.io.warps import load_displacement, save_affine
 from nir.pair.evaluate import evaluate_pair
-from nir.pair.steps import align, register_pair, warp_pair
+from nir.pair.registered import Registered
+from nir.pair.steps import align, register_pair
 from nir.pipeline.cohort import load_cohort
 from nir.pipeline.run import plan_run
 from nir.pipeline.settings import PipelineConfig
@@ -209,8 +210,7 @@ def test_a_pair_of_nlst_from_scan_to_scores(brains: tuple[Prepared, Prepared, Pa
     align(fixed, moving, AffineConfig(kind="Rigid"), 1, matrix, record)
     options = {"seed": 1, "device": "cpu", "threads": 1}
     register_pair(fixed, moving, matrix, NIR, own, guidance=guidance, **options)
-    warp_pair(fixed, moving, own)
-    evaluate_pair(fixed, moving, matrix, record, own, guidance=guidance)
+    evaluate_pair(Registered.read(fixed, moving, matrix, own, guidance=guidance), record, own)
     result = load_json(own / "result.json")
     assert result["guides"] == {"keypoints": 6}
     told = " ".join(methods_text(result, PreprocessConfig(), AffineConfig(), "nearest"))
@@ -223,10 +223,12 @@ def test_a_pair_of_nlst_from_scan_to_scores(brains: tuple[Prepared, Prepared, Pa
     expected = np.linalg.norm(warp(here) - there, axis=1).mean()
     assert result["metrics"]["tre_after_mm"] == pytest.approx(expected, rel=1e-6)
     assert result["metrics"]["tre_after_mm"] < 2
-    evaluate_pair(fixed, moving, folder / "identity.mat", record, own, guidance=guidance)
+    identity = folder / "identity.mat"
+    evaluate_pair(Registered.read(fixed, moving, identity, own, guidance=guidance), record, own)
     before = load_json(own / "result.json")["metrics"]["tre_before_mm"]
     assert before == pytest.approx(4 * np.linalg.norm(trees.CT_SHIFT))
-    evaluate_pair(fixed, moving, matrix, record, own, guidance=GuidanceConfig(keypoints=1))
+    guidance = GuidanceConfig(keypoints=1)
+    evaluate_pair(Registered.read(fixed, moving, matrix, own, guidance=guidance), record, own)
     assert load_json(own / "result.json")["metrics"].get("tre_after_mm") is None
 
 

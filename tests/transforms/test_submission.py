@@ -30,7 +30,7 @@ from nir.io.images import save_volume
 from nir.io.layout import FORWARD, INVERSE
 from nir.io.warps import save_affine, save_displacement
 from nir.pair.evaluate import evaluate_pair
-from nir.pair.steps import warp_pair
+from nir.pair.registered import Registered
 from nir.transforms.score import Side, evaluate_files
 from nir.transforms.submission import Case, Scan, pack
 from nir.transforms.submission_check import check
@@ -112,9 +112,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_json(own / "fit.json", fit)
     save_displacement(own / FORWARD, in_mm(DISP), GRID)
     save_displacement(own / INVERSE, in_mm(-DISP), GRID)
-    warp_pair(*brains, own)
-    matrix, record = pair / "affine.mat", pair / "affine.json"
-    evaluate_pair(*brains, matrix, record, own, include=tuple(LABELS))
+    registered = Registered.read(*brains, pair / "affine.mat", own)
+    evaluate_pair(registered, pair / "affine.json", own, include=tuple(LABELS))
     return place
 
 
