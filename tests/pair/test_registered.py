@@ -1,0 +1,122 @@
+"""A registered pair in memory: the same from files as from arrays, and nothing done twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.synthetic import ball, texture
+from helpers.two_spaces import AFFINE, FIXED, MOVING, WHOLE
+
+from nir.cohort.prepared import Prepared
+from nir.errors import NirError
+from nir.geometry.grid import Grid
+from nir.geometry.image import Image
+from nir.geometry.maps import DisplacementField, displacement
+from nir.geometry.resample import resample
+from nir.io.files import load_json, save_json
+from nir.io.images import load_volume, save_volume
+from nir.io.layout import FORWARD, INVERSE
+from nir.io.warps import round_displacement, save_affine, save_displacement
+from nir.pair.evaluate import evaluate_pair, measure_pair
+from nir.pair.registered import Registered, Side
+from nir.pair.steps import warp_pair
+
+
+def side(name: str, grid: Grid, seed: int) -> Side:
+    mask = ball(grid.shape, 7.0) > 0
+    labels = (2 * ball(grid.shape, 5.0) + ball(grid.shape, 3.0)).astype(np.int32)
+    brain = texture(grid.shape, 2.0, seed).astype(np.float32) * mask
+    return Side(name, Image(brain, grid), mask, Image(labels, grid))
+
+
+def field(mapping: object, grid: Grid) -> DisplacementField:
+    return DisplacementField(round_displacement(displacement(mapping, grid)), grid)
+
+
+POINTS = FIXED.points_lps()[8:10, 8, 8]
+PAIR = Registered(
+    side("a", FIXED, 1),
+    side("b", MOVING, 2),
+    AFFINE,
+    field(WHOLE, FIXED),
+    field(WHOLE.inverse(), MOVING),
+    np.stack([POINTS, WHOLE(POINTS) + np.array([1, 0, 0])]),
+)
+
+
+def written(one: Side, folder: Path) -> Prepared:
+    """The files of one image of a pair."""
+    files = {name: folder / one.id / f"{name}.nii.gz" for name in ("brain", "mask", "labels")}
+    save_volume(files["brain"], one.brain.voxels, one.brain.grid)
+    save_volume(files["mask"], one.mask.astype(np.uint8), one.brain.grid)
+    assert one.labels
+    save_volume(files["labels"], one.labels.voxels, one.labels.grid)
+    return Prepared(one.id, files["brain"], files["brain"], files["mask"], files["labels"])
+
+
+def test_a_pair_from_files_is_measured_as_the_one_in_memory(tmp_path: Path) -> None:
+    fixed, moving = (written(one, tmp_path) for one in (PAIR.fixed, PAIR.moving))
+    save_affine(tmp_path / "affine.mat", PAIR.affine.matrix_lps)
+    save_displacement(tmp_path / FORWARD, PAIR.forward.u_lps, FIXED)
+    save_displacement(tmp_path / INVERSE, PAIR.inverse.u_lps, MOVING)
+    fit = {"engine": "affine", "seconds": {"registration": 1.0}}
+    save_json(tmp_path / "fit.json", fit)
+    save_json(tmp_path / "affine.json", {"seconds": 2.0, "warnings": []})
+    pair = Registered.read(fixed, moving, tmp_path / "affine.mat", tmp_path)
+    warp_pair(pair, moving.scan(), tmp_path)
+    evaluate_pair(pair, tmp_path / "affine.json", tmp_path)
+    result = load_json(tmp_path / "result.json")
+    expected = measure_pair(replace(PAIR, keypoints=None))
+    assert result["metrics"] == pytest.approx(expected.metrics, rel=1e-5, abs=1e-5)
+    assert result["labels_scored"] == expected.labels_scored == [2, 3]
+    assert result["seconds"] == {"affine": 2.0, "registration": 1.0, "total": 3.0}
+    for name, ours in (("warped", PAIR.warped), ("jacobian", PAIR.jacobian)):
+        kept, _ = load_volume(tmp_path / f"{name}.nii.gz")
+        np.testing.assert_allclose(kept, ours, atol=1e-4)
+    kept, _ = load_volume(tmp_path / "warped_labels.nii.gz")
+    np.testing.assert_array_equal(kept, PAIR.warped_labels)
+
+
+def test_keypoints_score_a_pair_in_memory() -> None:
+    assert measure_pair(PAIR).metrics["tre_after_mm"] == pytest.approx(1, abs=0.05)
+
+
+def test_each_brain_is_resampled_once_by_each_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def counted(*args: object) -> np.ndarray:
+        calls.append(args)
+        return resample(*args)
+
+    monkeypatch.setattr("nir.pair.registered.resample", counted)
+    pair = replace(PAIR)
+    for _ in range(2):
+        measure_pair(pair)
+        assert pair.pictured.warped is pair.warped
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("name", ["aligned_labels", "warped_labels"])
+def test_labels_go_through_ants_in_either_map(name: str) -> None:
+    ours = getattr(replace(PAIR, interpolation="genericLabel"), name)
+    labels = PAIR.moving.labels
+    assert labels
+    transform = PAIR.affine if name == "aligned_labels" else PAIR.forward
+    plain = resample(labels.voxels, labels.grid, FIXED, transform, "nearest")
+    assert ours.dtype == np.int32
+    assert set(np.unique(ours)) == {0, 2, 3}
+    assert 0 < (ours != plain).mean() < 0.05
+
+
+def test_without_labels_none_are_warped(tmp_path: Path) -> None:
+    bare = replace(PAIR, moving=replace(PAIR.moving, labels=None))
+    (tmp_path / "warped_labels.nii.gz").touch()  # of an earlier run
+    warp_pair(bare, bare.moving.brain, tmp_path)
+    assert not (tmp_path / "warped_labels.nii.gz").exists()
+    assert bare.pictured.fixed_labels is None
+    assert measure_pair(bare).metrics["dice_after"] is None
+    with pytest.raises(NirError, match=r"b: expected labels to warp, found none"):
+        _ = bare.warped_labels
