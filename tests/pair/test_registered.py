@@ -62,7 +62,8 @@ def test_a_pair_from_files_is_measured_as_the_one_in_memory(tmp_path: Path) -> N
     save_affine(tmp_path / "affine.mat", PAIR.affine.matrix_lps)
     save_displacement(tmp_path / FORWARD, PAIR.forward.u_lps, FIXED)
     save_displacement(tmp_path / INVERSE, PAIR.inverse.u_lps, MOVING)
-    fit = {"engine": "affine", "seconds": {"registration": 1.0}}
+    settings = {"engine": "affine"}
+    fit = {"engine": "affine", "settings": settings, "seconds": {"registration": 1.0}}
     save_json(tmp_path / "fit.json", fit)
     save_json(tmp_path / "affine.json", {"seconds": 2.0, "warnings": []})
     pair = Registered.read(fixed, moving, tmp_path / "affine.mat", tmp_path)
