@@ -7,14 +7,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nir.geometry.grid import Grid
-from nir.geometry.maps import Affine, DisplacementField
-from nir.geometry.resample import resample
 from nir.io.warps import save_affine, save_displacement
+
+if TYPE_CHECKING:
+    from nir.geometry.maps import Affine, DisplacementField
 
 
 def to_ants(voxels: np.ndarray, grid: Grid) -> Any:
@@ -54,6 +55,8 @@ def interpolate(
     mode: str,
 ) -> np.ndarray:
     """Resample as `nir.geometry.resample.resample`, which see, or by ``genericLabel`` of ANTs."""
+    from nir.geometry.resample import resample
+
     read = ants_labels if mode == "genericLabel" else resample
     return read(volume, source, target, transform, mode)
 
@@ -87,6 +90,8 @@ def ants_labels(
 @contextmanager
 def _as_file(transform: Affine | DisplacementField) -> Iterator[Path]:
     """Write a transform as ANTs reads it, into a file that is gone after the block."""
+    from nir.geometry.maps import Affine
+
     with tempfile.TemporaryDirectory() as folder:
         if isinstance(transform, Affine):
             path = Path(folder) / "affine.mat"
