@@ -84,7 +84,7 @@ class Images:
         counts = self.guides.moving_counts
         if counts is None:
             return self
-        there = _warp(counts[None, None], u_mm, extent, "nearest")[0, 0]
+        there = warp(counts[None, None], u_mm, extent, "nearest")[0, 0]
         return replace(self, guides=replace(self.guides, moving_counts=there))
 
     def carried(self, u_mm: Tensor, extent: Tensor) -> Images:
@@ -92,15 +92,16 @@ class Images:
         guides = self.counted(u_mm, extent).guides
         if guides.structures is not None:
             here, there = guides.structures
-            there = _warp(there[None, None].float(), u_mm, extent, "nearest")[0, 0]
+            there = warp(there[None, None].float(), u_mm, extent, "nearest")[0, 0]
             guides = replace(guides, structures=(here, there))
         if guides.points is not None:
             at, goal = guides.points
             guides = replace(guides, points=(at, invert(u_mm, extent, goal)))
-        return replace(self, moving=_warp(self.moving, u_mm, extent), guides=guides)
+        return replace(self, moving=warp(self.moving, u_mm, extent), guides=guides)
 
 
-def _warp(moving: Tensor, u_mm: Tensor, extent: Tensor, mode: str = "bilinear") -> Tensor:
+def warp(moving: Tensor, u_mm: Tensor, extent: Tensor, mode: str = "bilinear") -> Tensor:
+    """Read an image, (1, C, X, Y, Z), where a displacement on its own lattice leads."""
     points = identity(tuple(moving.shape[2:]), moving.device)
     return sample(moving, points.add_(to_cube(u_mm, extent)), mode)
 

@@ -10,17 +10,19 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from nir.errors import NirError
-from nir.field.parts import Part
+from nir.errors import NirError, fault
+from nir.field.parts import DenseField, Part
 from nir.fit.level import Guides, Images, make_level
 from nir.fit.settings import FitConfig
-from nir.fit.solvers.base import Rows, Told
-from nir.fit.solvers.field import _field
-from nir.fit.solvers.fluid import _fluid
-from nir.fit.solvers.search import _search
+from nir.fit.solvers.base import Rows, Solver, Told
+from nir.fit.solvers.field import FIELD
+from nir.fit.solvers.fluid import FLUID
+from nir.fit.solvers.search import SEARCH
 from nir.geometry.folds import unfold
 from nir.geometry.grid import Grid
 from nir.geometry.lattice import compose
+
+SOLVERS: dict[str, Solver] = {"field": FIELD, "search": SEARCH, "fluid": FLUID}
 
 Progress = Callable[[int, int, float], None]
 """Called after each step with phase, step and loss."""
@@ -55,6 +57,7 @@ def fit_pair(
     seed: int,
     progress: Progress | None = None,
     guides: Guides | None = None,
+    start: Tensor | None = None,
 ) -> FitResult:
     """Register two images that share a grid.
 
@@ -66,26 +69,36 @@ def fit_pair(
         config: model and phases.
         seed: of every random number in the fit.
         guides: what else steers the fit.
+        start: displacement on the grid, ``axis`` mm, shape (1, 3, X, Y, Z), on the device of the
+            fit; the first phase goes on from it as from an earlier phase. None: no displacement.
 
     Returns:
-        The displacement that maps fixed points to moving points, and the trace.
+        The displacement that maps fixed points to moving points, ``start`` included, and the trace.
 
     Raises:
-        NirError: a level is too coarse for the images, or the loss is not finite.
+        NirError: ``start`` lies on another grid, a level is too coarse for the images, or the loss
+            is not finite.
     """
     fixed, moving, mask = (x.reshape(1, -1, *grid.shape).float() for x in (fixed, moving, mask))
     images = Images(fixed, moving, mask, guides or Guides())
     extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=fixed.device)
     result = FitResult(torch.zeros(1, 3, *grid.shape, device=fixed.device))
+    if start is not None:
+        if start.shape != result.u_mm.shape:
+            expected, found = tuple(result.u_mm.shape), tuple(start.shape)
+            cure = "resample it to the grid of the fit"
+            raise NirError(fault("start", f"a displacement of shape {expected}", str(found), cure))
+        result.u_mm = start.clone()  # folds are repaired in place
+        result.parts = [DenseField(result.u_mm)]
     for number in range(len(config.phases)):
-        start = time.perf_counter()
+        began = time.perf_counter()
         told = partial(progress, number) if progress else lambda step, loss: None
         try:
             rows = _phase(result, images, grid, config, number, seed, told)
         except NirError as error:
             raise NirError(f"phase {number} of the fit: {error}") from error
         result.trace += [{"phase": number} | row for row in rows]
-        result.seconds.append(time.perf_counter() - start)
+        result.seconds.append(time.perf_counter() - began)
     if config.repair_folds:
         with torch.no_grad():
             result.repaired = unfold(result.u_mm, extent)
@@ -102,22 +115,17 @@ def _phase(
     told: Told,
 ) -> Rows:
     """Run one phase on top of a result, and change the result; return the trace."""
-    settings = config.phases[number]
+    phase = config.phases[number]
+    solver = SOLVERS[phase.solver]
     extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=images.fixed.device)
-    part: Part
     if result.parts:
-        carry = images.counted if settings.solver == "fluid" else images.carried
+        carry = images.counted if solver.goes_on else images.carried
         with torch.no_grad():
             images = carry(result.u_mm, extent)
-    level = make_level(images, grid, config, settings)
-    if settings.solver == "fluid":
-        part, rows = _fluid(level, result.u_mm, settings, told)
-        result.u_mm, result.parts = part.dense(grid.shape), [part]
-        return rows
-    if settings.solver == "search":
-        part, rows = _search(level, settings, told)
-    else:
-        part, rows = _field(level, config, settings, seed + number, told)
+    level = make_level(images, grid, config, phase)
+    part, rows = solver.solve(level, result.u_mm, phase, told, config, seed + number)
+    if solver.goes_on:
+        result.parts = []
     with torch.no_grad():
         inner = part.dense(grid.shape)
         result.u_mm = compose(result.u_mm, inner, extent) if result.parts else inner

@@ -104,6 +104,25 @@ def test_a_fluid_phase_starts_from_the_search() -> None:
     assert first < 0.7 * plain.trace[0]["loss"]
 
 
+class TestStart:
+    @pytest.mark.parametrize("phase", [SEARCH | COARSE, FLUID, FIELD | COARSE])
+    def test_a_fit_goes_on_from_the_truth(self, phase: dict[str, Any]) -> None:
+        start, config = TRUTH.clone(), settings(phase)
+        result, alone = run(config, start=start), run(config)
+        assert error_mm(result.u_mm) < 0.2 * error_mm(ZERO)
+        assert result.trace[0]["dissimilarity"] < 0.5 * alone.trace[0]["dissimilarity"]
+        assert torch.equal(start, TRUTH)
+        points = identity(SHAPE)
+        for part in reversed(result.parts):
+            points = points + to_cube(part.at(points), EXTENT)
+        whole = (points - identity(SHAPE)) * EXTENT.view(1, 3, 1, 1, 1) / 2
+        torch.testing.assert_close(whole, result.u_mm, atol=1e-3, rtol=0)
+
+    def test_it_lies_on_the_grid_of_the_fit(self) -> None:
+        with pytest.raises(NirError, match=r"start: expected .* \(1, 3, 32, 30, 28\), found"):
+            run(settings(FLUID), start=TRUTH[..., 1:])
+
+
 class TestTrace:
     config = settings(SEARCH | COARSE, FIELD | COARSE, FLUID | {"steps": 3})
 

@@ -11,23 +11,24 @@ from torch import Tensor
 from nir.errors import NirError
 from nir.field.network import FieldNetwork
 from nir.field.parts import NeuralField
+from nir.field.settings import FlowSettings
 from nir.fit.level import Level
 from nir.fit.optimiser import OPTIMISERS
 from nir.fit.sampling import READERS, SAMPLERS, Take
-from nir.fit.settings import FitConfig, Phase
-from nir.fit.solvers.base import Rows, Told
+from nir.fit.settings import Phase
+from nir.fit.solvers.base import Rows, Solver, Told
 from nir.geometry.folds import gradient
 from nir.geometry.lattice import identity, resize, to_cube
 from nir.losses.regularity import folding, smoothness
 
 
-def _field(
-    level: Level, config: FitConfig, settings: Phase, seed: int, told: Told
+def solve(
+    level: Level, start: Tensor, phase: Phase, told: Told, flow: FlowSettings, seed: int
 ) -> tuple[NeuralField, Rows]:
-    """Fit a fresh neural field."""
-    model = FieldNetwork(settings, seed).to(level.extent.device)
-    part = NeuralField(model, settings, config, level.shape, level.extent)
-    return part, _optimise(part, level, settings, seed, told)
+    """Fit a fresh neural field; as `Solve`."""
+    model = FieldNetwork(phase, seed).to(level.extent.device)
+    part = NeuralField(model, phase, flow, level.shape, level.extent)
+    return part, _optimise(part, level, phase, seed, told)
 
 
 def _optimise(part: NeuralField, level: Level, settings: Phase, seed: int, told: Told) -> Rows:
@@ -104,3 +105,6 @@ def _loss_terms(
         "smoothness": smoothness(regular),
         "jacobian": folding(g, settings.jacobian_margin),
     }
+
+
+FIELD = Solver(solve)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,10 +11,11 @@ from torch import Tensor
 
 from nir.errors import NirError
 from nir.field.parts import DenseField
+from nir.field.settings import FlowSettings
 from nir.fit import kernels
 from nir.fit.level import Level
 from nir.fit.settings import Phase
-from nir.fit.solvers.base import Rows, Told
+from nir.fit.solvers.base import Rows, Solver, Told
 from nir.geometry.lattice import compose, resize, smooth
 from nir.losses.matching import Matcher, matcher
 
@@ -31,8 +31,8 @@ def fluid(
     steps: int,
     widths_vox: tuple[float, float],
     step_vox: float,
-    progress: Callable[[int, float], None],
-) -> tuple[Tensor, list[dict[str, float]]]:
+    progress: Told,
+) -> tuple[Tensor, Rows]:
     """Improve a displacement by composing it with one small field a step.
 
     A step is a field on the level's lattice: the direction that Adam takes from the gradient of
@@ -48,8 +48,8 @@ def fluid(
         progress: called after each step with its number and the loss.
 
     Returns:
-        The displacement, and one row a step: step, loss, similarity, lr (the longest vector, mm),
-        seconds.
+        The displacement, and one row a step: step, loss, dissimilarity, step_mm (the longest
+        vector), seconds.
 
     Raises:
         NirError: the loss is not finite.
@@ -62,7 +62,7 @@ def fluid(
     longest_mm = step_vox * float(spacing.min())
     gradient, mean = torch.zeros_like(u_mm), torch.zeros_like(u_mm)
     square = torch.zeros_like(u_mm[:, :1])
-    rows: list[dict[str, float]] = []
+    rows: Rows = []
     start = time.perf_counter()
     for step in range(steps):
         loss = 1 - match(u_mm, gradient)
@@ -124,15 +124,20 @@ def plain_direction(force: Tensor, mean: Tensor, square: Tensor, step: int) -> f
 
 
 @torch.no_grad()
-def _fluid(level: Level, u: Tensor, settings: Phase, told: Told) -> tuple[DenseField, Rows]:
-    """Run a fluid phase from a displacement on the pair's grid; its result replaces that one."""
+def solve(
+    level: Level, start: Tensor, phase: Phase, told: Told, flow: FlowSettings, seed: int
+) -> tuple[DenseField, Rows]:
+    """Go on from a displacement by fluid steps; as `Solve`. Nothing is drawn at random."""
     u_mm, rows = fluid(
-        matcher(level.terms, level.weight, level.extent, settings.radius, level.pull),
-        resize(u, level.shape),
+        matcher(level.terms, level.weight, level.extent, phase.radius, level.pull),
+        resize(start, level.shape),
         level.extent,
-        settings.steps,
-        (settings.viscosity_vox, settings.elasticity_vox),
-        settings.step_vox,
+        phase.steps,
+        (phase.viscosity_vox, phase.elasticity_vox),
+        phase.step_vox,
         told,
     )
     return DenseField(u_mm), rows
+
+
+FLUID = Solver(solve, goes_on=True)

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from nir.field.parts import DenseField
+from nir.field.settings import FlowSettings
 from nir.fit import kernels
-from nir.fit.level import Level, _warp
+from nir.fit.level import Level, warp
 from nir.fit.settings import Phase
-from nir.fit.solvers.base import Rows, Told
+from nir.fit.solvers.base import Rows, Solver, Told
 from nir.geometry.lattice import smooth
 from nir.losses.keypoints import Pull
 from nir.losses.prices import displacements
@@ -103,19 +104,24 @@ def plain_best(costs: Tensor, field: Tensor, coupling: float, reach: int) -> Ten
 
 
 @torch.no_grad()
-def _search(level: Level, settings: Phase, told: Told) -> tuple[DenseField, Rows]:
-    """Search all displacements within reach; one row, the similarity where they lead."""
-    start = time.perf_counter()
-    radius, reach = settings.radius, settings.reach
+def solve(
+    level: Level, start: Tensor, phase: Phase, told: Told, flow: FlowSettings, seed: int
+) -> tuple[DenseField, Rows]:
+    """Search all displacements within reach; as `Solve`. One row: the loss where they lead."""
+    began = time.perf_counter()
+    radius, reach = phase.radius, phase.reach
     costs = all_costs(level.terms, level.weight, level.spacing, radius, reach, level.pull)
-    found = search(costs, reach, settings.elasticity_vox)
+    found = search(costs, reach, phase.elasticity_vox)
     del costs
     u_mm = found * level.spacing.view(1, 3, 1, 1, 1)
     loss = 0.0 if level.pull is None else float(level.pull.loss(u_mm))
     for term in level.terms:
-        warped = _warp(term.moving, u_mm, level.extent)
+        warped = warp(term.moving, u_mm, level.extent)
         loss += term.share * (1 - float(term.score(term.fixed, warped, level.weight, radius)))
     told(0, loss)
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - began
     row = {"step": 0, "loss": loss, "dissimilarity": loss, "seconds": seconds}
     return DenseField(u_mm), [row]
+
+
+SEARCH = Solver(solve)
