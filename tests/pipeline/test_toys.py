@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
@@ -25,7 +28,7 @@ METHODS = [
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = copy_workflow(ROOT, tmp_path_factory.mktemp("toys") / "pipeline")
-    write_cohort(folder / "data", 2)
+    write_cohort(folder / "data", 3)
     return folder
 
 
@@ -35,8 +38,17 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def configure(workplace: Path, name: str, **changes: Any) -> Path:
-    content = settings(workplace / "data/subjects.tsv", workplace / name, methods=METHODS)
+    content = settings(workplace, workplace / name, methods=METHODS)
+    content["cohort"] = {"kind": "toys", "data": str(workplace / "data"), "pattern": "s[01]"}
     return write_settings(workplace / f"{name}.yaml", content | changes)
+
+
+def nir(*words: object) -> str:
+    """Call the command line in a process of its own, where the package is installed."""
+    command = [sys.executable, "-m", "nir.cli.app", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_what_a_package_brings_is_run_and_told(workplace: Path) -> None:
@@ -48,6 +60,9 @@ def test_what_a_package_brings_is_run_and_told(workplace: Path) -> None:
     assert table["engine"].to_dict() == {"affine": "affine", "shifted": "toy"}
     assert table.loc["shifted", "dice_after"] < table.loc["affine", "dice_after"]
     assert "shifted" in set(pd.read_csv(out / "methods.tsv", sep="\t")["method"])
+    cohort_page = (out / "report.html").read_text()
+    assert "<strong>These are toys.</strong> They were not asked." in cohort_page
+    assert "its name is not s[01]" in cohort_page
     folder = out / "pairs/s0__s1/shifted"
     record = load_json(folder / "fit.json")
     assert record["settings"] == METHODS[1]
@@ -73,3 +88,27 @@ def test_settings_of_an_engine_that_is_brought_are_checked(workplace: Path) -> N
     wrong["engine"] = "toi"
     configure(workplace, "wrong", methods=[wrong])
     assert "known are affine, nir, syn, toy; did you mean 'toy'?" in run(workplace, *words).stderr
+
+
+def test_settings_of_a_reader_that_is_brought_are_checked(workplace: Path) -> None:
+    wrong = {"kind": "toys", "data": str(workplace / "data"), "patern": "s*"}
+    words = ["--configfile", configure(workplace, "wrong", cohort=wrong), "-n"]
+    told = run(workplace, *words).stderr
+    assert "cohort: kind 'toys' needs the key 'pattern': of the names of those who take" in told
+    assert "cohort.patern: the kind 'toys' has no such key; did you mean 'pattern'?" in told
+
+
+def test_verbs_know_what_a_package_brings(workplace: Path) -> None:
+    data = workplace / "data"
+    inspected = nir("cohort", "inspect", data, "--set", "pattern=s1")
+    assert "toys: 1 subjects, 1 with labels, 1 with a mask; 2 dropped" in inspected
+    np.savetxt(data / "a.txt", np.diag([2.0, 1, 1, 1]))
+    nir("convert", f"ras:{data / 'a.txt'}", "-o", data / "a.npy")
+    assert np.load(data / "a.npy")[0, 0] == 2
+    nir("convert", data / "a.npy", "-o", data / "a.mat")
+    assert ".npy is an array of numpy" in " ".join(nir("convert", "--help").split())
+
+
+def test_the_schema_of_the_settings_is_the_same_with_it() -> None:
+    shipped = (ROOT / "workflow/schemas/config.schema.json").read_text()
+    assert nir("schema") == shipped
