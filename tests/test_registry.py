@@ -53,3 +53,10 @@ def test_names_may_be_spelt_with_dashes(words: Registry[str]) -> None:
     dashed: Registry[str] = Registry("word", "own_words", "ENTRY", "no.group", dashes=True)
     assert dashed.names == ["never", "of-course", "yes"]
     assert dashed["of-course"] == words["of_course"] == "of course"
+
+
+def test_a_script_adds_its_own(words: Registry[str]) -> None:
+    words.add("maybe", "m")
+    assert words["maybe"] == "m"
+    assert "maybe" in words.names
+    assert "maybe" not in words.own

@@ -7,7 +7,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -83,7 +83,7 @@ def _cell(plan: Plan, entry: Entry, ready: Ready, work: Path) -> dict[str, Any]:
         "labels": config.cohort.labels,
         "labels_exclude": config.cohort.labels_exclude,
         "versions": {name: installed(name) for name in ENGINES[entry.engine].libraries},
-        "source": source_digest(ENGINES[entry.engine].__module__),
+        "sources": sources(entry.own),
     }
     reader = config.cohort.reader
     truth = plan.truth
@@ -180,14 +180,21 @@ def installed(name: str) -> str | None:
         return None
 
 
+def sources(own_settings: Mapping[str, Any]) -> list[str]:
+    """Return hashes of the sources of a method: its engine's, and its similarities'."""
+    engine = ENGINES[own_settings["engine"]]
+    cards = [engine, *map(type, engine.compared(own_settings).values())]
+    return sorted({source_digest(card.__module__) for card in cards})
+
+
 def source_digest(module: str) -> str:
     """Return a hash of a module of ``nir`` and of all of ``nir`` that it imports."""
     found: set[Path] = set()
-    _collect(module, found)
+    collect(module, found)
     return digest(module, sorted(found))
 
 
-def _collect(module: str, found: set[Path]) -> None:
+def collect(module: str, found: set[Path]) -> None:
     """Add the file of a module and, one after another, those of its imports."""
     try:
         spec = importlib.util.find_spec(module)
@@ -198,7 +205,7 @@ def _collect(module: str, found: set[Path]) -> None:
     path = Path(spec.origin)
     found.add(path)
     for name in _imports(ast.parse(path.read_text(encoding="utf-8"))):
-        _collect(name, found)
+        collect(name, found)
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:

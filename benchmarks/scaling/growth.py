@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from benchmarks.cells import run_alone, source_digest
+from benchmarks.cells import run_alone, source_digest, sources
 from benchmarks.compare import RESULTS
 from benchmarks.heads import Head, Shape, load_head, parse_shape, simulated_pair, tiny_pair
 from benchmarks.plots import growth as draw
@@ -77,8 +77,7 @@ def grow(head: Head, given: argparse.Namespace, output: Path) -> list[dict[str, 
         note = folder / "row.json"
         settings = Nir.Settings(name="nir", engine="nir", preset=given.preset).own_settings
         decides = [shape, settings, given.seed, given.threads, given.device]
-        sources = [source_digest(m) for m in ("nir.engines.nir", "nir.cohort.phantom")]
-        key = digest([*decides, *sources])
+        key = digest([*decides, *sources(settings), source_digest("nir.cohort.phantom")])
         if note.exists() and load_json(note)["digest"] == key:
             rows.append(load_json(note))
             continue

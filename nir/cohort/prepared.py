@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ from nir.io.files import load_json
 from nir.io.images import grid_of, load_labels, load_volume, open_image
 from nir.io.points import split_keypoints
 from nir.io.warps import load_affine
+
+GUIDES = ("keypoints", "structures", "excluded", "contrasts")
+"""What an engine may look at beside two images."""
 
 
 @dataclass
@@ -115,23 +118,32 @@ class Prepared:
 
 
 def load_pair(
-    fixed: Prepared, moving: Prepared, matrix: Path, guidance: GuidanceConfig = NO_GUIDANCE
+    fixed: Prepared,
+    moving: Prepared,
+    matrix: Path,
+    guidance: GuidanceConfig = NO_GUIDANCE,
+    guides: Collection[str] = GUIDES,
 ) -> ImagePair:
-    """Read what a registration starts from: prepared brains, a mask, an affine, and what guides."""
+    """Read what a registration starts from: prepared brains, a mask, an affine, and what guides.
+
+    Of the last, only what ``guides`` names is read.
+    """
     fixed_brain, fixed_grid = load_volume(fixed.brain)
     moving_brain, moving_grid = load_volume(moving.brain)
     mask, _ = load_volume(fixed.mask)
     pair = ImagePair(fixed_brain, fixed_grid, mask, moving_brain, moving_grid, load_affine(matrix))
-    pair.fixed_channels, pair.moving_channels = (
-        tuple(load_volume(path)[0] for path in brain.channels) for brain in (fixed, moving)
-    )
-    pair.fixed_exclude, pair.moving_exclude = (
-        load_volume(brain.exclude)[0] if brain.exclude else None for brain in (fixed, moving)
-    )
+    if "contrasts" in guides:
+        pair.fixed_channels, pair.moving_channels = (
+            tuple(load_volume(path)[0] for path in brain.channels) for brain in (fixed, moving)
+        )
+    if "excluded" in guides:
+        pair.fixed_exclude, pair.moving_exclude = (
+            load_volume(brain.exclude)[0] if brain.exclude else None for brain in (fixed, moving)
+        )
     points, _ = keypoints_of(fixed, moving, guidance)
-    if points.size:
+    if points.size and "keypoints" in guides:
         pair.fixed_points_lps, pair.moving_points_lps = points
-    if guidance.structures and fixed.labels and moving.labels:
+    if guidance.structures and "structures" in guides and fixed.labels and moving.labels:
         pair.fixed_structures, pair.moving_structures = (
             np.where(np.isin(labels, guidance.structures), labels, 0)
             for labels, _ in map(load_labels, (fixed.labels, moving.labels))

@@ -91,8 +91,7 @@ class Engine(ABC):
 
     Attributes:
         Settings: its keys under ``methods``; ``engine`` is a literal of its name.
-        guides: what it looks at beside two images: ``keypoints``, ``structures``, ``excluded``
-            (masks) and ``contrasts``.
+        guides: what it looks at beside two images, some of `nir.cohort.prepared.GUIDES`.
         deforms: False: the result is the affine, so no gain over it is asked.
         on_gpu: it computes on a GPU where the run's device is one.
         threaded: more than one thread helps.

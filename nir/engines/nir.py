@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from nir.cohort.prepared import ImagePair
+from nir.cohort.prepared import GUIDES, ImagePair
 from nir.engines.base import Engine, EngineSettings, Job, Registration
 from nir.errors import NirError
 from nir.fit.memory import estimate_mb
@@ -46,7 +46,7 @@ class Nir(Engine):
                 raise ValueError(str(error)) from error
             return self
 
-    guides = ("keypoints", "structures", "excluded", "contrasts")
+    guides = GUIDES
     on_gpu = True
     writes_field = True
     cites = ("sun2024nir",)

@@ -95,9 +95,10 @@ def register_pair(
     With ``save_field`` the fitted field is written as well, by an engine that has one.
     """
     set_threads(threads)
-    engine, chosen = method.card, pick_device(device)
+    engine = method.card
+    chosen = pick_device(device if engine.on_gpu else "cpu")
     start = time.perf_counter()
-    pair = load_pair(fixed, moving, matrix, guidance)
+    pair = load_pair(fixed, moving, matrix, guidance, engine.guides)
     result = engine.register(pair, Job(seed, chosen, threads, progress, log))
     elapsed = time.perf_counter() - start
     save_displacement(folder / FORWARD, result.forward, pair.fixed_grid, rounded=True)
@@ -109,7 +110,7 @@ def register_pair(
         "settings": method.own_settings,
         "guides": engine.guided_by(pair),
         "seed": seed,
-        "device": str(chosen) if engine.on_gpu else "cpu",
+        "device": str(chosen),
         "threads": threads,
         "versions": versions(engine.libraries),
         "machine": machine(),

@@ -73,6 +73,13 @@ class Asks:
         own = self.megabytes(600, 150)(wildcards, attempt)
         return max(own, self.register_megabytes(wildcards, attempt)) if self._fits_again else own
 
+    def evaluate_minutes(self, wildcards: Any, attempt: int) -> int:
+        """Return the time of an evaluation, minutes; it may have to fit again."""
+        if not self._fits_again:
+            return self.minutes(1, 0.5)(wildcards, attempt)
+        again = self.register_minutes(wildcards, attempt)
+        return max(self.minutes(2, 5)(wildcards, attempt), again)
+
     def evaluate_gpu(self, wildcards: Any) -> int:
         """Return the GPUs of an evaluation: one where it may have to fit again."""
         return int(self._fits_again and self.device_of(wildcards) == "cuda")

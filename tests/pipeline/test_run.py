@@ -89,7 +89,8 @@ def test_shipped_settings_are_valid(name: str) -> None:
 def test_nothing_imports_a_gpu_library_or_ants_for_a_plan() -> None:
     code = (
         "import sys, nir.pipeline.run, nir.fit.memory, nir.losses.similarities.base as base;"
-        "[base.SIMILARITIES[name] for name in base.SIMILARITIES.names];"
+        "from nir.engines.base import ENGINES;"
+        "[cards[name] for cards in (base.SIMILARITIES, ENGINES) for name in cards.names];"
         "print([m for m in ('torch', 'ants', 'triton', 'numba') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

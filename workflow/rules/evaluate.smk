@@ -23,9 +23,7 @@ rule evaluate:
     resources:
         attempt=ASKS.which_attempt,
         mem_mb=ASKS.evaluate_megabytes,
-        runtime=(
-            ASKS.minutes(2, 5) if SETTINGS.keep == "metrics" else ASKS.minutes(1, 0.5)
-        ),
+        runtime=ASKS.evaluate_minutes,
         gpu=ASKS.evaluate_gpu,
     params:
         batch=INPUTS.batch_for(scored=True),
