@@ -114,7 +114,7 @@ def measure_pair(
 
 def _compared(fit: dict[str, Any]) -> dict[str, Similarity]:
     """Return the similarities that a fit compared beside those that are always reported."""
-    found = ENGINES[fit["engine"]].compared(fit["settings"]) if "engine" in fit else {}
+    found = ENGINES[fit["engine"]].compared(fit["settings"])
     return {name: x for name, x in sorted(found.items()) if not x.reported}
 
 
