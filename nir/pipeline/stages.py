@@ -12,6 +12,7 @@ from nir.cohort.prepared import Prepared
 from nir.cohort.settings import GuidanceConfig
 from nir.engines.base import EngineSettings, recall
 from nir.io.layout import FIELD, FORWARD, INVERSE, pair_name
+from nir.io.sheets import label_names as read_label_names
 from nir.pair.evaluate import evaluate_pair
 from nir.pair.registered import Registered
 from nir.pair.steps import align, align_through_template, draw_pair, register_pair, warp_pair
@@ -165,54 +166,68 @@ def evaluate_items(
         fits: `register_items` of the same batch: transforms that were not kept are made again.
         keep: ``all``, ``transforms`` or ``metrics``.
     """
-    from nir.io.sheets import label_names as read_names
-
-    names = read_names(label_names) if label_names else {}
+    evaluate = partial(
+        _evaluate,
+        include=include,
+        exclude=exclude,
+        guidance=guidance,
+        interpolation=interpolation,
+        names=read_label_names(label_names) if label_names else {},
+        truth=truth,
+        keep=keep,
+    )
     for (fixed, moving), fit in zip(batch.pairs, fits, strict=True):
         if isinstance(fit, tuple):
             yield fit
             continue
         one, other = batch.brains[fixed], batch.brains[moving]
-        folder, own = batch.folder(fixed, moving), fit.folder
         content = {
-            "register": known_key(own, "register"),
+            "register": known_key(fit.folder, "register"),
             "settings": [include, exclude, interpolation, keep, guidance.keypoints],
         }
         files = [f for b in (one, other) for f in (b.image, b.labels, b.keypoints)]
         key = key_of(content, [*files, label_names, truth])
-
-        def work(
-            one: Prepared = one, other: Prepared = other, folder: Path = folder, fit: Item = fit
-        ) -> None:
-            own = fit.folder
-            if not (own / FORWARD).exists() or not (own / INVERSE).exists():
-                fit.work()
-            pair = Registered.read(
-                one,
-                other,
-                folder / "affine.mat",
-                own,
-                guidance=guidance,
-                interpolation=interpolation,
-            )
-            warp_pair(pair, other.scan(), own)
-            evaluate_pair(
-                pair,
-                folder / "affine.json",
-                own,
-                include=include,
-                exclude=exclude,
-                names=names,
-                truth=truth,
-            )
-            draw_pair(pair, own)
-            tidy(own, keep)
-
         labelled = bool(one.labels and other.labels)
         made = ["result.json", "labels.tsv", *(f"figures/{name}" for name in pictures(labelled))]
         if keep == "all":
             made += [v for v in VOLUMES if other.labels or v != "warped_labels.nii.gz"]
-        yield Item(fit.name, "evaluate", own, key, [own / file for file in made], work)
+        outputs = [fit.folder / file for file in made]
+        work = partial(evaluate, fit, one, other)
+        yield Item(fit.name, "evaluate", fit.folder, key, outputs, work)
+
+
+def _evaluate(
+    fit: Item,
+    fixed: Prepared,
+    moving: Prepared,
+    *,
+    include: tuple[int, ...] | None,
+    exclude: tuple[int, ...],
+    guidance: GuidanceConfig,
+    interpolation: str,
+    names: dict[int, str],
+    truth: Path | None,
+    keep: str,
+) -> None:
+    """Evaluate a pair, fitted again if its transforms were not kept."""
+    folder, affine = fit.folder, fit.folder.parent / "affine.mat"
+    if not (folder / FORWARD).exists() or not (folder / INVERSE).exists():
+        fit.work()
+    pair = Registered.read(
+        fixed, moving, affine, folder, guidance=guidance, interpolation=interpolation
+    )
+    warp_pair(pair, moving.scan(), folder)
+    evaluate_pair(
+        pair,
+        affine.with_suffix(".json"),
+        folder,
+        include=include,
+        exclude=exclude,
+        names=names,
+        truth=truth,
+    )
+    draw_pair(pair, folder)
+    tidy(folder, keep)
 
 
 def tidy(folder: Path, keep: str) -> None:
