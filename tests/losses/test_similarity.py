@@ -6,16 +6,20 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import ROOT
 from helpers.synthetic import texture
 from scipy.ndimage import uniform_filter
 from torch import Tensor
 
+from nir.errors import NirError
+from nir.fit.settings import Phase, fit_config
 from nir.losses import windows
 from nir.losses.dice import overlap
 from nir.losses.lncc import lncc
-from nir.losses.similarities.base import SIMILARITIES
+from nir.losses.similarities.base import SIMILARITIES, Similarity, compared
 from nir.losses.similarities.mind import mind_descriptor
 from nir.losses.windows import box_mean, inside_windows
+from nir.settings import Positive
 
 SHAPE = (9, 10, 11)
 RADIUS = 2
@@ -352,3 +356,45 @@ class TestByHand:
         assert overlap(one, two).item() == pytest.approx(0.5)
         assert overlap(one, one).item() == pytest.approx(1)
         assert overlap(0 * one, 0 * one).item() == pytest.approx(1)
+
+
+class Powered(Similarity):
+    """A similarity with a setting of its own."""
+
+    words = "distances to the power of {power:g} in windows of {width}"
+    power: Positive
+
+
+class TestCards:
+    @pytest.fixture(autouse=True)
+    def known(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(SIMILARITIES._loaded, "powered", Powered)
+
+    def test_settings_of_its_own(self) -> None:
+        given = {"powered": {"weight": 2.0, "power": 3.0}, "mse": 1.0}
+        phase = Phase(similarity=given)
+        assert phase.model_dump()["similarity"] == given
+        assert Phase.model_validate_json(phase.model_dump_json()) == phase
+        assert compared([phase.model_dump()]) == phase.similarity
+        told = phase.similarity["powered"].sentence(2)
+        assert told == "distances to the power of 3 in windows of 5"
+
+    @pytest.mark.parametrize(
+        ("given", "words"),
+        [
+            ("powered", ".powered: power: this key is needed and missing"),
+            ({"powered": {"power": 0}}, ".powered: power: input should be greater than 0, found 0"),
+            ({"powered": {"power": 1, "powre": 1}}, "powre: unknown key; did you mean 'power'?"),
+            ({"powered": 0}, ".powered: power: this key is needed and missing"),
+            (["mse"], "similarity: input should be a valid dictionary, found ['mse']"),
+        ],
+    )
+    def test_faults_of_settings(self, given: object, words: str) -> None:
+        with pytest.raises(NirError) as caught:
+            fit_config("fast", {"similarity": given})
+        assert words in str(caught.value)
+
+    def test_what_they_cite_is_known(self) -> None:
+        known = (ROOT / "reports/references.bib").read_text(encoding="utf-8")
+        for name in SIMILARITIES.names:
+            assert all(f"{{{key}," in known for key in SIMILARITIES[name].cites)
