@@ -21,7 +21,7 @@ from matplotlib.image import imsave
 from benchmarks.browser import CHROMIUM, DRIVER, chromium, open_page
 from nir.engines.base import make_method
 from nir.io.files import save_json, save_text
-from nir.io.layout import pair_name
+from nir.io.layout import ResultFolder, RunFolder
 from nir.io.tables import save_table
 from nir.pipeline.failures import write_failures
 from nir.pipeline.resources import write_resources
@@ -45,7 +45,7 @@ def settings(output: Path) -> dict[str, Any]:
     return load_pipeline(content).model_dump(mode="json")
 
 
-def write_registration(folder: Path, key: dict[str, str], rng: np.random.Generator) -> None:
+def write_registration(folder: ResultFolder, key: dict[str, str], rng: np.random.Generator) -> None:
     """Write what the evaluation of a registration leaves; the numbers are drawn at random."""
     dice = rng.uniform(0.4, 0.9, LABELS)
     metrics = {name: float(rng.uniform(0, 1)) for name in METRICS}
@@ -74,8 +74,8 @@ def write_registration(folder: Path, key: dict[str, str], rng: np.random.Generat
         "voxels_fixed": 1000 * index,
         "voxels_moving": 1000 * index,
     }
-    save_table(folder / "labels.tsv", pd.DataFrame(table))
-    save_json(folder / "result.json", result)
+    save_table(folder.labels, pd.DataFrame(table))
+    save_json(folder.result, result)
 
 
 def write_results(output: Path, subjects: int) -> list[tuple[str, str]]:
@@ -84,32 +84,30 @@ def write_results(output: Path, subjects: int) -> list[tuple[str, str]]:
     names = [f"S{number:02}" for number in range(subjects)]
     pairs = list(itertools.permutations(names, 2))
     for name in names:
-        save_json(output / "subjects" / name / "preprocess.json", {"warnings": []})
+        save_json(RunFolder(output).subject(name).record, {"warnings": []})
     picture = output / "noise.png"
     imsave(picture, rng.uniform(0, 1, PICTURE_SHAPE), cmap="gray")
     for (fixed, moving), method in itertools.product(pairs, METHODS):
-        folder = output / "pairs" / pair_name(fixed, moving) / method
-        (folder / "figures").mkdir(parents=True)
+        folder = RunFolder(output).pair(fixed, moving).results(method)
+        folder.figures.mkdir(parents=True)
         for name in FIGURES:
-            (folder / "figures" / name).hardlink_to(picture)
+            (folder.figures / name).hardlink_to(picture)
         write_registration(folder, {"fixed": fixed, "moving": moving, "method": method}, rng)
     return pairs
 
 
 def rebuild(output: Path, pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
     """Gather the results and write the pages, as the pipeline's jobs do; return the seconds."""
-    folders = [output / "pairs" / pair_name(f, m) / method for f, m in pairs for method in METHODS]
+    files = RunFolder(output)
+    folders = [files.pair(*pair).results(method) for pair in pairs for method in METHODS]
     start, busy = time.perf_counter(), time.process_time()
-    metrics, labels = gather(
-        [folder / "result.json" for folder in folders],
-        [folder / "labels.tsv" for folder in folders],
-    )
+    metrics, labels = gather(folders)
     write_tables(output, metrics, labels)
     write_failures(output, [])
     write_resources(output)
     gathered = time.perf_counter()
     write_cohort_page(
-        output / "report.html",
+        files.page,
         settings(output),
         prepared=sorted(output.glob("subjects/*/preprocess.json")),
         pairs=pairs,
@@ -141,11 +139,12 @@ def measure(output: Path, subjects: int) -> dict[str, float]:
     pairs = write_results(output, subjects)
     found: dict[str, float] = {"pairs": len(pairs), "methods": len(METHODS)}
     found |= rebuild(output, pairs)
-    one = output / "pairs" / pair_name(*pairs[0]) / METHODS[0]
-    for name, folder in (("page", output), ("page of a pair", one)):
-        found[f"{name}, MB"] = (folder / "report.html").stat().st_size / 1e6
+    files = RunFolder(output)
+    own = files.pair(*pairs[0]).results(METHODS[0])
+    for name, page in (("page", files.page), ("page of a pair", own.page)):
+        found[f"{name}, MB"] = page.stat().st_size / 1e6
         if CHROMIUM and DRIVER:
-            found[f"{name} opened, s"] = opening(folder / "report.html")
+            found[f"{name} opened, s"] = opening(page)
     return found
 
 

@@ -25,6 +25,7 @@ from nir.geometry.resample import resample
 from nir.io.ants import to_ants
 from nir.io.files import load_json, save_json
 from nir.io.images import load_volume, save_volume
+from nir.io.layout import RoundFolder, SubjectFolder
 from nir.io.tables import save_table
 from nir.io.warps import load_affine, load_displacement
 
@@ -99,9 +100,10 @@ def update_template(
         "image_change": float(1 - np.corrcoef(plain[inside | mask], before[inside | mask])[0, 1]),
         "sharpness_per_mm": sharpness(plain, mask, grid),
     }
-    save_volume(folder / "brain.nii.gz", _sharpen(plain, mask, grid, sharpening), grid)
-    save_volume(folder / "mask.nii.gz", mask.astype(np.uint8), grid)
-    save_json(folder / "round.json", record)
+    files = RoundFolder(folder)
+    save_volume(files.brain, _sharpen(plain, mask, grid, sharpening), grid)
+    save_volume(files.mask, mask.astype(np.uint8), grid)
+    save_json(files.record, record)
 
 
 def finish_template(rounds: Sequence[Path], last: Path, folder: Path) -> None:
@@ -114,9 +116,9 @@ def finish_template(rounds: Sequence[Path], last: Path, folder: Path) -> None:
     """
     table = pd.DataFrame([load_json(path) for path in rounds], columns=COLUMNS)
     save_table(folder / "convergence.tsv", table)
-    for name in ("mask.nii.gz", "brain.nii.gz"):
-        voxels, grid = load_volume(last / name, np.float32 if name[0] == "b" else np.uint8)
-        save_volume(folder / name, voxels, grid)
+    source, target = RoundFolder(last), SubjectFolder(folder)
+    save_volume(target.mask, *load_volume(source.mask, np.uint8))
+    save_volume(target.brain, *load_volume(source.brain))
 
 
 def sharpness(image: np.ndarray, mask: np.ndarray, grid: Grid) -> float:

@@ -15,6 +15,7 @@ from nir.geometry.grid import Array, Grid
 from nir.geometry.image import Image
 from nir.io.files import load_json
 from nir.io.images import grid_of, load_labels, load_volume, open_image
+from nir.io.layout import SubjectFolder
 from nir.io.points import split_keypoints
 from nir.io.warps import load_affine
 
@@ -107,7 +108,7 @@ class Prepared:
 
     def check(self) -> None:
         """Raise a NirError where the preprocessing of this subject failed."""
-        if why := failure(self.brain.with_name("preprocess.json")):
+        if why := failure(SubjectFolder(self.brain.parent).record):
             raise NirError(f"{self.id} was not prepared: {why}")
 
     @classmethod

@@ -94,7 +94,7 @@ def _as_file(transform: Affine | DisplacementField) -> Iterator[Path]:
 
     with tempfile.TemporaryDirectory() as folder:
         if isinstance(transform, Affine):
-            path = Path(folder) / "affine.mat"
+            path = Path(folder) / "map.mat"
             save_affine(path, transform.matrix_lps)
         else:
             path = Path(folder) / "warp.nii"

@@ -15,6 +15,7 @@ import pandas as pd
 from nir.cohort.truth import true_pair_points
 from nir.engines.base import ENGINES
 from nir.io.files import load_json, save_json
+from nir.io.layout import ResultFolder
 from nir.io.tables import save_table
 from nir.losses import terms
 from nir.losses.similarities.base import Similarity
@@ -59,10 +60,11 @@ def evaluate_pair(
     Writes ``labels.tsv`` and ``result.json`` (last). The labels that guide the fits are among those
     that the caller has to ``exclude``.
     """
-    fit, affine = load_json(folder / "fit.json"), load_json(affine_record)
+    files = ResultFolder(folder)
+    fit, affine = load_json(files.fit), load_json(affine_record)
     options: Any = {"include": include, "exclude": exclude, "names": names, "truth": truth}
     found = measure_pair(pair, further=_compared(fit), **options)
-    save_table(folder / "labels.tsv", found.labels)
+    save_table(files.labels, found.labels)
     seconds = fit["seconds"] | {"affine": affine["seconds"]}
     seconds["total"] = seconds["affine"] + seconds["registration"]
     result = fit | {
@@ -73,7 +75,7 @@ def evaluate_pair(
         "warnings": affine["warnings"],
         "seconds": seconds,
     }
-    save_json(folder / "result.json", result)
+    save_json(files.result, result)
 
 
 def measure_pair(

@@ -17,7 +17,7 @@ from nir.geometry.maps import Affine, DisplacementField
 from nir.geometry.resample import resample
 from nir.io.ants import interpolate
 from nir.io.images import load_labels, load_volume
-from nir.io.layout import FORWARD, INVERSE
+from nir.io.layout import ResultFolder
 from nir.io.warps import load_affine, load_displacement
 from nir.quality import jacobian
 from nir.report.figures.planes import PairImages
@@ -83,12 +83,13 @@ class Registered:
 
         The keypoints that ``guidance`` gives to the fits do not score.
         """
+        files = ResultFolder(folder)
         return cls(
             Side.read(fixed),
             Side.read(moving),
             Affine(load_affine(matrix)),
-            DisplacementField(*load_displacement(folder / FORWARD)),
-            DisplacementField(*load_displacement(folder / INVERSE)),
+            DisplacementField(*load_displacement(files.forward)),
+            DisplacementField(*load_displacement(files.inverse)),
             keypoints_of(fixed, moving, guidance)[1],
             interpolation,
         )

@@ -18,7 +18,7 @@ from nir.geometry.image import Image
 from nir.geometry.kernels import set_threads
 from nir.io.files import load_json, save_json
 from nir.io.images import save_volume
-from nir.io.layout import FIELD, FORWARD, INVERSE
+from nir.io.layout import ResultFolder
 from nir.io.tables import save_table
 from nir.io.warps import load_affine, save_affine, save_displacement
 from nir.pair.registered import Registered
@@ -101,9 +101,10 @@ def register_pair(
     pair = load_pair(fixed, moving, matrix, guidance, engine.guides)
     result = engine.register(pair, Job(seed, chosen, threads, progress, log))
     elapsed = time.perf_counter() - start
-    save_displacement(folder / FORWARD, result.forward, pair.fixed_grid, rounded=True)
-    save_displacement(folder / INVERSE, result.inverse, pair.moving_grid, rounded=True)
-    save_table(folder / "trace.tsv", pd.DataFrame(result.trace))
+    files = ResultFolder(folder)
+    save_displacement(files.forward, result.forward, pair.fixed_grid, rounded=True)
+    save_displacement(files.inverse, result.inverse, pair.moving_grid, rounded=True)
+    save_table(files.trace, pd.DataFrame(result.trace))
     record = {
         "method": method.name,
         "engine": method.engine,
@@ -119,24 +120,26 @@ def register_pair(
         "peak_mb": peak_mb(chosen),
     }
     if save_field and result.fitted:
-        replace(result.fitted, provenance=record).save(folder / FIELD)
-    save_json(folder / "fit.json", record)
+        replace(result.fitted, provenance=record).save(files.field)
+    save_json(files.fit, record)
 
 
 def warp_pair(pair: Registered, scan: Image, folder: Path) -> None:
     """Write the moving scan and labels, warped, and det J."""
-    save_volume(folder / "warped.nii.gz", pair.warp(scan), pair.grid)
+    files = ResultFolder(folder)
+    save_volume(files.warped, pair.warp(scan), pair.grid)
     if pair.moving.labels is not None:
-        save_volume(folder / "warped_labels.nii.gz", pair.warped_labels, pair.grid)
+        save_volume(files.warped_labels, pair.warped_labels, pair.grid)
     else:  # of an earlier run, whose moving subject had labels
-        (folder / "warped_labels.nii.gz").unlink(missing_ok=True)
-    save_volume(folder / "jacobian.nii.gz", pair.jacobian, pair.grid)
+        files.warped_labels.unlink(missing_ok=True)
+    save_volume(files.jacobian, pair.jacobian, pair.grid)
 
 
 def draw_pair(pair: Registered, folder: Path) -> None:
     """Draw the pictures of a pair that was registered into a folder, into its ``figures/``."""
-    draw_images(pair.pictured, folder / "figures")
-    settings = load_json(folder / "fit.json")["settings"]
+    files = ResultFolder(folder)
+    draw_images(pair.pictured, files.figures)
+    settings = load_json(files.fit)["settings"]
     if titles := ENGINES[settings["engine"]].stages(settings):
-        trace = pd.read_csv(folder / "trace.tsv", sep="\t")
-        draw_losses(trace, titles, folder / "figures" / LOSSES)
+        trace = pd.read_csv(files.trace, sep="\t")
+        draw_losses(trace, titles, files.figures / LOSSES)

@@ -15,7 +15,7 @@ from nir import __version__
 from nir.cohort.pairs import TEMPLATE
 from nir.cohort.prepared import failure
 from nir.io.files import atomic, save_json, save_text
-from nir.io.layout import FORWARD, INVERSE, pair_name
+from nir.io.layout import PairFolder, ResultFolder, SubjectFolder, pair_name
 from nir.io.tables import save_table
 from nir.pipeline.failures import failures
 
@@ -57,15 +57,16 @@ def write_derivatives(
         for fixed, moving in pairs:
             seen |= {fixed, moving}
             if pair_name(fixed, moving) not in failed:
-                results = root / pair_name(fixed, moving) / method
+                results = PairFolder(root / pair_name(fixed, moving)).results(method)
                 _link_pair(folder, results, fixed, moving, method, own_template, stripped)
     for subject in sorted(seen - {TEMPLATE}):
-        if failure(subjects / subject / "preprocess.json"):
+        files = SubjectFolder(subjects / subject)
+        if failure(files.record):
             continue
         stem = _stem(folder, subject)
-        _link(subjects / subject / "brain.nii.gz", f"{stem}_desc-preproc_T1w.nii.gz")
+        _link(files.brain, f"{stem}_desc-preproc_T1w.nii.gz")
         save_json(f"{stem}_desc-preproc_T1w.json", {"SkullStripped": True})
-        _link(subjects / subject / "mask.nii.gz", f"{stem}_desc-brain_mask.nii.gz")
+        _link(files.mask, f"{stem}_desc-brain_mask.nii.gz")
         save_json(f"{stem}_desc-brain_mask.json", {"Type": "Brain"})
     names = pd.DataFrame(sorted(label_names.items()), columns=["index", "name"])
     save_table(folder / "dseg.tsv", names)
@@ -84,7 +85,7 @@ def write_derivatives(
 
 def _link_pair(
     folder: Path,
-    results: Path,
+    results: ResultFolder,
     fixed: str,
     moving: str,
     method: str,
@@ -102,13 +103,13 @@ def _link_pair(
     about: dict[str, Any] = {"SkullStripped": stripped}
     if space != ICBM:
         about["SpatialReference"] = reference
-    for source, suffix in (("warped", "T1w"), ("warped_labels", "dseg")):
+    for source, suffix in ((results.warped, "T1w"), (results.warped_labels, "dseg")):
         target = f"{stem}_space-{space}_{by}_{suffix}"
-        if _link(results / f"{source}.nii.gz", f"{target}.nii.gz"):
+        if _link(source, f"{target}.nii.gz"):
             facts = {k: v for k, v in about.items() if suffix == "T1w" or k != "SkullStripped"}
             save_json(f"{target}.json", facts)
-    _link(results / FORWARD, f"{stem}_from-T1w_to-{space}_mode-image_{by}_xfm.nii.gz")
-    _link(results / INVERSE, f"{stem}_from-{space}_to-T1w_mode-image_{by}_xfm.nii.gz")
+    _link(results.forward, f"{stem}_from-T1w_to-{space}_mode-image_{by}_xfm.nii.gz")
+    _link(results.inverse, f"{stem}_from-{space}_to-T1w_mode-image_{by}_xfm.nii.gz")
 
 
 def _relative(subject: str) -> str:

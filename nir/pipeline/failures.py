@@ -9,14 +9,14 @@ import pandas as pd
 
 from nir.errors import NirError
 from nir.io.files import load_json, save_json
-from nir.io.layout import pair_name
+from nir.io.layout import PairFolder, ResultFolder, RunFolder, pair_name
 from nir.io.tables import Column, read_table, write_table
 from nir.quality.columns import COLUMNS, KEYS
 
 
 def sort_out(
     evaluated: Iterable[tuple[str, str, Sequence[tuple[str, str]]]], root: Path
-) -> tuple[list[Path], list[dict[str, str]]]:
+) -> tuple[list[ResultFolder], list[dict[str, str]]]:
     """Tell the pairs that are done from those that failed.
 
     Args:
@@ -30,7 +30,7 @@ def sort_out(
     Raises:
         NirError: all failed.
     """
-    folders: dict[tuple[str, str], list[Path]] = {}
+    folders: dict[tuple[str, str], list[ResultFolder]] = {}
     failed = []
     for marker, method, pairs in evaluated:
         reasons = failures(marker)
@@ -41,7 +41,8 @@ def sort_out(
                 row = {"fixed": fixed, "moving": moving, "method": method, "reason": why}
                 failed.append(row)
             else:
-                folders.setdefault((fixed, moving), []).append(root / name / method)
+                own = PairFolder(root / name).results(method)
+                folders.setdefault((fixed, moving), []).append(own)
     if not folders:
         first = "; ".join(dict.fromkeys(row["reason"] for row in failed[:3]))
         raise NirError(
@@ -56,7 +57,7 @@ def write_failures(folder: Path, failed: Sequence[dict[str, str]]) -> None:
         **{key: COLUMNS[key] for key in KEYS},
         "reason": Column("Reason", "Stage in which the pair failed, and why"),
     }
-    write_table(folder / "failed.tsv", pd.DataFrame(failed, columns=list(columns)), columns)
+    write_table(RunFolder(folder).failed, pd.DataFrame(failed, columns=list(columns)), columns)
 
 
 def confirm(path: Path) -> str:

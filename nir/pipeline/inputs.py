@@ -8,7 +8,7 @@ from typing import Any
 
 from nir.cohort.pairs import TEMPLATE, Pair
 from nir.io.analyze import halves
-from nir.io.layout import FORWARD, pair_name
+from nir.io.layout import pair_name
 from nir.pipeline.run import Run
 
 
@@ -43,7 +43,7 @@ class Inputs:
             members = self.run.members(wildcards.batch)
             return {
                 "pairs": self.run.batches[wildcards.batch],
-                "root": str(self.run.output / "pairs"),
+                "root": str(self.run.files.pairs),
                 "brains": {n: self.run.brain(n, guides, scored).to_json() for n in members},
             }
 
@@ -71,10 +71,8 @@ class Inputs:
     def template_affines(self, wildcards: Any) -> dict[str, list[str]]:
         """Return each subject's affine to the template and its record; the template needs none."""
         names = [name for name in self.run.members(wildcards.batch) if name != TEMPLATE]
-        return {
-            name: [self.run.prepared(name, f"affine.{suffix}") for suffix in ("mat", "json")]
-            for name in names
-        }
+        folders = {name: self.run.prepared(name) for name in names}
+        return {name: [str(f.affine), str(f.affine_record)] for name, f in folders.items()}
 
     def template_affine_files(self, wildcards: Any) -> list[str]:
         """Return the files of `template_affines`."""
@@ -94,27 +92,31 @@ class Inputs:
 
     def as_fixed(self, wildcards: Any) -> dict[str, str]:
         """Return the files of a subject as moving and of a round's template as fixed brain."""
-        number = int(wildcards.round)
+        fixed = self.run.files.before_round(int(wildcards.round))
+        moving = self.run.prepared(wildcards.id)
         return {
-            "fixed_brain": self.run.before_round(number, "brain.nii.gz"),
-            "fixed_mask": self.run.before_round(number, "mask.nii.gz"),
-            "moving_brain": self.run.prepared(wildcards.id, "brain"),
-            "moving_mask": self.run.prepared(wildcards.id, "mask"),
+            "fixed_brain": str(fixed.brain),
+            "fixed_mask": str(fixed.mask),
+            "moving_brain": str(moving.brain),
+            "moving_mask": str(moving.mask),
         }
 
     def round_files(self, wildcards: Any) -> dict[str, Any]:
         """Return what a round's average is made of."""
         number = int(wildcards.round)
+        before, own = self.run.files.before_round(number), self.run.files.round(number)
         names = [subject.id for subject in self.run.cohort.subjects]
+        prepared = [self.run.prepared(name) for name in names]
+        members = [own.member(name) for name in names]
         files: dict[str, Any] = {
-            "brain": self.run.before_round(number, "brain.nii.gz"),
-            "mask": self.run.before_round(number, "mask.nii.gz"),
-            "brains": [self.run.prepared(n, "brain") for n in names],
-            "masks": [self.run.prepared(n, "mask") for n in names],
-            "matrices": [self.run.round("affine.mat", number, n) for n in names],
+            "brain": str(before.brain),
+            "mask": str(before.mask),
+            "brains": [str(subject.brain) for subject in prepared],
+            "masks": [str(subject.mask) for subject in prepared],
+            "matrices": [str(member.affine) for member in members],
         }
         if number:
-            files["warps"] = [self.run.round(FORWARD, number, n) for n in names]
+            files["warps"] = [str(member.forward) for member in members]
         return files
 
     def atlas_pairs(self, wildcards: Any) -> list[list[str]]:
@@ -123,11 +125,8 @@ class Inputs:
         for moving in self.run.atlases[wildcards.fixed]:
             pair = (wildcards.fixed, moving)
             marker = self.run.marker("evaluate", self.run.batch_of(*pair), wildcards.method)
-            files = [
-                self.run.result(f"{part}.nii.gz", *pair, wildcards.method)
-                for part in ("warped", "warped_labels")
-            ]
-            found.append([marker, pair_name(*pair), *files])
+            own = self.run.files.pair(*pair).results(wildcards.method)
+            found.append([marker, pair_name(*pair), str(own.warped), str(own.warped_labels)])
         return found
 
     def atlas_files(self, wildcards: Any) -> dict[str, Any]:
@@ -135,7 +134,7 @@ class Inputs:
         own = self.run.subject(wildcards.fixed).labels
         markers = [entry[0] for entry in self.atlas_pairs(wildcards)]
         return {
-            "brain": self.run.prepared(wildcards.fixed, "brain"),
+            "brain": str(self.run.prepared(wildcards.fixed).brain),
             "truth": [str(own)] if own else [],
             "markers": list(dict.fromkeys(markers)),
         }

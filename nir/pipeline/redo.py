@@ -10,11 +10,9 @@ from pathlib import Path
 from nir.cohort.prepared import failure
 from nir.errors import NirError
 from nir.io.files import save_json
+from nir.io.layout import PairFolder
 from nir.pipeline.failures import failures
 from nir.pipeline.run import Run
-
-EVALUATED = ("result.json", "figures/thumbnail.png")
-"""What tells that a pair is evaluated; the pages show the pictures."""
 
 
 def begin(run: Run) -> None:
@@ -26,7 +24,7 @@ def begin(run: Run) -> None:
         save_json(run.plan, run.batches)
     redo = markers_to_redo(run) + _failed_subjects(run)
     if redo:  # Snakemake looks behind a file only where that file is missing itself
-        redo += [run.output / "failed.tsv", run.output / "complete.txt"]
+        redo += [run.files.failed, run.files.complete]
     for path in redo:
         path.unlink(missing_ok=True)
 
@@ -52,25 +50,33 @@ def check_dates(run: Run) -> None:
 def markers_to_redo(run: Run) -> list[Path]:
     """Return the markers of batches in which pairs failed, or whose results are gone."""
     found = []
-    stages: list[tuple[str, str, tuple[str, ...]]] = [("affine", "", ("affine.mat",))]
-    for method in run.methods:
-        stages += [("register", method, ("fit.json",)), ("evaluate", method, EVALUATED)]
+    stages = [("affine", ""), *((s, m) for m in run.methods for s in ("register", "evaluate"))]
     for batch, pairs in run.batches.items():
-        for stage, method, parts in stages:
+        folders = [run.files.pair(*pair) for pair in pairs]
+        for stage, method in stages:
             marker = Path(run.marker(stage, batch, method))
-            files = (run.result(part, *pair, method) for pair in pairs for part in parts)
+            files = (path for folder in folders for path in done_by(stage, folder, method))
             if marker.exists() and (failures(marker) or not all(map(os.path.exists, files))):
                 found.append(marker)
     return found
 
 
+def done_by(stage: str, folder: PairFolder, method: str) -> list[Path]:
+    """Return the files that tell that a stage of a pair is done; the pages show the pictures."""
+    own = folder.results(method)
+    done = {
+        "affine": [folder.affine],
+        "register": [own.fit],
+        "evaluate": [own.result, own.thumbnail],
+    }
+    return done[stage]
+
+
 def _failed_subjects(run: Run) -> list[Path]:
     """Return the files of subjects that could not be prepared or aligned."""
-    stages = {"preprocess.json": ("brain", "mask"), "affine.json": ("affine.mat",)}
-    return [
-        Path(run.prepared(name, part))
-        for name in run.participants
-        for record, others in stages.items()
-        if failure(Path(run.prepared(name, record)))
-        for part in (record, *others)
-    ]
+    found: list[Path] = []
+    for name in run.participants:
+        files = run.prepared(name)
+        for made in ([files.record, files.brain, files.mask], [files.affine_record, files.affine]):
+            found += made if failure(made[0]) else []
+    return found

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from nir.io.files import load_json
+from nir.io.layout import RunFolder
 from nir.io.tables import Column, write_table
 from nir.pipeline.batch import STAGES
 
@@ -55,7 +56,7 @@ def resource_table(output: Path) -> pd.DataFrame:
 def write_resources(output: Path) -> None:
     """Write ``resources.tsv`` with its sidecar."""
     table = resource_table(output).round({"used_mb": 0, "seconds": 1, "seconds_max": 1})
-    write_table(output / "resources.tsv", table, COLUMNS)
+    write_table(RunFolder(output).resources, table, COLUMNS)
 
 
 def _asked(batches: Path) -> dict[str, float]:

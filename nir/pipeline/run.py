@@ -18,16 +18,15 @@ from nir.errors import NirError
 from nir.geometry.grid import Grid, nominal_grid
 from nir.io.files import load_json
 from nir.io.images import grid_of, open_image
-from nir.io.layout import pair_name
+from nir.io.layout import RunFolder, SubjectFolder
 from nir.pipeline.batches import batch_size, plan_batches
 from nir.pipeline.cohort import Cohort, load_cohort
 from nir.pipeline.settings import PipelineConfig, load_pipeline
-from nir.preprocess.prepare import channel_names
 
 
 @dataclass(frozen=True)
 class Run:
-    """Settings and cohort of one run; every path of the pipeline is spelt here and nowhere else."""
+    """Settings and cohort of one run; names of files are in `nir.io.layout`."""
 
     config: PipelineConfig
     cohort: Cohort
@@ -36,6 +35,11 @@ class Run:
     def output(self) -> Path:
         """Folder of all results."""
         return self.config.output
+
+    @property
+    def files(self) -> RunFolder:
+        """What lies in that folder."""
+        return RunFolder(self.output)
 
     @property
     def raw(self) -> Path:
@@ -55,7 +59,7 @@ class Run:
     @property
     def command(self) -> Path:
         """File that keeps the command that started the run."""
-        return self.output / "command.txt"
+        return self.files.command
 
     @property
     def template_files(self) -> list[str]:
@@ -63,34 +67,19 @@ class Run:
         template = self.config.template
         return [str(p) for p in (template.image, template.mask) if p]
 
-    def round(self, part: str, number: int | str = "{round}", name: str = "") -> str:
-        """Path of a file of a round of the template that is built, or of a subject in it."""
-        return str(self.output / "template" / f"round-{number}" / name / part)
-
-    def before_round(self, number: int, part: str) -> str:
-        """Path of the template to which a round registers: the start, or the last round's."""
-        if number == 0:
-            return str(self.output / "template" / "start" / part)
-        return self.round(part, number - 1)
-
     def subject(self, name: str) -> Subject:
         """Return the raw files of a subject, or of the template."""
         if name == TEMPLATE:
-            return Subject(name, Path(self.prepared(name, "brain")), self.config.template.labels)
+            return Subject(name, self.prepared(name).brain, self.config.template.labels)
         return self._subjects[name]
 
     @cached_property
     def _subjects(self) -> dict[str, Subject]:
         return {s.id: s for s in self.cohort.subjects}
 
-    def prepared(self, name: str, part: str) -> str:
-        """Path of a prepared subject's ``brain``, ``mask`` or ``affine.mat`` (to the template)."""
-        suffix = "" if "." in part else ".nii.gz"
-        return str(self.output / "subjects" / name / f"{part}{suffix}")
-
-    def result(self, part: str, fixed: str, moving: str, method: str = "") -> str:
-        """Path of a file of a pair, or of a pair and method."""
-        return str(self.output / "pairs" / pair_name(fixed, moving) / method / part)
+    def prepared(self, name: str = "{id}") -> SubjectFolder:
+        """Folder of a prepared subject."""
+        return self.files.subject(name)
 
     def marker(self, stage: str, batch: str = "{batch}", method: str = "") -> str:
         """Path of the record of a batch of pairs in a stage."""
@@ -124,10 +113,10 @@ class Run:
         """Return the ids of all subjects in a batch."""
         return list(dict.fromkeys(name for pair in self.batches[batch] for name in pair))
 
-    def channels(self, name: str = "{id}") -> list[str]:
+    def channels(self, name: str = "{id}") -> list[Path]:
         """Paths of the prepared further contrasts of a subject; all subjects have as many."""
         count = 0 if name == TEMPLATE else len(self.cohort.subjects[0].channels)
-        return [self.prepared(name, part) for part in channel_names(count)]
+        return self.prepared(name).channels(count)
 
     def brain(self, name: str, guides: Collection[str] = (), scored: bool = False) -> Prepared:
         """Return the files of a subject that a job reads.
@@ -142,16 +131,16 @@ class Run:
         structures = scored or ("structures" in guides and guidance.structures)
         keypoints = scored or ("keypoints" in guides and guidance.keypoints)
         contrasts = self.channels(name) if scored or "contrasts" in guides else []
-        brain = Path(self.prepared(name, "brain"))
+        files = self.prepared(name)
         return Prepared(
             name,
-            image=subject.image if scored else brain,
-            brain=brain,
-            mask=Path(self.prepared(name, "mask")),
+            image=subject.image if scored else files.brain,
+            brain=files.brain,
+            mask=files.mask,
             labels=subject.labels if structures else None,
             keypoints=subject.keypoints if keypoints else None,
             exclude=subject.exclude if scored or "excluded" in guides else None,
-            channels=tuple(map(Path, contrasts)),
+            channels=tuple(contrasts),
         )
 
     @cached_property
@@ -169,7 +158,7 @@ class Run:
     @property
     def ratings(self) -> list[Path]:
         """The table of what readers think of the registrations, once some are rated."""
-        path = self.output / "ratings.tsv"
+        path = self.files.ratings
         return [path] if path.exists() else []
 
     def fused(self, part: str, fixed: str = "{fixed}", method: str = "{method}") -> str:

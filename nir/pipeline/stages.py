@@ -11,7 +11,7 @@ from typing import Any
 from nir.cohort.prepared import Prepared
 from nir.cohort.settings import GuidanceConfig
 from nir.engines.base import EngineSettings, recall
-from nir.io.layout import FIELD, FORWARD, INVERSE, pair_name
+from nir.io.layout import PairFolder, ResultFolder, pair_name
 from nir.io.sheets import label_names as read_label_names
 from nir.pair.evaluate import evaluate_pair
 from nir.pair.registered import Registered
@@ -21,9 +21,9 @@ from nir.pipeline.failures import failures
 from nir.preprocess.settings import AffineConfig
 from nir.report.figures.pair import pictures
 
-VOLUMES = ("warped.nii.gz", "warped_labels.nii.gz", "jacobian.nii.gz")
+VOLUMES = (ResultFolder.warped, ResultFolder.warped_labels, ResultFolder.jacobian)
 
-TRANSFORMS = (FORWARD, INVERSE, FIELD)
+TRANSFORMS = (ResultFolder.forward, ResultFolder.inverse, ResultFolder.field)
 
 Work = Iterator[Item | tuple[str, str]]
 
@@ -52,9 +52,9 @@ class Batch:
         pairs = [(fixed, moving) for fixed, moving in content["pairs"]]
         return cls(pairs, brains, Path(content["root"]), failures(before) if before else {})
 
-    def folder(self, fixed: str, moving: str) -> Path:
+    def folder(self, fixed: str, moving: str) -> PairFolder:
         """Return the folder of a pair."""
-        return self.root / pair_name(fixed, moving)
+        return PairFolder(self.root / pair_name(fixed, moving))
 
 
 def affine_items(
@@ -66,7 +66,7 @@ def affine_items(
     """Align each pair; ``through`` has each subject's affine to the template and its record."""
     for fixed, moving in batch.pairs:
         folder = batch.folder(fixed, moving)
-        matrix, record = folder / "affine.mat", folder / "affine.json"
+        matrix, record = folder.affine, folder.affine_record
         one, other = batch.brains[fixed], batch.brains[moving]
         if through is None:
             work = partial(align, one, other, config, seed, matrix, record)
@@ -77,7 +77,7 @@ def affine_items(
             work = partial(align_through_template, matrices, records, matrix, record)
             made_from = [path for path in (*matrices, *records) if path]
         key = key_of({"settings": config.model_dump(mode="json"), "seed": seed}, made_from)
-        yield Item(pair_name(fixed, moving), "affine", folder, key, (matrix, record), work)
+        yield Item(pair_name(fixed, moving), "affine", folder.path, key, (matrix, record), work)
 
 
 def register_items(
@@ -99,14 +99,14 @@ def register_items(
             continue
         folder = batch.folder(fixed, moving)
         one, other = batch.brains[fixed], batch.brains[moving]
-        own = folder / method.name
+        own = folder.results(method.name)
         work = partial(
             register_pair,
             one,
             other,
-            folder / "affine.mat",
+            folder.affine,
             method,
-            own,
+            own.path,
             seed=seed,
             device=device,
             threads=threads,
@@ -118,14 +118,15 @@ def register_items(
             "settings": method.own_settings,
             "seed": seed,
             "device": device,
-            "affine": known_key(folder, "affine"),
+            "affine": known_key(folder.path, "affine"),
             "guidance": guidance.model_dump(mode="json"),
         }
         key = key_of(content, [path for brain in (one, other) for path in _made_from(brain)])
-        files = ["fit.json", "trace.tsv"]
+        files = [own.fit, own.trace]
         if keep != "metrics":
-            files += [FORWARD, INVERSE, *([FIELD] if field and method.card.writes_field else [])]
-        yield Item(name, "register", own, key, [own / file for file in files], work)
+            files += [own.forward, own.inverse]
+            files += [own.field] if field and method.card.writes_field else []
+        yield Item(name, "register", own.path, key, files, work)
 
 
 def _made_from(brain: Prepared) -> list[Path | None]:
@@ -181,19 +182,19 @@ def evaluate_items(
             yield fit
             continue
         one, other = batch.brains[fixed], batch.brains[moving]
+        own = ResultFolder(fit.folder)
         content = {
-            "register": known_key(fit.folder, "register"),
+            "register": known_key(own.path, "register"),
             "settings": [include, exclude, interpolation, keep, guidance.keypoints],
         }
         files = [f for b in (one, other) for f in (b.image, b.labels, b.keypoints)]
         key = key_of(content, [*files, label_names, truth])
         labelled = bool(one.labels and other.labels)
-        made = ["result.json", "labels.tsv", *(f"figures/{name}" for name in pictures(labelled))]
+        made = [own.result, own.labels, *(own.figures / name for name in pictures(labelled))]
         if keep == "all":
-            made += [v for v in VOLUMES if other.labels or v != "warped_labels.nii.gz"]
-        outputs = [fit.folder / file for file in made]
+            made += [own.warped, own.jacobian, *([own.warped_labels] if other.labels else [])]
         work = partial(evaluate, fit, one, other)
-        yield Item(fit.name, "evaluate", fit.folder, key, outputs, work)
+        yield Item(fit.name, "evaluate", own.path, key, made, work)
 
 
 def _evaluate(
@@ -210,16 +211,17 @@ def _evaluate(
     keep: str,
 ) -> None:
     """Evaluate a pair, fitted again if its transforms were not kept."""
-    folder, affine = fit.folder, fit.folder.parent / "affine.mat"
-    if not (folder / FORWARD).exists() or not (folder / INVERSE).exists():
+    folder, files = fit.folder, PairFolder(fit.folder.parent)
+    own = ResultFolder(folder)
+    if not own.forward.exists() or not own.inverse.exists():
         fit.work()
     pair = Registered.read(
-        fixed, moving, affine, folder, guidance=guidance, interpolation=interpolation
+        fixed, moving, files.affine, folder, guidance=guidance, interpolation=interpolation
     )
     warp_pair(pair, moving.scan(), folder)
     evaluate_pair(
         pair,
-        affine.with_suffix(".json"),
+        files.affine_record,
         folder,
         include=include,
         exclude=exclude,
@@ -233,8 +235,8 @@ def _evaluate(
 def tidy(folder: Path, keep: str) -> None:
     """Remove what a level of `keep` leaves out."""
     gone = {"all": (), "transforms": VOLUMES, "metrics": (*VOLUMES, *TRANSFORMS)}[keep]
-    for name in gone:
-        (folder / name).unlink(missing_ok=True)
+    for file in gone:
+        (folder / file.name).unlink(missing_ok=True)
 
 
 def _tell(phase: int, step: int, loss: float) -> None:

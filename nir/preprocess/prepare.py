@@ -12,6 +12,7 @@ import numpy as np
 from nir.geometry.grid import Grid
 from nir.io.files import save_json
 from nir.io.images import load_volume, save_volume
+from nir.io.layout import SubjectFolder
 from nir.preprocess.intensities import correct_bias, normalise
 from nir.preprocess.settings import PreprocessConfig, TemplateConfig
 from nir.preprocess.skullstrip import skull_strip
@@ -71,9 +72,10 @@ def prepare_subject(
         seed=seed,
     )
     brain, bounds = _corrected(voxels, mask, grid, config, seed)
-    for path, name in zip(channels, channel_names(len(channels)), strict=True):
+    prepared = SubjectFolder(Path(folder)).channels(len(channels))
+    for path, made in zip(channels, prepared, strict=True):
         contrast, _ = _corrected(load_volume(path)[0], mask, grid, config, seed)
-        save_volume(Path(folder) / name, contrast, grid)
+        save_volume(made, contrast, grid)
     record = {
         "image": str(image_path),
         "skull_strip": config.skull_strip,
@@ -86,11 +88,6 @@ def prepare_subject(
     }
     _write(folder, brain, mask, grid, record)
     return record
-
-
-def channel_names(count: int) -> list[str]:
-    """Name the prepared files of a subject's further contrasts."""
-    return [f"channel_{number}.nii.gz" for number in range(2, count + 2)]
 
 
 def _corrected(
@@ -121,7 +118,7 @@ def _write(
     folder: Path | str, brain: np.ndarray, mask: np.ndarray, grid: Grid, record: dict[str, Any]
 ) -> None:
     """Write the three files of a subject, the record last."""
-    folder = Path(folder)
-    save_volume(folder / "brain.nii.gz", brain, grid)
-    save_volume(folder / "mask.nii.gz", mask.astype(np.uint8), grid)
-    save_json(folder / "preprocess.json", record)
+    files = SubjectFolder(Path(folder))
+    save_volume(files.brain, brain, grid)
+    save_volume(files.mask, mask.astype(np.uint8), grid)
+    save_json(files.record, record)

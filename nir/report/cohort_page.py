@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from nir.io.files import save_text
-from nir.io.layout import pair_name
+from nir.io.layout import THUMBNAIL, ResultFolder, RunFolder, pair_name
 from nir.io.tables import MISSING, WARNINGS_JOIN
 from nir.quality.columns import COLUMNS, KEYS, Key, keys_of, method_order, quantity
 from nir.quality.stats import RESAMPLES, WATCHED, main_score
@@ -32,7 +32,7 @@ from nir.report.cells import (
     verdict_cells,
 )
 from nir.report.figures.cohort import cohort_plots
-from nir.report.figures.pair import LARGE, SMALL, THUMBNAIL
+from nir.report.figures.pair import LARGE, SMALL
 from nir.report.ratings import COLUMNS as RATING_COLUMNS
 from nir.report.ratings import RATINGS, TOLERANCE, without_excluded
 from nir.report.summary import summary
@@ -127,7 +127,7 @@ def cohort_report(
     script = (Path(templates) / "page.js").read_text(encoding="utf-8")
     tables = report_tables(metrics, labels, context.failed, context.checks)
     write_report_tables(folder, tables)
-    write_record(folder / "report.json", context.name, metrics, context.failed, context.checks)
+    write_record(RunFolder(folder).record, context.name, metrics, context.failed, context.checks)
     plots = cohort_plots(metrics, labels)
     for name in (PLOTS, WORST):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -185,7 +185,7 @@ def _worst(metrics: pd.DataFrame, context: ReportContext, folder: Path) -> list[
     found = []
     for rank, key in enumerate(worst_registrations(metrics, context.checks), 1):
         name, method = pair_name(*key[:2]), key[2]
-        pictures = _pictures(folder, f"pairs/{name}/{method}")
+        pictures = _pictures(folder, RunFolder(folder).pair(*key[:2]).results(method))
         for path in pictures:
             copy = f"{rank}.{name}.{method}.{Path(path).name}"
             shutil.copyfile(folder / path, folder / WORST / copy)
@@ -203,12 +203,12 @@ def _worst(metrics: pd.DataFrame, context: ReportContext, folder: Path) -> list[
     return found
 
 
-def _pictures(folder: Path, own: str) -> dict[str, str]:
+def _pictures(folder: Path, own: ResultFolder) -> dict[str, str]:
     """Return the pictures that a registration has, the large ones if they are there."""
     for known in (LARGE, SMALL):
-        paths = {f"{own}/figures/{name}": what for name, what in known.items()}
-        if found := {path: what for path, what in paths.items() if (folder / path).exists()}:
-            return found
+        paths = {own.figures / name: what for name, what in known.items()}
+        if found := {path: what for path, what in paths.items() if path.exists()}:
+            return {path.relative_to(folder).as_posix(): what for path, what in found.items()}
     return {}
 
 

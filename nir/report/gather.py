@@ -9,28 +9,26 @@ from typing import Any
 import pandas as pd
 
 from nir.io.files import load_json
+from nir.io.layout import ResultFolder, RunFolder
 from nir.io.tables import WARNINGS_JOIN, read_table, write_table
 from nir.quality.columns import COLUMNS, KEYS, METRICS, PER_LABEL
 
 
-def gather(
-    result_paths: Iterable[Path | str], label_paths: Iterable[Path | str]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def gather(folders: Iterable[ResultFolder]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Collect the results of all pairs and methods, in the order given.
 
     Args:
-        result_paths: ``result.json`` files, one for each pair and method.
-        label_paths: their ``labels.tsv`` files, in the same order.
+        folders: of the results, one for each pair and method.
 
     Returns:
         The metrics, a row for each pair and method, and the label scores, a row for each pair,
         method and label. Missing values are NaN.
     """
     rows, tables = [], []
-    for result_path, label_path in zip(result_paths, label_paths, strict=True):
-        result = load_json(result_path)
+    for folder in folders:
+        result = load_json(folder.result)
         rows.append(_metric_row(result))
-        table = read_table(Path(label_path))
+        table = read_table(folder.labels)
         for place, key in enumerate(KEYS):
             table.insert(place, key, result[key])
         tables.append(table)
@@ -46,13 +44,15 @@ def gather(
 
 def write_tables(folder: Path | str, metrics: pd.DataFrame, labels: pd.DataFrame) -> None:
     """Write ``metrics.tsv`` and ``labels.tsv``, each with a JSON sidecar of its columns."""
-    for name, table, own in (("metrics", metrics, {}), ("labels", labels, PER_LABEL)):
-        write_table(Path(folder) / f"{name}.tsv", table, COLUMNS | own)
+    files = RunFolder(Path(folder))
+    write_table(files.metrics, metrics, COLUMNS)
+    write_table(files.labels, labels, COLUMNS | PER_LABEL)
 
 
 def read_tables(folder: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the two tables that ``write_tables`` wrote; ids and names stay text."""
-    return read_table(Path(folder) / "metrics.tsv"), read_table(Path(folder) / "labels.tsv")
+    files = RunFolder(Path(folder))
+    return read_table(files.metrics), read_table(files.labels)
 
 
 def _metric_row(result: dict[str, Any]) -> dict[str, Any]:

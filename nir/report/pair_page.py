@@ -15,6 +15,7 @@ import yaml
 from markupsafe import Markup
 
 from nir.io.files import load_json, save_text
+from nir.io.layout import ResultFolder
 from nir.io.tables import MISSING, read_table
 from nir.preprocess.settings import AffineConfig, PreprocessConfig
 from nir.quality.columns import METRICS, quantity
@@ -70,7 +71,8 @@ def pair_page(
         Equal arguments and files give equal bytes. Names, settings and paths come from outside: the
         templates escape all of them.
     """
-    result = load_json(folder / "result.json")
+    files = ResultFolder(folder)
+    result = load_json(files.result)
     cited = citations(result, context.preprocess)
     text = (
         environment(templates)
@@ -80,8 +82,8 @@ def pair_page(
             result=result,
             grade=overall(checks),
             checks=worst_first(checks),
-            pictures=_pictures(folder / "figures"),
-            structures=_structures(read_table(folder / "labels.tsv")),
+            pictures=_pictures(files.figures),
+            structures=_structures(read_table(files.labels)),
             metrics=_metrics(result["metrics"]),
             seconds=_seconds(result["seconds"]),
             settings=_yaml(json.dumps(result["settings"])),

@@ -11,6 +11,7 @@ import pandas as pd
 
 from nir.errors import NirError, fault
 from nir.io.files import load_json, readable
+from nir.io.layout import RunFolder
 from nir.io.sheets import read_rows
 from nir.io.tables import MISSING, Column, read_table, write_table
 from nir.quality import columns
@@ -38,7 +39,7 @@ TELLING = ("similarity_after", "min_jacobian", "displacement_p99_mm", "displacem
 
 TOLERANCE = 1e-3  # by which they may differ, relative and absolute: the digits of another machine
 
-RATINGS_FILE = "ratings.tsv"
+RATINGS_FILE = RunFolder.ratings.name
 
 MOST_NAMED = 20  # outdated ratings in a warning
 
@@ -136,7 +137,7 @@ def by_registration(ratings: pd.DataFrame | None) -> dict[Key, list[Any]]:
 
 
 def _metrics(results: Path) -> pd.DataFrame:
-    path = results / "metrics.tsv"
+    path = RunFolder(results).metrics
     if not path.exists():
         cure = "name the folder of a run's results, which holds its report.html"
         raise NirError(fault(path, "the table of the registrations", "no such file", cure))

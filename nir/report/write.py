@@ -10,7 +10,7 @@ import yaml
 
 from nir.cohort.readers.base import READERS
 from nir.io.files import load_json
-from nir.io.layout import pair_name
+from nir.io.layout import RunFolder
 from nir.io.tables import read_table
 from nir.preprocess.settings import AffineConfig, PreprocessConfig
 from nir.provenance import machine, versions
@@ -18,7 +18,6 @@ from nir.quality.columns import Key
 from nir.quality.thresholds import VerdictConfig
 from nir.quality.verdict import Check
 from nir.report.cohort_page import ReportContext, cohort_report
-from nir.report.figures.pair import THUMBNAIL
 from nir.report.gather import read_tables
 from nir.report.pair_page import PairContext, pair_page
 from nir.report.ratings import outdated_note, read_ratings
@@ -52,10 +51,11 @@ def write_cohort_page(
         fusion: table of the labels fused from several atlases, if there are any.
         ratings: table of what readers think of the registrations, if some are rated.
     """
-    metrics, labels = read_tables(page.parent)
+    files = RunFolder(page.parent)
+    metrics, labels = read_tables(files.path)
     short = _shortener(page.parent, config["cohort"])
     left_out = {name: [short(fault) for fault in faults] for name, faults in left_out.items()}
-    failed: Any = read_table(page.parent / "failed.tsv").to_dict("records")
+    failed: Any = read_table(files.failed).to_dict("records")
     failed = [row | {"reason": short(row["reason"])} for row in failed]
     records = {path.parent.name: load_json(path) for path in prepared}
     notes = [(name, short(t)) for name, record in records.items() for t in record["warnings"]]
@@ -79,7 +79,7 @@ def write_cohort_page(
         ratings=rated,
         notes=notes,
         failed=failed,
-        resources=read_table(page.parent / "resources.tsv"),
+        resources=read_table(files.resources),
         fusion=None if fusion is None else read_table(fusion),
     )
     cohort_report(page, metrics, labels, context, templates)
@@ -97,7 +97,7 @@ def _write_pair_pages(
     preprocess = PreprocessConfig.model_validate(config["preprocess"])
     affine = AffineConfig.model_validate(config["affine"])
     for (fixed, moving, method), found in checks.items():
-        folder = cohort_page.parent / "pairs" / pair_name(fixed, moving) / method
+        folder = RunFolder(cohort_page.parent).pair(fixed, moving).results(method)
         context = PairContext(
             fixed=fixed,
             moving=moving,
@@ -108,13 +108,13 @@ def _write_pair_pages(
             cohort=config["name"],
             cohort_page=f"../../../{cohort_page.name}",
         )
-        pair_page(folder, folder / "report.html", found, context, templates)
+        pair_page(folder.path, folder.page, found, context, templates)
 
 
 def _pictures(fixed: str, moving: str, method: str) -> tuple[str, str]:
     """Return thumbnail and page of a registration, relative to the page of the cohort."""
-    folder = f"pairs/{pair_name(fixed, moving)}/{method}"
-    return f"{folder}/figures/{THUMBNAIL}", f"{folder}/report.html"
+    folder = RunFolder(Path()).pair(fixed, moving).results(method)
+    return folder.thumbnail.as_posix(), folder.page.as_posix()
 
 
 def _shortener(results: Path, cohort: dict[str, Any]) -> Callable[[str], str]:

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from nir.errors import NirError, fault
 from nir.io.files import load_json
 from nir.io.images import grid_of, open_image
-from nir.io.layout import FORWARD
+from nir.io.layout import PairFolder, ResultFolder, RunFolder
 from nir.transforms.files import read_transform, write_transform
 
 SUFFIXES = {"current": ".nii.gz", "2021": ".npz"}
@@ -121,20 +121,21 @@ def pack(source: Path, output: Path, method: str, form: str, images: Path | None
 
 def _warps(source: Path, method: str, images: Path | None) -> Iterator[tuple[str, str, Path, Path]]:
     """Yield fixed and moving id, transform and moving image of each registration."""
-    pairs = sorted(path for path in (source / "pairs").glob("*__*") if path.is_dir())
+    run = RunFolder(source)
+    pairs = sorted(path for path in run.pairs.glob("*__*") if path.is_dir())
     for folder in pairs:
-        own = folder / method
-        if not (own / "result.json").exists():
-            known = sorted(path.parent.name for path in folder.glob("*/result.json"))
+        own = PairFolder(folder).results(method)
+        if not own.result.exists():
+            done = folder.glob(f"*/{ResultFolder.result.name}")
+            known = sorted(path.parent.name for path in done)
             listing = ", ".join(known) or "no method that is done"
             cure = "finish the run, or name its method (--method)"
             raise NirError(fault(folder, f"a result of method '{method}'", listing, cure))
-        if not (own / FORWARD).exists():
+        if not own.forward.exists():
             cure = "run it again with keep: all or keep: transforms"
-            raise NirError(fault(own, FORWARD, "no such file", cure))
-        told = load_json(own / "result.json")
-        moving_image = source / "subjects" / told["moving"] / "brain.nii.gz"
-        yield told["fixed"], told["moving"], own / FORWARD, moving_image
+            raise NirError(fault(own.path, own.forward.name, "no such file", cure))
+        told = load_json(own.result)
+        yield told["fixed"], told["moving"], own.forward, run.subject(told["moving"]).brain
     if pairs:
         return
     warps = sorted(source.glob("*__*.nii.gz"))

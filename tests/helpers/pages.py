@@ -11,6 +11,7 @@ import pandas as pd
 from conftest import ROOT
 
 from nir.cohort.readers.demo import Demo
+from nir.io.layout import ResultFolder
 from nir.report.cohort_page import ReportContext, cohort_report
 from nir.report.gather import gather
 
@@ -74,7 +75,7 @@ def tables(folder: Path, subject: str = "001", known: bool = True) -> Any:
     folder.mkdir(parents=True)
     pairs = [(subject, "NA"), ("NA", subject)]
     paths = [write_result(folder, f, m, method, known) for f, m in pairs for method in DICE]
-    return gather(*zip(*paths, strict=True))
+    return gather(ResultFolder(result.parent) for result, _ in paths)
 
 
 def context(**changes: Any) -> ReportContext:

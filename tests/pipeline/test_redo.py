@@ -7,7 +7,7 @@ from pathlib import Path
 from helpers.tiny import settings, write_cohort
 
 from nir.io.files import save_json
-from nir.pipeline.redo import EVALUATED, begin, markers_to_redo
+from nir.pipeline.redo import begin, done_by, markers_to_redo
 from nir.pipeline.run import plan_run
 
 
@@ -28,8 +28,7 @@ def test_pairs_without_pictures_are_evaluated_again(tmp_path: Path) -> None:
         marker = Path(run.marker("evaluate", "00001", method))
         save_json(marker, {"failed": {}})
         for fixed, moving in run.batches["00001"]:
-            for part in EVALUATED:
-                path = Path(run.result(part, fixed, moving, method))
+            for path in done_by("evaluate", run.files.pair(fixed, moving), method):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
     assert markers_to_redo(run) == []
@@ -39,7 +38,7 @@ def test_pairs_without_pictures_are_evaluated_again(tmp_path: Path) -> None:
 
 def test_a_subject_that_could_not_be_prepared_is_tried_again(tmp_path: Path) -> None:
     run = plan_run(settings(write_cohort(tmp_path / "data", 2), tmp_path / "out"))
-    records = [Path(run.prepared(name, "preprocess.json")) for name in ("s0", "s1")]
+    records = [run.prepared(name).record for name in ("s0", "s1")]
     for record, why in zip(records, ("the disk was gone", None), strict=True):
         save_json(record, {"failed": why})
     told = run.output / "failed.tsv"

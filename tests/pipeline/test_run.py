@@ -100,7 +100,8 @@ def test_nothing_imports_a_gpu_library_or_ants_for_a_plan() -> None:
 def test_paths_and_sizes(tmp_path: Path) -> None:
     table = write_cohort(tmp_path / "data", 2)
     run = plan_run(settings(table, tmp_path / "out"))
-    assert run.result("warped.nii.gz", "s0", "s1", "nir").endswith("s0__s1/nir/warped.nii.gz")
+    own = run.files.pair("s0", "s1").results("nir")
+    assert own.warped == tmp_path / "out/pairs/s0__s1/nir/warped.nii.gz"
     assert run.megavoxels(["s0", "s1"]) == pytest.approx(36 * 40 * 34 / 1e6)
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from helpers.pages import TEMPLATES, Page, page, tables, write_result
 
+from nir.io.layout import ResultFolder
 from nir.io.tables import read_table
 from nir.quality.verdict import Check
 from nir.report.cells import MOST_OUTLIERS, percent, probability, spread
@@ -49,7 +50,7 @@ def test_every_column_is_described_with_its_unit(tmp_path: Path) -> None:
 
 def test_warnings_stay_in_one_cell(tmp_path: Path) -> None:
     paths = write_result(tmp_path, "a", "b", "nir", warnings=["first\tline\nbroken", "second"])
-    metrics, labels = gather([paths[0]], [paths[1]])
+    metrics, labels = gather([ResultFolder(paths[0].parent)])
     write_tables(tmp_path, metrics, labels)
     assert read_tables(tmp_path)[0].loc[0, "warnings"] == "first line broken | second"
     text = page(tmp_path, metrics, labels)

@@ -6,10 +6,10 @@ rule preprocess:
     input:
         unpack(INPUTS.raw_files),
     output:
-        brain=RUN.prepared("{id}", "brain"),
-        mask=RUN.prepared("{id}", "mask"),
+        brain=RUN.prepared().brain,
+        mask=RUN.prepared().mask,
         channels=RUN.channels(),
-        record=RUN.prepared("{id}", "preprocess.json"),
+        record=RUN.prepared().record,
     log:
         RUN.log("preprocess", "{id}"),
     benchmark:

@@ -6,10 +6,10 @@ rule gather:
     input:
         [marker for marker, _, _ in INPUTS.evaluated()],
     output:
-        metrics=RUN.output / "metrics.tsv",
-        labels=RUN.output / "labels.tsv",
-        failed=RUN.output / "failed.tsv",
-        resources=RUN.output / "resources.tsv",
+        metrics=RUN.files.metrics,
+        labels=RUN.files.labels,
+        failed=RUN.files.failed,
+        resources=RUN.files.resources,
     log:
         RUN.log("gather", "all"),
     benchmark:
@@ -21,7 +21,7 @@ rule gather:
         mem_mb=1000,
     params:
         evaluated=INPUTS.evaluated(),
-        root=str(RUN.output / "pairs"),
+        root=str(RUN.files.pairs),
     script:
         "../scripts/gather.py"
 
@@ -29,21 +29,21 @@ rule gather:
 rule report:
     """Write the pages of the cohort and of each registration, and the tables behind them."""
     input:
-        metrics=RUN.output / "metrics.tsv",
-        labels=RUN.output / "labels.tsv",
+        metrics=RUN.files.metrics,
+        labels=RUN.files.labels,
         fusion=RUN.output / "fusion.tsv" if SETTINGS.fusion else [],
-        failed=RUN.output / "failed.tsv",
-        resources=RUN.output / "resources.tsv",
+        failed=RUN.files.failed,
+        resources=RUN.files.resources,
         ratings=RUN.ratings,
         templates=[
             path
             for path in sorted((Path(workflow.basedir) / "reports").glob("*"))
             if path.suffix != ".rst"
         ],
-        prepared=[RUN.prepared(name, "preprocess.json") for name in RUN.participants],
+        prepared=[RUN.prepared(name).record for name in RUN.participants],
     output:
-        page=RUN.output / "report.html",
-        record=RUN.output / "report.json",
+        page=RUN.files.page,
+        record=RUN.files.record,
         methods=table("methods", "Methods side by side"),
         comparisons=table("comparisons", "Methods compared pair by pair"),
         ranking=table("ranking", "Ranking, as in Learn2Reg"),
@@ -93,10 +93,10 @@ rule report:
 rule complete:
     """End the run with an error if a pair failed; the report is written all the same."""
     input:
-        page=RUN.output / "report.html",
-        failed=RUN.output / "failed.tsv",
+        page=RUN.files.page,
+        failed=RUN.files.failed,
     output:
-        RUN.output / "complete.txt",
+        RUN.files.complete,
     log:
         RUN.log("complete", "all"),
     retries: 0  # it fails where a registration failed: that does not pass by itself
@@ -115,9 +115,7 @@ if SETTINGS.cohort.reader.derivatives:
         """Write the results of a BIDS dataset as BIDS derivatives."""
         input:
             [marker for marker, _, _ in INPUTS.evaluated()],
-            prepared=[
-                RUN.prepared(name, "preprocess.json") for name in RUN.participants
-            ],
+            prepared=[RUN.prepared(name).record for name in RUN.participants],
             label_names=INPUTS.label_names_file,
         output:
             RUN.derivatives,
@@ -132,8 +130,8 @@ if SETTINGS.cohort.reader.derivatives:
             mem_mb=1000,
         params:
             evaluated=INPUTS.evaluated(),
-            root=str(RUN.output / "pairs"),
-            subjects=str(RUN.output / "subjects"),
+            root=str(RUN.files.pairs),
+            subjects=str(RUN.files.subjects),
             name=SETTINGS.name,
             own_template=bool(SETTINGS.template.image or SETTINGS.template.build),
             stripped=SETTINGS.preprocess.skull_strip == "none",

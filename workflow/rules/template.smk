@@ -9,14 +9,12 @@ rule template:
         RUN.template_files,
     output:
         brain=(
-            RUN.before_round(0, "brain.nii.gz")
+            RUN.files.before_round(0).brain
             if BUILD
-            else RUN.prepared("template", "brain")
+            else RUN.prepared("template").brain
         ),
         mask=(
-            RUN.before_round(0, "mask.nii.gz")
-            if BUILD
-            else RUN.prepared("template", "mask")
+            RUN.files.before_round(0).mask if BUILD else RUN.prepared("template").mask
         ),
     log:
         RUN.log("template", "template"),
@@ -36,14 +34,16 @@ rule template:
 if BUILD:
     BUILDER = RUN.methods[BUILD.method]
     ROUNDS = range(BUILD.rounds + 1)
+    ROUND = RUN.files.round("{round}")
+    MEMBER = ROUND.member("{id}")
 
     rule round_affine:
         """Align a subject to the average of the round before by an affine."""
         input:
             unpack(INPUTS.as_fixed),
         output:
-            matrix=RUN.round("affine.mat", name="{id}"),
-            record=RUN.round("affine.json", name="{id}"),
+            matrix=MEMBER.affine,
+            record=MEMBER.affine_record,
         log:
             RUN.log("round_affine", "{round}__{id}"),
         benchmark:
@@ -63,12 +63,12 @@ if BUILD:
         """Register a subject to the average of the round before."""
         input:
             unpack(INPUTS.as_fixed),
-            matrix=RUN.round("affine.mat", name="{id}"),
+            matrix=MEMBER.affine,
         output:
-            forward=temp(RUN.round(FORWARD, name="{id}")),
-            inverse=temp(RUN.round(INVERSE, name="{id}")),
-            trace=RUN.round("trace.tsv", name="{id}"),
-            record=RUN.round("fit.json", name="{id}"),
+            forward=temp(MEMBER.forward),
+            inverse=temp(MEMBER.inverse),
+            trace=MEMBER.trace,
+            record=MEMBER.fit,
         log:
             RUN.log("round_register", "{round}__{id}"),
         benchmark:
@@ -91,9 +91,9 @@ if BUILD:
         input:
             unpack(INPUTS.round_files),
         output:
-            brain=RUN.round("brain.nii.gz"),
-            mask=RUN.round("mask.nii.gz"),
-            record=RUN.round("round.json"),
+            brain=ROUND.brain,
+            mask=ROUND.mask,
+            record=ROUND.record,
         log:
             RUN.log("round_average", "{round}"),
         benchmark:
@@ -111,14 +111,14 @@ if BUILD:
     rule template_of_the_last_round:
         """Take the last round's average as the template, and tell how the rounds converged."""
         input:
-            records=[RUN.round("round.json", n) for n in ROUNDS],
-            brain=RUN.round("brain.nii.gz", ROUNDS[-1]),
-            mask=RUN.round("mask.nii.gz", ROUNDS[-1]),
+            records=[RUN.files.round(n).record for n in ROUNDS],
+            brain=RUN.files.round(ROUNDS[-1]).brain,
+            mask=RUN.files.round(ROUNDS[-1]).mask,
         output:
-            brain=RUN.prepared("template", "brain"),
-            mask=RUN.prepared("template", "mask"),
-            table=RUN.prepared("template", "convergence.tsv"),
-            plot=RUN.prepared("template", "convergence.png"),
+            brain=RUN.prepared("template").brain,
+            mask=RUN.prepared("template").mask,
+            table=RUN.prepared("template").path / "convergence.tsv",
+            plot=RUN.prepared("template").path / "convergence.png",
         log:
             RUN.log("template_of_the_last_round", "template"),
         benchmark:

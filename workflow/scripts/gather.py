@@ -10,9 +10,7 @@ with job(snakemake):
     from nir.report.gather import gather, write_tables
 
     done, failed = sort_out(snakemake.params.evaluated, Path(snakemake.params.root))
-    metrics, labels = gather(
-        [folder / "result.json" for folder in done], [folder / "labels.tsv" for folder in done]
-    )
+    metrics, labels = gather(done)
     folder = Path(snakemake.output.metrics).parent
     write_tables(folder, metrics, labels)
     write_failures(folder, failed)

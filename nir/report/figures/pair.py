@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from nir.io.files import atomic
+from nir.io.layout import THUMBNAIL
 from nir.report.figures import panels
 from nir.report.figures.planes import PLANES, PairImages, Plane, View
 
@@ -65,7 +66,7 @@ STRIPS = {
 }
 """Files of the strips: grey ones as JPEG, those of few colours as PNG."""
 
-CONTOURS, LOSSES, THUMBNAIL = "contours.png", "losses.svg", "thumbnail.png"
+CONTOURS, LOSSES = "contours.png", "losses.svg"
 
 FIGURES = (*STRIPS, LOSSES, THUMBNAIL)
 
