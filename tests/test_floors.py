@@ -45,7 +45,7 @@ def test_a_room_imports_only_rooms_on_lower_floors() -> None:
 
 @pytest.mark.parametrize("room", sorted(r for r in FLOOR if (NIR / r).is_dir()))
 def test_the_face_of_a_room_imports_nothing(room: str) -> None:
-    assert not imported(NIR / room / "__init__.py")
+    assert not [face for face in (NIR / room).rglob("__init__.py") if imported(face)]
 
 
 def test_every_room_has_a_floor() -> None:
