@@ -14,6 +14,7 @@ from nir.cohort.prepared import Prepared
 from nir.cohort.subject import Subject
 from nir.io.files import load_json, save_json
 from nir.io.images import load_labels, save_volume
+from nir.io.layout import AffineFolder, SubjectFolder
 from nir.pair.steps import align, align_through_template
 from nir.pipeline.cohort import load_cohort
 from nir.pipeline.settings import PipelineConfig
@@ -88,13 +89,15 @@ class Preparation:
             (None, None) if b.id == TEMPLATE else self._aligned(template, b, b.brain.parent)
             for b in (fixed, moving)
         ]
-        matrix, record = folder / "affine.mat", folder / "affine.json"
+        files = AffineFolder(folder)
+        matrix, record = files.affine, files.affine_record
         matrices, records = [matrix for matrix, _ in known], [record for _, record in known]
         align_through_template(matrices, records, matrix, record)
         return matrix, record
 
     def _aligned(self, fixed: Prepared, moving: Prepared, folder: Path) -> tuple[Path, Path]:
-        matrix, record = folder / "affine.mat", folder / "affine.json"
+        files = AffineFolder(folder)
+        matrix, record = files.affine, files.affine_record
         settings, seed = self.config.affine, self.config.seed
         needed = [fixed.brain, fixed.mask, moving.brain]
         key = digest(["affine", settings.model_dump(mode="json"), seed], needed)
@@ -109,23 +112,23 @@ class Preparation:
     def _brain(self, name: str) -> Prepared:
         """Prepare a subject, or the template."""
         folder = self.work / "subjects" / name
-        brain, mask = folder / "brain.nii.gz", folder / "mask.nii.gz"
+        files = SubjectFolder(folder)
         config, template = self.config, self.config.template
         shared = [config.preprocess, template]
         settings = [part.model_dump(mode="json") for part in shared]
         if name == TEMPLATE:
-            subject = Subject(name, brain, template.labels)
+            subject = Subject(name, files.brain, template.labels)
             key = digest(["template", settings])
             make: Callable[[], Any] = lambda: prepare_template(template, folder)  # noqa: E731
         else:
             subject = self._subjects[name]
             given = subject.mask if config.preprocess.skull_strip == "mask" else None
-            files = [path for path in (subject.image, given, subject.labels) if path]
-            key = digest(["subject", settings, config.seed], files)
+            read = [path for path in (subject.image, given, subject.labels) if path]
+            key = digest(["subject", settings, config.seed], read)
             options: Any = {"mask_path": given, "template": template, "seed": config.seed}
             make = lambda: self._subject(subject, folder, options)  # noqa: E731
         self._once(f"brain of {name}", folder / "brain.key.json", key, make)
-        return Prepared(name, subject.image, brain, mask, subject.labels)
+        return Prepared(name, subject.image, files.brain, files.mask, subject.labels)
 
     def _subject(self, subject: Subject, folder: Path, options: dict[str, Any]) -> None:
         """Write brain and mask, and the labels beside them, so that the folder can travel alone."""

@@ -31,6 +31,7 @@ from nir.geometry.maps import DisplacementField
 from nir.geometry.resample import resample
 from nir.io.files import save_json, save_text
 from nir.io.images import load_labels, load_volume
+from nir.io.layout import PairFolder, RunFolder
 from nir.io.warps import load_affine
 
 Run = Callable[[ImagePair], Registration]
@@ -63,11 +64,12 @@ def prepared(work: Path, series: int) -> Iterator[Case]:
         raise NirError(fault(work, "pairs/*/affine.mat", "none", cure))
     for number in range(series):
         folder = folders[number % len(folders)]
-        fixed, moving = (work / "subjects" / name for name in folder.name.split("__"))
-        (image, grid), (other, there) = (load_volume(f / "brain.nii.gz") for f in (fixed, moving))
-        mask, _ = load_volume(fixed / "mask.nii.gz")
-        pair = ImagePair(image, grid, mask, other, there, load_affine(folder / "affine.mat"))
-        labels = [load_labels(f / "labels.nii.gz")[0] for f in (fixed, moving)]
+        fixed, moving = map(RunFolder(work).subject, folder.name.split("__"))
+        (image, grid), (other, there) = (load_volume(f.brain) for f in (fixed, moving))
+        mask, _ = load_volume(fixed.mask)
+        matrix_lps = load_affine(PairFolder(folder).affine)
+        pair = ImagePair(image, grid, mask, other, there, matrix_lps)
+        labels = [load_labels(f.path / "labels.nii.gz")[0] for f in (fixed, moving)]
         yield Case(pair, labels[0], labels[1])
 
 

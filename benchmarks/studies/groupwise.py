@@ -26,10 +26,8 @@ DIRECT = Path("results/benchmarks/miccai2012/pairs.tsv")
 def overlaps(run: Run, method: str) -> pd.DataFrame:
     """Return the mean Dice of each pair of subjects whose labels are warped to the template."""
     names = [s.id for s in run.cohort.subjects if s.labels]
-    maps = {
-        name: load_labels(run.result("warped_labels.nii.gz", TEMPLATE, name, method))[0]
-        for name in names
-    }
+    results = {name: run.files.pair(TEMPLATE, name).results(method) for name in names}
+    maps = {name: load_labels(own.warped_labels)[0] for name, own in results.items()}
     rows = []
     for one, other in combinations(names, 2):
         listed = metrics.label_list(
@@ -43,7 +41,7 @@ def overlaps(run: Run, method: str) -> pd.DataFrame:
 def report(run: Run, direct: Path, direct_method: str) -> str:
     """Word the sharpness, the mean Dice over all pairs, and that of pairs registered directly."""
     lines = [f"# {run.config.name}", ""]
-    rounds = pd.read_csv(run.prepared(TEMPLATE, "convergence.tsv"), sep="\t")
+    rounds = pd.read_csv(run.prepared(TEMPLATE).convergence, sep="\t")
     first, last = rounds["sharpness_per_mm"].iloc[[0, -1]]
     lines += [
         "Sharpness (mean gradient over standard deviation in the mask, before any sharpening):"
@@ -89,7 +87,7 @@ def main(words: Sequence[str] | None = None) -> int:
     given = parser.parse_args(words)
     try:
         run = plan_run(yaml.safe_load(given.config.read_text(encoding="utf-8")))
-        if not Path(run.prepared(TEMPLATE, "convergence.tsv")).exists():
+        if not run.prepared(TEMPLATE).convergence.exists():
             raise NirError(f"no template yet; run snakemake --configfile {given.config} first")
         text = report(run, given.direct, given.direct_method)
     except NirError as error:

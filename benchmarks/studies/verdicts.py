@@ -28,6 +28,7 @@ from nir.geometry.maps import Affine
 from nir.geometry.resample import resample
 from nir.io.files import atomic, load_json
 from nir.io.images import load_labels, load_volume, save_volume
+from nir.io.layout import AffineFolder, ResultFolder, SubjectFolder
 from nir.pair.evaluate import evaluate_pair
 from nir.pair.registered import Registered
 from nir.pair.steps import align, register_pair, warp_pair
@@ -180,8 +181,8 @@ def write(scan: Scan, folder: Path) -> Prepared:
     prepared = folder / "prepared"
     strip = PreprocessConfig(skull_strip="mask")
     prepare_subject(files["image"], prepared, strip, mask_path=files["mask"])
-    brain, mask = prepared / "brain.nii.gz", prepared / "mask.nii.gz"
-    return Prepared(folder.name, files["image"], brain, mask, files["labels"])
+    made = SubjectFolder(prepared)
+    return Prepared(folder.name, files["image"], made.brain, made.mask, files["labels"])
 
 
 def register_scans(
@@ -192,14 +193,15 @@ def register_scans(
     affine: AffineConfig = AFFINE,
 ) -> dict[str, Any]:
     """Run the pipeline's steps on one pair; return ``result.json``."""
-    matrix, record = folder / "affine.mat", folder / "affine.json"
+    own = AffineFolder(folder)
+    matrix, record = own.affine, own.affine_record
     align(fixed, moving, affine, 1, matrix, record)
     options: Any = {"seed": 1, "device": "cpu", "threads": 1, "log": lambda line: None}
     register_pair(fixed, moving, matrix, method, folder, **options)
     pair = Registered.read(fixed, moving, matrix, folder)
     warp_pair(pair, moving.scan(), folder)
     evaluate_pair(pair, record, folder)
-    result: dict[str, Any] = load_json(folder / "result.json")
+    result: dict[str, Any] = load_json(ResultFolder(folder).result)
     return result
 
 
@@ -209,7 +211,7 @@ def picture(fixed: Prepared, moving: Prepared, folder: Path, path: Path) -> None
     The rows are axial, coronal and sagittal planes through the middle of the fixed brain. The file
     is a grey PNG.
     """
-    pair = Registered.read(fixed, moving, folder / "affine.mat", folder)
+    pair = Registered.read(fixed, moving, AffineFolder(folder).affine, folder)
     target, warped = pair.fixed.brain.voxels, pair.warped
     turn = nib.io_orientation(pair.grid.affine)
     volumes = [

@@ -115,8 +115,8 @@ def finish_template(rounds: Sequence[Path], last: Path, folder: Path) -> None:
         folder: receives ``brain.nii.gz``, ``mask.nii.gz`` and ``convergence.tsv``.
     """
     table = pd.DataFrame([load_json(path) for path in rounds], columns=COLUMNS)
-    save_table(folder / "convergence.tsv", table)
     source, target = RoundFolder(last), SubjectFolder(folder)
+    save_table(target.convergence, table)
     save_volume(target.mask, *load_volume(source.mask, np.uint8))
     save_volume(target.brain, *load_volume(source.brain))
 

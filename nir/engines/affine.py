@@ -6,11 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
-
 from nir.cohort.prepared import ImagePair
 from nir.engines.base import Engine, EngineSettings, Job, Registration
-from nir.geometry.grid import Array, Grid, apply_matrix
 
 
 class Affine(Engine):
@@ -26,20 +23,18 @@ class Affine(Engine):
 
     def register(self, pair: ImagePair, job: Job) -> Registration:
         """Return the affine as a pair of displacement fields."""
+        from nir.geometry import maps
+
         start = time.perf_counter()
-        forward = _displacement(pair.fixed_grid, pair.affine_lps)
-        inverse = _displacement(pair.moving_grid, np.linalg.inv(pair.affine_lps))
+        affine = maps.Affine(pair.affine_lps)
+        forward = maps.displacement(affine, pair.fixed_grid)
+        inverse = maps.displacement(affine.inverse(), pair.moving_grid)
         return Registration(forward, inverse, seconds={"transforms": time.perf_counter() - start})
 
     @classmethod
     def sentence(cls, result: Mapping[str, Any]) -> str:
         """Say that nothing followed the affine."""
         return "No deformable registration followed."
-
-
-def _displacement(grid: Grid, matrix: Array) -> np.ndarray:
-    points = grid.points_lps()
-    return (apply_matrix(matrix, points) - points).astype(np.float32)
 
 
 ENGINE = Affine

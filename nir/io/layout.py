@@ -57,6 +57,7 @@ class SubjectFolder(BrainFolder, AffineFolder):
     """A prepared subject, or a template as if it were one; the affine leads to the template."""
 
     record = File("preprocess.json")
+    convergence = File("convergence.tsv")  # of a template that is built
 
     def channels(self, count: int) -> list[Path]:
         """Return the further contrasts; the image itself is the first."""

@@ -117,7 +117,7 @@ if BUILD:
         output:
             brain=RUN.prepared("template").brain,
             mask=RUN.prepared("template").mask,
-            table=RUN.prepared("template").path / "convergence.tsv",
+            table=RUN.prepared("template").convergence,
             plot=RUN.prepared("template").path / "convergence.png",
         log:
             RUN.log("template_of_the_last_round", "template"),
