@@ -20,7 +20,7 @@ help:
 	@echo "make clean      remove the virtual environment and the results of the demo"
 
 # torch goes first: where an index offers a CPU build of this version, nothing replaces it later.
-$(VENV)/.installed: pyproject.toml envs/constraints.txt
+$(VENV)/.installed: pyproject.toml setup.py envs/constraints.txt
 	@$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and 'NIR needs Python 3.11 to 3.13: set PYTHON')"
 	@echo "Installing into $(VENV): this takes a few minutes the first time."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from nir.geometry.image import Image
     from nir.geometry.maps import Affine, Composite, DisplacementField
     from nir.io.images import load, save
+    from nir.pair.api import register
+    from nir.pair.result import Result
     from nir.transforms.apply import apply
     from nir.transforms.files import read_transform, write_transform
     from nir.transforms.score import evaluate
@@ -25,10 +27,12 @@ __all__ = [
     "DisplacementField",
     "Image",
     "NirError",
+    "Result",
     "apply",
     "evaluate",
     "load",
     "read_transform",
+    "register",
     "save",
     "write_transform",
 ]
@@ -38,6 +42,8 @@ _HOMES = {
     "nir.geometry.image": ("Image",),
     "nir.geometry.maps": ("Affine", "Composite", "DisplacementField"),
     "nir.io.images": ("load", "save"),
+    "nir.pair.api": ("register",),
+    "nir.pair.result": ("Result",),
     "nir.transforms.apply": ("apply",),
     "nir.transforms.files": ("read_transform", "write_transform"),
     "nir.transforms.score": ("evaluate",),

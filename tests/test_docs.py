@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT
 from helpers.oblique_pair import CPU, FIXED, MOVING, PAIR
 from helpers.synthetic import ball, texture
+from helpers.tiny import write_cohort
 
 from nir.engines.base import Job
 from nir.engines.nir import Nir
@@ -22,13 +23,15 @@ from nir.io.images import load_volume, save_volume
 from nir.io.layout import FIELD, FORWARD, INVERSE
 from nir.io.warps import save_displacement
 
-PAGE = ROOT / "docs" / "read-my-warp.md"
+PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
 BLOCKS = {
     name: (language, code)
+    for page in PAGES
     for name, language, code in re.findall(
-        r"<!-- test: (\w+) -->\n```(\w+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL
+        r"<!-- test: (\w+) -->\n```(\w+)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL
     )
 }
+IN_PYTHON = ("readme", "register", "engines", "fitted", "transforms")
 VOXEL = (12, 13, 11)
 
 
@@ -61,7 +64,12 @@ def run(folder: Path, name: str) -> str:
         cwd=folder,
         capture_output=True,
         text=True,
-        env={"PATH": f"{bins}:/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HOME": str(folder)},
+        env={
+            "PATH": f"{bins}:/usr/bin:/bin",
+            "OMP_NUM_THREADS": "1",
+            "HOME": str(folder),
+            "PYTHONPATH": str(ROOT),
+        },
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -74,7 +82,8 @@ def expected(folder: Path) -> np.ndarray:
 
 
 def test_every_block_is_known() -> None:
-    assert set(BLOCKS) == {"voxel", "ants", "simpleitk", "nitransforms", "nir", "field"}
+    of_warps = {"voxel", "ants", "simpleitk", "nitransforms", "nir", "field"}
+    assert set(BLOCKS) == of_warps | set(IN_PYTHON)
 
 
 def test_a_voxel_by_hand(folder: Path) -> None:
@@ -104,3 +113,28 @@ def test_nir_writes_what_the_page_names(folder: Path) -> None:
 
 def test_the_field(folder: Path) -> None:
     assert "nir" in run(folder, "field")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny pair under the names that the pages on Python use."""
+    place = tmp_path_factory.mktemp("python")
+    write_cohort(place, 2)
+    for role, name in (("fixed", "s0"), ("moving", "s1")):
+        (place / f"{name}_T1w.nii.gz").rename(place / f"{role}.nii.gz")
+        (place / f"{name}_dseg.nii.gz").rename(place / f"{role}_labels.nii.gz")
+    return place
+
+
+@pytest.mark.parametrize("name", IN_PYTHON)
+def test_python_does_what_it_says(tiny: Path, name: str) -> None:
+    if name == "transforms" and not (tiny / "warp.nii.gz").exists():
+        grid = load_volume(tiny / "fixed.nii.gz")[1]
+        save_displacement(tiny / "warp.nii.gz", np.zeros((*grid.shape, 3), np.float32), grid)
+    told = run(tiny, name)
+    if name == "register":
+        dice, verdict = told.split()
+        assert float(dice) > 0.5
+        assert verdict in ("pass", "warn", "fail")
+        for made in ("warped.nii.gz", "warp.h5", "out/result.json", "out/report.html"):
+            assert (tiny / made).exists()

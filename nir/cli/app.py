@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+import nir
 from nir.cli import cohort, learn2reg
 from nir.cli.transforms import VERBS, WRITING, WritesTransforms
-from nir.cli.words import parse_settings
+from nir.cli.words import option_words, parse_settings, setting_words
 from nir.errors import NirError
 from nir.fit.presets import PRESETS
+from nir.fit.settings import FitConfig, Phase, fit_config
+from nir.io.layout import ResultFolder
+
+if TYPE_CHECKING:
+    from nir.pair.result import Result
 
 app = typer.Typer(
     help="Medical image registration via neural fields. Every verb reads and writes files; the"
@@ -94,56 +103,69 @@ def register(
     The first transform, given to ANTs or SimpleITK with the moving image, resamples it onto the
     fixed one. Heads with skull need a mask, or the pipeline's skull strip.
     """
-    from nir.pair.single import Inputs, register_single  # torch and ANTs take seconds to load
-    from nir.quality.thresholds import VerdictConfig
-    from nir.quality.verdict import judge
+    from nir.pair.result import check_folder  # torch and ANTs take seconds to load
 
+    given: dict[str, Any] = {
+        "fixed_labels": fixed_labels,
+        "moving_labels": moving_labels,
+        "fixed_mask": fixed_mask,
+        "moving_mask": moving_mask,
+        "fixed_exclude": fixed_exclude,
+        "moving_exclude": moving_exclude,
+        "fixed_keypoints": fixed_keypoints,
+        "moving_keypoints": moving_keypoints,
+    }
+    options: dict[str, Any] = {"initial": initial, "preset": preset, "seed": seed}
+    options |= {"device": device, "threads": threads}
     settings = parse_settings(set_ or [])
     if model is not None:
         settings["model"] = model
-    inputs = Inputs(
-        fixed,
-        moving,
-        fixed_labels=fixed_labels,
-        moving_labels=moving_labels,
-        fixed_mask=fixed_mask,
-        moving_mask=moving_mask,
-        fixed_exclude=fixed_exclude,
-        moving_exclude=moving_exclude,
-        fixed_keypoints=fixed_keypoints,
-        moving_keypoints=moving_keypoints,
-    )
+    steps = [phase.steps for phase in fit_config(preset, settings).phases]
+    check_folder(output)
     console = Console(stderr=True)
     with _bar(console) as bar:
         task = bar.add_task("register", total=None)
 
-        def show(phase: int, step: int, total: int, loss: float) -> None:
-            text = f"phase {phase}, step {step}, loss {loss:.4f}"
-            bar.update(task, completed=step, total=total, description=text)
+        def show(phase: int, step: int, loss: float) -> None:
+            text = f"phase {phase}, step {step + 1}, loss {loss:.4f}"
+            bar.update(task, completed=step + 1, total=steps[phase], description=text)
 
-        result = register_single(
-            inputs,
-            output,
-            initial=initial,
-            preset=preset,
-            settings=settings,
-            seed=seed,
-            device=device,
-            threads=threads,
-            progress=show,
-            log=lambda line: console.print(line, highlight=False),
+        def say(line: str) -> None:
+            console.print(line, highlight=False)
+
+        result = nir.register(
+            fixed, moving, **given, **options, settings=settings, progress=show, log=say
         )
-    typer.echo(json.dumps(result["metrics"], indent=2))
-    for sentence in result["warnings"]:
-        console.print(f"warning: {sentence}", highlight=False)
-    for check in judge(result["metrics"], VerdictConfig()):
+        words = ["nir", "register", str(fixed), str(moving), "--output", str(output)]
+        words += option_words(given | options) + setting_words(settings)
+        finish(replace(result, command=shlex.join(words)), output, say)
+
+
+def finish(result: Result, output: Path, say: Callable[[str], None]) -> None:
+    """Write the files of a pair, then draw its page, and tell what is known of it."""
+    from nir.report.figures.pair import FIGURES
+
+    files = ResultFolder(output)
+    say("warping and measuring")
+    result.save(output)
+    say("drawing")
+    undrawn = ""
+    for path in (files.page, *(files.figures / name for name in FIGURES)):  # of an earlier pair
+        path.unlink(missing_ok=True)
+    try:
+        result.report(files.page, files.figures)
+    except Exception as error:  # whatever it is, the registration is worth more than its page
+        undrawn = f"{type(error).__name__}: {error}"
+    typer.echo(json.dumps(result.record["metrics"], indent=2))
+    for sentence in result.record["warnings"]:
+        say(f"warning: {sentence}")
+    for check in result.checks:
         if check.grade != "pass":
-            console.print(f"{check.grade}: {check.title}: {check.sentence}", highlight=False)
-    if "undrawn" in result:
-        console.print(
-            f"warning: the registration is whole and lies in {output}, but not all of its pictures"
-            f" and its page could be drawn ({result['undrawn']})",
-            highlight=False,
+            say(f"{check.grade}: {check.title}: {check.sentence}")
+    if undrawn:
+        say(
+            f"warning: the registration is whole and lies in {output}, but its page could not be"
+            f" drawn ({undrawn})"
         )
         raise typer.Exit(1)
 
@@ -156,8 +178,6 @@ def settings(
 
     A key of a phase replaces it in every phase (steps=50), or in one (phases.0.steps=50).
     """
-    from nir.fit.settings import FitConfig, Phase, fit_config
-
     fit = fit_config(preset)
     typer.echo("of the fit:")
     for name, field in FitConfig.model_fields.items():

@@ -63,11 +63,18 @@ def evaluate_pair(
     files = ResultFolder(folder)
     fit, affine = load_json(files.fit), load_json(affine_record)
     options: Any = {"include": include, "exclude": exclude, "names": names, "truth": truth}
-    found = measure_pair(pair, further=_compared(fit), **options)
+    found = measure_pair(pair, further=compared(fit), **options)
     save_table(files.labels, found.labels)
+    save_json(files.result, result_of(pair, found, fit, affine))
+
+
+def result_of(
+    pair: Registered, found: Measured, fit: dict[str, Any], affine: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the content of ``result.json``: both steps' records, and what was measured."""
     seconds = fit["seconds"] | {"affine": affine["seconds"]}
     seconds["total"] = seconds["affine"] + seconds["registration"]
-    result = fit | {
+    return fit | {
         "fixed": pair.fixed.id,
         "moving": pair.moving.id,
         "metrics": found.metrics,
@@ -75,7 +82,6 @@ def evaluate_pair(
         "warnings": affine["warnings"],
         "seconds": seconds,
     }
-    save_json(files.result, result)
 
 
 def measure_pair(
@@ -114,7 +120,7 @@ def measure_pair(
     return Measured({name: _known(value) for name, value in found.items()}, table)
 
 
-def _compared(fit: dict[str, Any]) -> dict[str, Similarity]:
+def compared(fit: dict[str, Any]) -> dict[str, Similarity]:
     """Return the similarities that a fit compared beside those that are always reported."""
     found = ENGINES[fit["engine"]].compared(fit["settings"])
     return {name: x for name, x in sorted(found.items()) if not x.reported}

@@ -6,14 +6,23 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from nir.cohort.prepared import Prepared, load_pair
+from nir.cohort.prepared import ImagePair, Prepared, load_pair
 from nir.cohort.settings import NO_GUIDANCE, GuidanceConfig
-from nir.engines.base import ENGINES, EngineSettings, Job, Progress, pick_device
+from nir.engines.base import (
+    ENGINES,
+    EngineSettings,
+    Job,
+    Progress,
+    Registration,
+    pick_device,
+)
 from nir.errors import NirError
+from nir.geometry.grid import Grid
 from nir.geometry.image import Image
 from nir.geometry.kernels import set_threads
 from nir.io.files import load_json, save_json
@@ -94,17 +103,46 @@ def register_pair(
 
     With ``save_field`` the fitted field is written as well, by an engine that has one.
     """
+    pair = load_pair(fixed, moving, matrix, guidance, method.card.guides)
+    options: Any = {"seed": seed, "device": device, "threads": threads}
+    result, record = run_engine(pair, method, **options, progress=progress, log=log)
+    write_registration(folder, result, (pair.fixed_grid, pair.moving_grid), record, save_field)
+
+
+def write_registration(
+    folder: Path,
+    found: Registration,
+    grids: tuple[Grid, Grid],
+    record: dict[str, Any],
+    save_field: bool,
+) -> None:
+    """Write both directions, the trace and ``fit.json`` (last); ``grids``: fixed and moving."""
+    files = ResultFolder(folder)
+    save_displacement(files.forward, found.forward, grids[0], rounded=True)
+    save_displacement(files.inverse, found.inverse, grids[1], rounded=True)
+    save_table(files.trace, pd.DataFrame(found.trace))
+    if save_field and found.fitted:
+        replace(found.fitted, provenance=record).save(files.field)
+    save_json(files.fit, record)
+
+
+def run_engine(
+    pair: ImagePair,
+    method: EngineSettings,
+    *,
+    seed: int,
+    device: str,
+    threads: int,
+    progress: Progress | None = None,
+    log: Callable[[str], None] = print,
+) -> tuple[Registration, dict[str, Any]]:
+    """Register a pair in memory; return what the engine found, and the record of how."""
     set_threads(threads)
     engine = method.card
     chosen = pick_device(device if engine.on_gpu else "cpu")
     start = time.perf_counter()
-    pair = load_pair(fixed, moving, matrix, guidance, engine.guides)
     result = engine.register(pair, Job(seed, chosen, threads, progress, log))
     elapsed = time.perf_counter() - start
-    files = ResultFolder(folder)
-    save_displacement(files.forward, result.forward, pair.fixed_grid, rounded=True)
-    save_displacement(files.inverse, result.inverse, pair.moving_grid, rounded=True)
-    save_table(files.trace, pd.DataFrame(result.trace))
     record = {
         "method": method.name,
         "engine": method.engine,
@@ -119,9 +157,7 @@ def register_pair(
         "seconds": result.seconds | {"registration": elapsed},
         "peak_mb": peak_mb(chosen),
     }
-    if save_field and result.fitted:
-        replace(result.fitted, provenance=record).save(files.field)
-    save_json(files.fit, record)
+    return result, record
 
 
 def warp_pair(pair: Registered, scan: Image, folder: Path) -> None:

@@ -6,6 +6,7 @@ import html
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import ants
@@ -20,7 +21,7 @@ from nir.errors import NirError
 from nir.io.images import load_volume, save_volume
 from nir.io.layout import FIELD, FORWARD, INVERSE
 from nir.io.warps import load_displacement
-from nir.pair.single import Inputs
+from nir.pair.result import Result
 from nir.report.figures.pair import FIGURES
 
 QUICK = [
@@ -106,11 +107,13 @@ def test_the_page_tells_the_command_that_makes_it_again(
     )
     taken: dict[str, object] = {}
 
-    def take(inputs: Inputs, output: Path, **options: object) -> dict[str, object]:
-        taken.update(vars(inputs) | options | {"output": output})
-        return {"metrics": {}, "warnings": []}
+    def take(fixed: Path, moving: Path, **options: object) -> Result:
+        taken.update(options | {"fixed": fixed, "moving": moving})
+        return replace(kept)
 
-    monkeypatch.setattr("nir.pair.single.register_single", take)
+    kept = Result(*[None] * 8)
+    monkeypatch.setattr("nir.pair.api.register", take)
+    monkeypatch.setattr("nir.cli.app.finish", lambda *_: None)
     assert CliRunner().invoke(cli.app, words[1:]).exit_code == 0
     assert taken["fixed"] == data / "s0_T1w.nii.gz"
     assert taken["moving_labels"] == data / "s1_dseg.nii.gz"
@@ -139,7 +142,7 @@ def test_a_page_that_cannot_be_drawn_loses_no_registration(
         assert (tmp_path / "result.json").exists(), "drawn before the results are in their place"
         raise OSError("no templates here")
 
-    monkeypatch.setattr("nir.pair.single.pair_page", fail)
+    monkeypatch.setattr("nir.pair.result.pair_page", fail)
     words = [f"{data}/s0_T1w.nii.gz", f"{data}/s1_T1w.nii.gz", "-o", str(tmp_path)]
     done = CliRunner().invoke(cli.app, ["register", *words, *QUICK, "--initial", "identity"])
     assert done.exit_code == 1
