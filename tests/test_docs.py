@@ -31,7 +31,7 @@ BLOCKS = {
         r"<!-- test: (\w+) -->\n```(\w+)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL
     )
 }
-IN_PYTHON = ("readme", "register", "engines", "fitted", "transforms")
+IN_PYTHON = ("readme", "register", "engines", "fitted", "transforms", "engine")
 VOXEL = (12, 13, 11)
 
 
