@@ -20,7 +20,8 @@ from nir.io.tables import save_table
 from nir.losses import terms
 from nir.losses.similarities.base import Similarity
 from nir.pair.registered import Registered
-from nir.quality import jacobian, metrics, overlap, plausibility
+from nir.quality import metrics, overlap, plausibility
+from nir.quality.columns import MEASURES
 
 SCORES = ["dice_before", "dice_after", "hd95_before_mm", "hd95_after_mm"]
 
@@ -101,9 +102,9 @@ def measure_pair(
         truth: folder of a simulated cohort's true deformations.
         further: similarities to tell beside those that are always reported.
     """
-    found = _image_metrics(pair, further or {})
-    if pair.keypoints is not None and pair.keypoints.size:
-        found |= _keypoint_metrics(pair)
+    found = _similarities(pair, further or {})
+    for name in MEASURES.names:
+        found |= MEASURES[name].of(pair)
     if truth:
         found |= _truth_metrics(pair, truth)
     table = pd.DataFrame(columns=LABEL_COLUMNS)
@@ -126,46 +127,15 @@ def compared(fit: dict[str, Any]) -> dict[str, Similarity]:
     return {name: x for name, x in sorted(found.items()) if not x.reported}
 
 
-def _image_metrics(pair: Registered, further: Mapping[str, Similarity]) -> dict[str, float]:
-    """Measure what needs no labels; ``further`` similarities, too."""
+def _similarities(pair: Registered, further: Mapping[str, Similarity]) -> dict[str, float]:
+    """Score the images by similarities that are no measures of their own."""
+    if not further:
+        return {}
     fixed, mask = pair.fixed.brain.voxels, pair.fixed.mask
-    grid, u_lps = pair.grid, pair.forward.u_lps
-    moving_mask, source = pair.moving.mask, pair.moving.brain.grid
-    inverse = pair.inverse.u_lps, pair.inverse.grid
-    mean, largest, gaps = metrics.inverse_consistency(u_lps, grid, *inverse, mask)
-    found = {
-        "similarity_before": metrics.lncc_score(fixed, pair.aligned, mask),
-        "similarity_after": metrics.lncc_score(fixed, pair.warped, mask),
-        **jacobian.regularity(pair.jacobian, u_lps, grid, mask),
-        "min_jacobian": float(pair.jacobian[mask].min()),
-        "inverse_consistency_mean_mm": mean,
-        "inverse_consistency_max_mm": largest,
-        "affine_correlation": plausibility.correlation(fixed, pair.aligned, mask),
-        "outlier_percent": plausibility.outlier_percent(fixed, pair.warped, mask),
-        "outside_percent": float(100 * np.isnan(gaps[mask]).mean()),
-        "cut_percent": max(
-            plausibility.cut_percent(mask, grid), plausibility.cut_percent(moving_mask, source)
-        ),
-    }
-    for when, image in (("before", pair.aligned), ("after", pair.warped)) if further else ():
-        scores = terms.compare(further, fixed, image, mask, grid)
-        found |= {f"{name}_{when}": score for name, score in scores.items()}
-    matrix_lps = pair.affine.matrix_lps
-    return (
-        found
-        | plausibility.affine_parts(matrix_lps)
-        | plausibility.displacements(u_lps, grid, mask)
-        | plausibility.overlaps(mask, grid, moving_mask, source, matrix_lps, u_lps)
-    )
-
-
-def _keypoint_metrics(pair: Registered) -> dict[str, float]:
-    """Measure how far from its counterpart each fixed keypoint is mapped (TRE)."""
-    assert pair.keypoints is not None
-    here, there = pair.keypoints
     return {
-        f"tre_{when}_mm": float(np.linalg.norm(mapping(here) - there, axis=1).mean())
-        for when, mapping in (("before", pair.affine), ("after", pair.forward))
+        f"{name}_{when}": score
+        for when, image in (("before", pair.aligned), ("after", pair.warped))
+        for name, score in terms.compare(further, fixed, image, mask, pair.grid).items()
     }
 
 

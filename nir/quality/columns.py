@@ -5,12 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from nir.io.tables import WARNINGS_JOIN, Column
-from nir.quality.measures.base import MEAN_SD, THEMES, Quantity
+from nir.quality.measures.base import MEAN_SD, THEMES, Measure, Quantity
 from nir.registry import Registry
 
-MEASURES: Registry[dict[str, Quantity]] = Registry(
-    "measure", "nir.quality.measures", "COLUMNS", "nir.measures"
-)
+MEASURES: Registry[Measure] = Registry("measure", "nir.quality.measures", "MEASURE", "nir.measures")
 
 ORDER = (
     *("dice", "hd95", "tre", "regularity", "displacement", "inverse_consistency", "similarity"),
@@ -61,7 +59,7 @@ RUN = {
 MEASURED: dict[str, Quantity] = {
     name: column
     for measure in (*ORDER, *(name for name in MEASURES.names if name not in ORDER))
-    for name, column in MEASURES[measure].items()
+    for name, column in MEASURES[measure].columns.items()
 }
 """What is measured on a registration."""
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.ndimage import find_objects, uniform_filter
 
-from nir.geometry.grid import Grid, mask_points
+from nir.geometry.grid import Array, Grid, mask_points
 from nir.geometry.maps import sample_vectors
 
 FLAT = 1e-3  # a window whose standard deviation is below this share of the range is flat
@@ -40,17 +40,22 @@ def inverse_consistency(
     inside = mask.astype(bool)
     x_lps = mask_points(forward_grid, inside)
     y_lps = x_lps + forward_u[inside]
-    y_vox = inverse_grid.lps_to_vox(y_lps)
-    last = np.array(inverse_grid.shape) - 1
-    known = np.all((y_vox >= -1e-6) & (y_vox <= last + 1e-6), axis=-1)
+    known = shown(inverse_grid, y_lps)
     error = np.full(len(x_lps), np.nan, dtype=np.float32)
-    back = y_lps[known] + sample_vectors(inverse_u, y_vox[known])
+    back = y_lps[known] + sample_vectors(inverse_u, inverse_grid.lps_to_vox(y_lps[known]))
     error[known] = np.linalg.norm(back - x_lps[known], axis=-1)
     error_map = np.full(forward_grid.shape, np.nan, dtype=np.float32)
     error_map[inside] = error
     if not known.any():
         return float("nan"), float("nan"), error_map
     return float(np.nanmean(error, dtype=np.float64)), float(np.nanmax(error)), error_map
+
+
+def shown(grid: Grid, points_lps: Array) -> np.ndarray:
+    """Tell which points, shape (N, 3), lie among the voxel centres of a grid."""
+    vox, last = grid.lps_to_vox(points_lps), np.array(grid.shape) - 1
+    within: np.ndarray = np.all((vox >= -1e-6) & (vox <= last + 1e-6), axis=-1)
+    return within
 
 
 def truth_error(

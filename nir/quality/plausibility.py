@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from nir.geometry.grid import Array, Grid, mask_points
 from nir.geometry.maps import Affine, DisplacementField, Transform, nearest_affine
 from nir.geometry.resample import resample
+from nir.quality.metrics import shown
 
 OVERLAP_VOXELS = 500_000  # about so many voxels tell the overlap of two brains to a thousandth
 
@@ -105,6 +106,13 @@ def cut_percent(mask: np.ndarray, grid: Grid) -> float:
     ]
     volume = voxels * abs(np.linalg.det(grid.affine[:3, :3]))
     return float(100 * max(on_face) / volume ** (2 / 3))
+
+
+def outside_percent(u_lps: np.ndarray, mask: np.ndarray, grid: Grid, moving_grid: Grid) -> float:
+    """Measure the share of the mask that is mapped outside the moving image, in percent."""
+    inside = mask.astype(bool)
+    known = shown(moving_grid, mask_points(grid, inside) + u_lps[inside])
+    return float(100 * (~known).mean())
 
 
 def correlation(fixed: np.ndarray, warped: np.ndarray, mask: np.ndarray) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.synthetic import ball, texture
+from helpers.toys.nir_toys import measure as newness
 from helpers.two_spaces import AFFINE, FIXED, MOVING, WHOLE
 
 from nir.cohort.prepared import Prepared
@@ -23,6 +24,7 @@ from nir.io.warps import round_displacement, save_affine, save_displacement
 from nir.pair.evaluate import evaluate_pair, measure_pair
 from nir.pair.registered import Registered, Side
 from nir.pair.steps import warp_pair
+from nir.quality.columns import MEASURES
 
 
 def side(name: str, grid: Grid, seed: int) -> Side:
@@ -83,6 +85,18 @@ def test_a_pair_from_files_is_measured_as_the_one_in_memory(tmp_path: Path) -> N
 
 def test_keypoints_score_a_pair_in_memory() -> None:
     assert measure_pair(PAIR).metrics["tre_after_mm"] == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("name", MEASURES.names)
+def test_a_measure_fills_its_own_columns(name: str) -> None:
+    measure = MEASURES[name]
+    assert set(measure.of(PAIR)) in (set(measure.columns), set())
+    assert set(measure.columns) <= set(measure_pair(PAIR).metrics) or name == "truth_error"
+
+
+def test_a_measure_of_another_package_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MEASURES._loaded, "newness", newness.MEASURE)
+    assert measure_pair(PAIR).metrics["new_mm"] == PAIR.forward.u_lps.max()
 
 
 def test_each_brain_is_resampled_once_by_each_map(monkeypatch: pytest.MonkeyPatch) -> None:

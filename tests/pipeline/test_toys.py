@@ -59,7 +59,6 @@ def test_what_a_package_brings_is_run_and_told(workplace: Path) -> None:
     table = metrics.set_index("method")
     assert table["engine"].to_dict() == {"affine": "affine", "shifted": "toy"}
     assert table.loc["shifted", "dice_after"] < table.loc["affine", "dice_after"]
-    assert "shifted" in set(pd.read_csv(out / "methods.tsv", sep="\t")["method"])
     cohort_page = (out / "report.html").read_text()
     assert "<strong>These are toys.</strong> They were not asked." in cohort_page
     assert "its name is not s[01]" in cohort_page
@@ -72,6 +71,12 @@ def test_what_a_package_brings_is_run_and_told(workplace: Path) -> None:
     page = (folder / "report.html").read_text()
     assert "A toy then shifted the image by 2 mm." in page
     assert "Sun" in page  # whom it cites
+    assert "Newness" in page
+    assert table["new_mm"].notna().all()
+    methods = pd.read_csv(out / "methods.tsv", sep="\t").set_index("method")
+    assert methods.loc["shifted", "new_mm_max"] == table.loc["shifted", "new_mm"]
+    assert (out / "figures/new-mm.svg").exists()
+    assert load_json(out / "metrics.json")["new_mm"]["LongName"] == "Newness"
     verdicts = pd.read_csv(out / "verdicts.tsv", sep="\t").set_index("method")
     asked_of_what_deforms = verdicts["overlap"].notna()
     assert asked_of_what_deforms.to_dict() == {"affine": False, "shifted": True}

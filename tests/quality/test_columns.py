@@ -7,17 +7,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from helpers.pages import page, tables
+from helpers.toys.nir_toys import measure as newness
 
 from nir.io.tables import Column
 from nir.quality.columns import COLUMNS, MEASURED, MEASURES, ORDER, QUANTITIES, quantity
-from nir.quality.measures.base import HIGH, LOW, MEAN_SD, THEMES, Quantity
+from nir.quality.measures.base import HIGH, LOW, MEAN_SD, THEMES
 from nir.quality.ranking import RANKED
 from nir.quality.stats import COMPARED
 
 
 def test_every_measure_has_its_place_and_no_column_is_told_twice() -> None:
     assert sorted(ORDER) == sorted(MEASURES.names)
-    names = [name for measure in MEASURES.names for name in MEASURES[measure]]
+    names = [name for measure in MEASURES.names for name in MEASURES[measure].columns]
     assert sorted(names) == sorted(MEASURED)
     assert set(QUANTITIES) < set(COLUMNS)
 
@@ -47,9 +48,7 @@ def test_a_column_that_nobody_described_has_its_own_name() -> None:
 def test_a_new_measure_is_told_by_tables_and_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = (*MEAN_SD, "max")
-    new = Quantity("Newness", "How new", "mm", digits=1, told=told, listed=True, plotted=True)
-    monkeypatch.setitem(QUANTITIES, "new_mm", new)
+    monkeypatch.setitem(QUANTITIES, "new_mm", newness.COLUMNS["new_mm"])
     metrics, labels = tables(tmp_path)
     text = page(tmp_path, metrics.assign(new_mm=0.123), labels)
     assert text.count('<th scope="col">Newness, mm</th>') == 1  # mean and deviation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nir.quality.measures.base import Quantity
+from nir.quality.measures.base import Measure, Pair, Quantity
 
 COLUMNS = {
     "affine_correlation": Quantity(
@@ -22,3 +22,13 @@ COLUMNS = {
         "Affine, largest scale", "Largest singular value of the affine", "1"
     ),
 }
+
+
+def _measure(pair: Pair) -> dict[str, float]:
+    from nir.quality.plausibility import affine_parts, correlation
+
+    likeness = correlation(pair.fixed.brain.voxels, pair.aligned, pair.fixed.mask)
+    return {"affine_correlation": likeness} | affine_parts(pair.affine.matrix_lps)
+
+
+MEASURE = Measure(COLUMNS, _measure)

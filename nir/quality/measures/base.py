@@ -1,8 +1,10 @@
-"""What every measure says of its columns."""
+"""What a measure is: its columns, and how it is taken from a registered pair."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from nir.io.tables import Column
 
@@ -10,6 +12,9 @@ MEAN_SD = ("mean", "std")
 
 LOW, HIGH = "q30", "q70"
 """Learn2Reg's robustness: the 30 % quantile, of what is better when smaller the 70 % one."""
+
+Pair = Any
+"""A `nir.pair.registered.Registered`, which lies on a floor above."""
 
 THEMES = ("accuracy", "similarity", "folds", "regularity", "inverse", "cost", "other")
 """In the order in which readers are told of them."""
@@ -56,3 +61,17 @@ class Quantity(Column):
     def statistics(self) -> tuple[str, ...]:
         """What the file of the table of methods tells."""
         return (*self.told, *self.filed)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured together.
+
+    Args:
+        columns: by name.
+        of: returns their values for a registered pair; what is not known of it is NaN or left out.
+            Without it `nir.pair.evaluate` measures them, label by label or against the truth.
+    """
+
+    columns: Mapping[str, Quantity]
+    of: Callable[[Pair], Mapping[str, float]] = lambda pair: {}

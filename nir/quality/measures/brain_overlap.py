@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nir.quality.measures.base import Quantity
+from nir.quality.measures.base import Measure, Pair, Quantity
 
 COLUMNS = {
     "brain_overlap_before": Quantity(
@@ -18,3 +18,13 @@ COLUMNS = {
         better=1,
     ),
 }
+
+
+def _measure(pair: Pair) -> dict[str, float]:
+    from nir.quality.plausibility import overlaps
+
+    moving, mapping = pair.moving, (pair.affine.matrix_lps, pair.forward.u_lps)
+    return overlaps(pair.fixed.mask, pair.grid, moving.mask, moving.brain.grid, *mapping)
+
+
+MEASURE = Measure(COLUMNS, _measure)

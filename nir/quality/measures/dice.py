@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nir.quality.measures.base import LOW, MEAN_SD, Quantity
+from nir.quality.measures.base import LOW, MEAN_SD, Measure, Quantity
 
 COLUMNS = {
     "dice_before": Quantity(
@@ -31,3 +31,5 @@ COLUMNS = {
         plotted=True,
     ),
 }
+
+MEASURE = Measure(COLUMNS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nir.quality.measures.base import Quantity
+from nir.quality.measures.base import Measure, Pair, Quantity
 
 COLUMNS = {
     "displacement_p99_mm": Quantity(
@@ -12,3 +12,12 @@ COLUMNS = {
     ),
     "displacement_max_mm": Quantity("Displacement, maximum", "Maximum of the same", "mm"),
 }
+
+
+def _measure(pair: Pair) -> dict[str, float]:
+    from nir.quality.plausibility import displacements
+
+    return displacements(pair.forward.u_lps, pair.grid, pair.fixed.mask)
+
+
+MEASURE = Measure(COLUMNS, _measure)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nir.quality.measures.base import Quantity
+from nir.quality.measures.base import Measure, Pair, Quantity
 
 COLUMNS = {
     "cut_percent": Quantity(
@@ -19,3 +19,16 @@ COLUMNS = {
         better=-1,
     ),
 }
+
+
+def _measure(pair: Pair) -> dict[str, float]:
+    from nir.quality.plausibility import cut_percent, outside_percent
+
+    fixed, moving = (pair.fixed.mask, pair.grid), (pair.moving.mask, pair.moving.brain.grid)
+    return {
+        "cut_percent": max(cut_percent(*fixed), cut_percent(*moving)),
+        "outside_percent": outside_percent(pair.forward.u_lps, *fixed, pair.moving.brain.grid),
+    }
+
+
+MEASURE = Measure(COLUMNS, _measure)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nir.quality.measures.base import LOW, MEAN_SD, Quantity
+from nir.quality.measures.base import LOW, MEAN_SD, Measure, Quantity
 
 COLUMNS = {
     "hd95_before_mm": Quantity(
@@ -29,3 +29,5 @@ COLUMNS = {
         ranked=True,
     ),
 }
+
+MEASURE = Measure(COLUMNS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nir.quality.measures.base import MEAN_SD, Quantity
+from nir.quality.measures.base import MEAN_SD, Measure, Pair, Quantity
 
 COLUMNS = {
     "inverse_consistency_mean_mm": Quantity(
@@ -28,3 +28,16 @@ COLUMNS = {
         short="Inverse consistency, max",
     ),
 }
+
+
+def _measure(pair: Pair) -> dict[str, float]:
+    from nir.quality.metrics import inverse_consistency
+
+    there, back = pair.forward, pair.inverse
+    mean, largest, _ = inverse_consistency(
+        there.u_lps, there.grid, back.u_lps, back.grid, pair.fixed.mask
+    )
+    return {"inverse_consistency_mean_mm": mean, "inverse_consistency_max_mm": largest}
+
+
+MEASURE = Measure(COLUMNS, _measure)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nir.quality.measures.base import Quantity
+from nir.quality.measures.base import Measure, Quantity
 
 COLUMNS = {
     "labels_outside_percent": Quantity(
@@ -13,3 +13,5 @@ COLUMNS = {
         better=-1,
     ),
 }
+
+MEASURE = Measure(COLUMNS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nir.quality.measures.base import Quantity
+from nir.quality.measures.base import Measure, Pair, Quantity
 
 COLUMNS = {
     "outlier_percent": Quantity(
@@ -13,3 +13,13 @@ COLUMNS = {
         better=-1,
     ),
 }
+
+
+def _measure(pair: Pair) -> dict[str, float]:
+    from nir.quality.plausibility import outlier_percent
+
+    images = pair.fixed.brain.voxels, pair.warped
+    return {"outlier_percent": outlier_percent(*images, pair.fixed.mask)}
+
+
+MEASURE = Measure(COLUMNS, _measure)

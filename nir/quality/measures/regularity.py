@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nir.quality.measures.base import HIGH, MEAN_SD, Quantity
+from nir.quality.jacobian import regularity
+from nir.quality.measures.base import HIGH, MEAN_SD, Measure, Pair, Quantity
 
 COLUMNS = {
     "folds_percent": Quantity(
@@ -67,3 +68,11 @@ COLUMNS = {
         short="Smallest det J",
     ),
 }
+
+
+def _measure(pair: Pair) -> dict[str, float]:
+    found = regularity(pair.jacobian, pair.forward.u_lps, pair.grid, pair.fixed.mask)
+    return found | {"min_jacobian": float(pair.jacobian[pair.fixed.mask].min())}
+
+
+MEASURE = Measure(COLUMNS, _measure)

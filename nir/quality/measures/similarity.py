@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nir.quality.measures.base import MEAN_SD, Quantity
+from nir.quality.measures.base import MEAN_SD, Measure, Pair, Quantity
 
 COLUMNS = {
     "similarity_before": Quantity(
@@ -22,3 +22,16 @@ COLUMNS = {
         watched=True,
     ),
 }
+
+
+def _measure(pair: Pair) -> dict[str, float]:
+    from nir.quality.metrics import lncc_score
+
+    fixed, mask = pair.fixed.brain.voxels, pair.fixed.mask
+    return {
+        "similarity_before": lncc_score(fixed, pair.aligned, mask),
+        "similarity_after": lncc_score(fixed, pair.warped, mask),
+    }
+
+
+MEASURE = Measure(COLUMNS, _measure)

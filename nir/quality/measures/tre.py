@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from nir.quality.measures.base import HIGH, MEAN_SD, Quantity
+import numpy as np
+
+from nir.quality.measures.base import HIGH, MEAN_SD, Measure, Pair, Quantity
 
 COLUMNS = {
     "tre_before_mm": Quantity(
@@ -26,3 +28,17 @@ COLUMNS = {
         ranked=True,
     ),
 }
+
+
+def _measure(pair: Pair) -> dict[str, float]:
+    """Measure how far from its counterpart each fixed keypoint is mapped."""
+    if pair.keypoints is None or not pair.keypoints.size:
+        return {}
+    here, there = pair.keypoints
+    return {
+        f"tre_{when}_mm": float(np.linalg.norm(mapping(here) - there, axis=1).mean())
+        for when, mapping in (("before", pair.affine), ("after", pair.forward))
+    }
+
+
+MEASURE = Measure(COLUMNS, _measure)

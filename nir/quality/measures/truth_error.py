@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nir.quality.measures.base import MEAN_SD, Quantity
+from nir.quality.measures.base import MEAN_SD, Measure, Quantity
 
 COLUMNS = {
     "truth_error_before_mm": Quantity(
@@ -28,3 +28,5 @@ COLUMNS = {
         plotted=True,
     ),
 }
+
+MEASURE = Measure(COLUMNS)
