@@ -13,7 +13,7 @@ from nir.cohort.check import Progress
 from nir.cohort.pairs import TEMPLATE, Pair
 from nir.cohort.prepared import Prepared
 from nir.cohort.subject import Subject
-from nir.engines.base import EngineSettings
+from nir.engines.base import ENGINES, EngineSettings
 from nir.errors import NirError
 from nir.geometry.grid import Grid, nominal_grid
 from nir.io.files import load_json
@@ -238,7 +238,7 @@ def _with_cohort_faults(raw: dict[str, Any], settings_error: NirError) -> str:
     usable: dict[str, Any] = {
         k: raw[k] for k in ("cohort", "pairs", "preprocess", "output") if k in raw
     }
-    usable["methods"] = [{"name": "affine", "engine": "affine"}]
+    usable["methods"] = [{"name": "any", "engine": ENGINES.own[0]}]
     try:
         load_cohort(load_pipeline(usable))
     except NirError as error:
