@@ -19,9 +19,15 @@ from nir.report.gather import read_tables
 
 TOYS = ROOT / "tests/helpers/toys"  # its folder on PYTHONPATH is an installation
 
+SIMILARITY = {"toy": {"weight": 3.0, "power": 1.5}, "lncc": 1.0}
+PHASES = [
+    {"solver": solver, "resolution_mm": 4.0, "reach": 1, "steps": 3, "similarity": SIMILARITY}
+    for solver in ("search", "fluid")
+]
 METHODS = [
     {"name": "affine", "engine": "affine"},
     {"name": "shifted", "engine": "toy", "shift_mm": 2.0},
+    {"name": "fitted", "engine": "nir", "set": {"phases": PHASES}},
 ]
 
 
@@ -57,7 +63,7 @@ def test_what_a_package_brings_is_run_and_told(workplace: Path) -> None:
     out = workplace / "out"
     metrics, _ = read_tables(out)
     table = metrics.set_index("method")
-    assert table["engine"].to_dict() == {"affine": "affine", "shifted": "toy"}
+    assert table["engine"].to_dict() == {"affine": "affine", "shifted": "toy", "fitted": "nir"}
     assert table.loc["shifted", "dice_after"] < table.loc["affine", "dice_after"]
     cohort_page = (out / "report.html").read_text()
     assert "<strong>These are toys.</strong> They were not asked." in cohort_page
@@ -79,8 +85,21 @@ def test_what_a_package_brings_is_run_and_told(workplace: Path) -> None:
     assert load_json(out / "metrics.json")["new_mm"]["LongName"] == "Newness"
     verdicts = pd.read_csv(out / "verdicts.tsv", sep="\t").set_index("method")
     asked_of_what_deforms = verdicts["overlap"].notna()
-    assert asked_of_what_deforms.to_dict() == {"affine": False, "shifted": True}
+    assert asked_of_what_deforms.to_dict() == {"affine": False, "shifted": True, "fitted": True}
+    similarity_is_told(out / "pairs/s0__s1/fitted", table.loc["fitted"])
     assert "Nothing to be done" in run(workplace, "--configfile", out.with_suffix(".yaml")).stderr
+
+
+def similarity_is_told(folder: Path, row: pd.Series) -> None:
+    phases = load_json(folder / "fit.json")["settings"]["fit"]["phases"]
+    assert [phase["similarity"] for phase in phases] == [SIMILARITY] * 2
+    assert row["toy_before"] < row["toy_after"] < 1
+    trace = pd.read_csv(folder / "trace.tsv", sep="\t")
+    assert (trace["dissimilarity"] > 0).all()
+    page = (folder / "report.html").read_text()
+    assert "distances to the power of 1.5 (Haber and Modersitzki, 2006) (weight 3)" in page
+    assert "toy after" in page
+    assert "Intensity gradient based registration" in page  # whom it cites
 
 
 def test_settings_of_an_engine_that_is_brought_are_checked(workplace: Path) -> None:
