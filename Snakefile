@@ -18,13 +18,15 @@ rule all:
     """Make the report, and end with an error if a registration failed."""
     default_target: True
     input:
-        RUN.output / "report.html",
-        RUN.output / "complete.txt",
-        RUN.derivatives if SETTINGS.cohort.kind == "bids" else [],
+        RUN.files.page,
+        RUN.files.complete,
+        RUN.files.derivatives / "dataset_description.json"
+        if SETTINGS.cohort.reader.derivatives
+        else [],
 
 
 onsuccess:
-    print(f"\nThe report: {(RUN.output / 'report.html').resolve()}")
+    print(f"\nThe report: {RUN.files.page.resolve()}")
 
 
 onerror:

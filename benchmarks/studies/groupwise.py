@@ -41,7 +41,7 @@ def overlaps(run: Run, method: str) -> pd.DataFrame:
 def report(run: Run, direct: Path, direct_method: str) -> str:
     """Word the sharpness, the mean Dice over all pairs, and that of pairs registered directly."""
     lines = [f"# {run.config.name}", ""]
-    rounds = pd.read_csv(run.prepared(TEMPLATE).convergence, sep="\t")
+    rounds = pd.read_csv(run.files.subject(TEMPLATE).convergence, sep="\t")
     first, last = rounds["sharpness_per_mm"].iloc[[0, -1]]
     lines += [
         "Sharpness (mean gradient over standard deviation in the mask, before any sharpening):"
@@ -87,7 +87,7 @@ def main(words: Sequence[str] | None = None) -> int:
     given = parser.parse_args(words)
     try:
         run = plan_run(yaml.safe_load(given.config.read_text(encoding="utf-8")))
-        if not run.prepared(TEMPLATE).convergence.exists():
+        if not run.files.subject(TEMPLATE).convergence.exists():
             raise NirError(f"no template yet; run snakemake --configfile {given.config} first")
         text = report(run, given.direct, given.direct_method)
     except NirError as error:

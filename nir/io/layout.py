@@ -116,6 +116,11 @@ class RunFolder(Folder):
     record = File("report.json")
     complete = File("complete.txt")
     command = File("command.txt")
+    raw = File("cohort/raw")  # scans that the run makes: built, or imported
+    checks = File("cohort/checks.json")
+    batches = File("batches")
+    plan = File("batches/plan.json")  # which pairs are in which batch
+    derivatives = File("derivatives")
     subjects = File("subjects")
     pairs = File("pairs")
     template = File("template")

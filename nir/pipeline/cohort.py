@@ -14,6 +14,7 @@ from nir.errors import NirError, fault
 from nir.geometry.grid import Grid
 from nir.io.analyze import is_analyze
 from nir.io.images import open_image
+from nir.io.layout import RunFolder
 from nir.io.sheets import label_names
 from nir.pipeline.settings import PipelineConfig
 
@@ -56,7 +57,7 @@ def load_cohort(
     Raises:
         NirError: lists all faults of the cohort in one message, or says that no pair is left.
     """
-    raw = config.output / "cohort" / "raw"
+    raw = RunFolder(config.output).raw
     reader, faults = config.cohort.reader, {}
     found = read_subjects(config.cohort, raw)
     if not reader.builds:

@@ -51,7 +51,7 @@ class Inputs:
 
     def analyze_files(self, wildcards: Any) -> list[str]:
         """Return the Analyze image, and its other half, that a scan is imported from."""
-        scan = self.run.raw / f"{wildcards.id}_{wildcards.part}.nii.gz"
+        scan = self.run.files.raw / f"{wildcards.id}_{wildcards.part}.nii.gz"
         source = self.run.cohort.imports[scan]
         return [str(source), *(str(half) for half in halves(source) if half != source)]
 
@@ -71,7 +71,7 @@ class Inputs:
     def template_affines(self, wildcards: Any) -> dict[str, list[str]]:
         """Return each subject's affine to the template and its record; the template needs none."""
         names = [name for name in self.run.members(wildcards.batch) if name != TEMPLATE]
-        folders = {name: self.run.prepared(name) for name in names}
+        folders = {name: self.run.files.subject(name) for name in names}
         return {name: [str(f.affine), str(f.affine_record)] for name, f in folders.items()}
 
     def template_affine_files(self, wildcards: Any) -> list[str]:
@@ -93,7 +93,7 @@ class Inputs:
     def as_fixed(self, wildcards: Any) -> dict[str, str]:
         """Return the files of a subject as moving and of a round's template as fixed brain."""
         fixed = self.run.files.before_round(int(wildcards.round))
-        moving = self.run.prepared(wildcards.id)
+        moving = self.run.files.subject(wildcards.id)
         return {
             "fixed_brain": str(fixed.brain),
             "fixed_mask": str(fixed.mask),
@@ -106,7 +106,7 @@ class Inputs:
         number = int(wildcards.round)
         before, own = self.run.files.before_round(number), self.run.files.round(number)
         names = [subject.id for subject in self.run.cohort.subjects]
-        prepared = [self.run.prepared(name) for name in names]
+        prepared = [self.run.files.subject(name) for name in names]
         members = [own.member(name) for name in names]
         files: dict[str, Any] = {
             "brain": str(before.brain),
@@ -134,7 +134,7 @@ class Inputs:
         own = self.run.subject(wildcards.fixed).labels
         markers = [entry[0] for entry in self.atlas_pairs(wildcards)]
         return {
-            "brain": str(self.run.prepared(wildcards.fixed).brain),
+            "brain": str(self.run.files.subject(wildcards.fixed).brain),
             "truth": [str(own)] if own else [],
             "markers": list(dict.fromkeys(markers)),
         }

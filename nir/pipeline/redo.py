@@ -17,11 +17,11 @@ from nir.pipeline.run import Run
 
 def begin(run: Run) -> None:
     """Note the plan of a run that begins, and let pairs that failed before be tried again."""
-    for folder in run.plan.parent.glob("*/"):
+    for folder in run.files.plan.parent.glob("*/"):
         if folder.is_dir() and folder.name not in run.batches:  # of another plan: out of date
             shutil.rmtree(folder)
     if run.batch_size > 1:
-        save_json(run.plan, run.batches)
+        save_json(run.files.plan, run.batches)
     redo = markers_to_redo(run) + _failed_subjects(run)
     if redo:  # Snakemake looks behind a file only where that file is missing itself
         redo += [run.files.failed, run.files.complete]
@@ -76,7 +76,7 @@ def _failed_subjects(run: Run) -> list[Path]:
     """Return the files of subjects that could not be prepared or aligned."""
     found: list[Path] = []
     for name in run.participants:
-        files = run.prepared(name)
+        files = run.files.subject(name)
         for made in ([files.record, files.brain, files.mask], [files.affine_record, files.affine]):
             found += made if failure(made[0]) else []
     return found

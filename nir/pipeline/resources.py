@@ -32,7 +32,7 @@ def resource_table(output: Path) -> pd.DataFrame:
     ``used_mb``.
     """
     rows = []
-    asked = _asked(output / "batches")
+    asked = _asked(RunFolder(output).batches)
     for folder in sorted(path for path in (output / "benchmarks").glob("*") if path.is_dir()):
         found = [
             pd.read_csv(path, sep="\t", na_values=["-", "NA"]) for path in folder.glob("*.tsv")

@@ -18,7 +18,7 @@ from nir.errors import NirError
 from nir.geometry.grid import Grid, nominal_grid
 from nir.io.files import load_json
 from nir.io.images import grid_of, open_image
-from nir.io.layout import RunFolder, SubjectFolder
+from nir.io.layout import RunFolder
 from nir.pipeline.batches import batch_size, plan_batches
 from nir.pipeline.cohort import Cohort, load_cohort
 from nir.pipeline.settings import PipelineConfig, load_pipeline
@@ -41,11 +41,6 @@ class Run:
         """What lies in that folder."""
         return RunFolder(self.output)
 
-    @property
-    def raw(self) -> Path:
-        """Folder of the scans that the run makes: built, or imported."""
-        return self.output / "cohort" / "raw"
-
     @cached_property
     def methods(self) -> dict[str, EngineSettings]:
         """Methods by name, in the order of the settings."""
@@ -57,11 +52,6 @@ class Run:
         return all(self.subject(moving).labels for _, moving in self.cohort.pairs)
 
     @property
-    def command(self) -> Path:
-        """File that keeps the command that started the run."""
-        return self.files.command
-
-    @property
     def template_files(self) -> list[str]:
         """Files of the template that the settings name."""
         template = self.config.template
@@ -70,30 +60,22 @@ class Run:
     def subject(self, name: str) -> Subject:
         """Return the raw files of a subject, or of the template."""
         if name == TEMPLATE:
-            return Subject(name, self.prepared(name).brain, self.config.template.labels)
+            return Subject(name, self.files.subject(name).brain, self.config.template.labels)
         return self._subjects[name]
 
     @cached_property
     def _subjects(self) -> dict[str, Subject]:
         return {s.id: s for s in self.cohort.subjects}
 
-    def prepared(self, name: str = "{id}") -> SubjectFolder:
-        """Folder of a prepared subject."""
-        return self.files.subject(name)
-
     def marker(self, stage: str, batch: str = "{batch}", method: str = "") -> str:
         """Path of the record of a batch of pairs in a stage."""
-        return str(self.output / "batches" / batch / method / f"{stage}.json")
-
-    @property
-    def plan(self) -> Path:
-        """File that keeps which pairs are in which batch."""
-        return self.output / "batches" / "plan.json"
+        return str(self.files.batches / batch / method / f"{stage}.json")
 
     @cached_property
     def batches(self) -> dict[str, list[Pair]]:
         """Pairs of each batch; those of an earlier run stay in theirs."""
-        known = load_json(self.plan) if self.batch_size > 1 and self.plan.exists() else {}
+        plan = self.files.plan
+        known = load_json(plan) if self.batch_size > 1 and plan.exists() else {}
         return plan_batches(self.cohort.pairs, self.batch_size, known)
 
     @property
@@ -116,7 +98,7 @@ class Run:
     def channels(self, name: str = "{id}") -> list[Path]:
         """Paths of the prepared further contrasts of a subject; all subjects have as many."""
         count = 0 if name == TEMPLATE else len(self.cohort.subjects[0].channels)
-        return self.prepared(name).channels(count)
+        return self.files.subject(name).channels(count)
 
     def brain(self, name: str, guides: Collection[str] = (), scored: bool = False) -> Prepared:
         """Return the files of a subject that a job reads.
@@ -131,7 +113,7 @@ class Run:
         structures = scored or ("structures" in guides and guidance.structures)
         keypoints = scored or ("keypoints" in guides and guidance.keypoints)
         contrasts = self.channels(name) if scored or "contrasts" in guides else []
-        files = self.prepared(name)
+        files = self.files.subject(name)
         return Prepared(
             name,
             image=subject.image if scored else files.brain,
@@ -149,11 +131,6 @@ class Run:
         in_pairs = {name for pair in self.cohort.pairs for name in pair}
         every = self.config.template.build is not None
         return [s.id for s in self.cohort.subjects if every or s.id in in_pairs]
-
-    @property
-    def derivatives(self) -> Path:
-        """The file that completes the results of a BIDS dataset as BIDS derivatives."""
-        return self.output / "derivatives" / "dataset_description.json"
 
     @property
     def ratings(self) -> list[Path]:
@@ -209,7 +186,7 @@ def plan_run(raw: dict[str, Any], progress: Progress | None = None) -> Run:
         config = load_pipeline(raw)
     except NirError as error:
         raise NirError(_with_cohort_faults(raw, error)) from error
-    cache = config.output / "cohort" / "checks.json"
+    cache = RunFolder(config.output).checks
     run = Run(config, load_cohort(config, cache, progress))
     if config.fusion:
         _check_fusion(run)

@@ -17,7 +17,7 @@ from nir.pipeline.run import Run
 
 def note_command(run: Run, words: Sequence[str]) -> None:
     """Keep the command that started the run, for the report."""
-    save_text(run.command, shlex.join(["snakemake", *words]) + "\n")
+    save_text(run.files.command, shlex.join(["snakemake", *words]) + "\n")
 
 
 def share_package(root: str) -> None:

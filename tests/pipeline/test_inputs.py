@@ -92,7 +92,7 @@ def test_a_round_starts_from_the_one_before_and_the_first_has_no_warps(inputs_of
     assert len(second["warps"]) == len(second["matrices"]) == len(second["brains"]) == 3
     one = inputs.as_fixed(job(round="1", id="s2"))
     assert one["fixed_mask"] == str(folder / "round-0/mask.nii.gz")
-    assert one["moving_brain"] == str(inputs.run.prepared("s2").brain)
+    assert one["moving_brain"] == str(inputs.run.files.subject("s2").brain)
 
 
 def test_atlases_of_a_subject_wait_for_their_batches(inputs_of: Build, table: Path) -> None:

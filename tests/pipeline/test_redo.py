@@ -17,7 +17,7 @@ def test_a_job_plans_the_batches_of_the_run_that_started_it(tmp_path: Path) -> N
     run = plan_run(content)
     begin(run)
     assert list(run.batches) == ["00001", "00002", "00003"]
-    (run.plan.parent / "00003").mkdir()  # the last one begins first, on another machine
+    (run.files.plan.parent / "00003").mkdir()  # the last one begins first, on another machine
     assert plan_run(content).batches == run.batches
 
 
@@ -38,7 +38,7 @@ def test_pairs_without_pictures_are_evaluated_again(tmp_path: Path) -> None:
 
 def test_a_subject_that_could_not_be_prepared_is_tried_again(tmp_path: Path) -> None:
     run = plan_run(settings(write_cohort(tmp_path / "data", 2), tmp_path / "out"))
-    records = [run.prepared(name).record for name in ("s0", "s1")]
+    records = [run.files.subject(name).record for name in ("s0", "s1")]
     for record, why in zip(records, ("the disk was gone", None), strict=True):
         save_json(record, {"failed": why})
     told = run.output / "failed.tsv"

@@ -21,7 +21,7 @@ if SETTINGS.cohort.reader.builds:
             mem_mb=4000,
         params:
             settings=SETTINGS.cohort.model_dump(mode="json"),
-            folder=str(RUN.raw),
+            folder=str(RUN.files.raw),
         script:
             "../scripts/build_cohort.py"
 
@@ -33,7 +33,7 @@ if RUN.cohort.imports:
         input:
             INPUTS.analyze_files,
         output:
-            image=RUN.raw / "{id}_{part}.nii.gz",
+            image=RUN.files.raw / "{id}_{part}.nii.gz",
         log:
             RUN.log("import_analyze", "{id}_{part}"),
         benchmark:

@@ -6,10 +6,10 @@ rule preprocess:
     input:
         unpack(INPUTS.raw_files),
     output:
-        brain=RUN.prepared().brain,
-        mask=RUN.prepared().mask,
+        brain=RUN.files.subject("{id}").brain,
+        mask=RUN.files.subject("{id}").mask,
         channels=RUN.channels(),
-        record=RUN.prepared().record,
+        record=RUN.files.subject("{id}").record,
     log:
         RUN.log("preprocess", "{id}"),
     benchmark:

@@ -5,13 +5,13 @@ if SETTINGS.affine.target == "template":
     rule affine_to_template:
         """Align a subject to the template by an affine."""
         input:
-            fixed_brain=RUN.prepared("template").brain,
-            fixed_mask=RUN.prepared("template").mask,
-            moving_brain=RUN.prepared().brain,
-            moving_mask=RUN.prepared().mask,
+            fixed_brain=RUN.files.subject("template").brain,
+            fixed_mask=RUN.files.subject("template").mask,
+            moving_brain=RUN.files.subject("{id}").brain,
+            moving_mask=RUN.files.subject("{id}").mask,
         output:
-            matrix=RUN.prepared().affine,
-            record=RUN.prepared().affine_record,
+            matrix=RUN.files.subject("{id}").affine,
+            record=RUN.files.subject("{id}").affine_record,
         log:
             RUN.log("affine_to_template", "{id}"),
         benchmark:

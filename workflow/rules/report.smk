@@ -40,7 +40,7 @@ rule report:
             for path in sorted((Path(workflow.basedir) / "reports").glob("*"))
             if path.suffix != ".rst"
         ],
-        prepared=[RUN.prepared(name).record for name in RUN.participants],
+        prepared=[RUN.files.subject(name).record for name in RUN.participants],
     output:
         page=RUN.files.page,
         record=RUN.files.record,
@@ -85,7 +85,7 @@ rule report:
         methods=list(RUN.methods),
         left_out=RUN.cohort.left_out,
         dropped_pairs=RUN.cohort.dropped_pairs,
-        command=str(RUN.command),
+        command=str(RUN.files.command),
     script:
         "../scripts/report.py"
 
@@ -115,10 +115,10 @@ if SETTINGS.cohort.reader.derivatives:
         """Write the results of a BIDS dataset as BIDS derivatives."""
         input:
             [marker for marker, _, _ in INPUTS.evaluated()],
-            prepared=[RUN.prepared(name).record for name in RUN.participants],
+            prepared=[RUN.files.subject(name).record for name in RUN.participants],
             label_names=INPUTS.label_names_file,
         output:
-            RUN.derivatives,
+            RUN.files.derivatives / "dataset_description.json",
         log:
             RUN.log("bids_derivatives", "all"),
         benchmark:

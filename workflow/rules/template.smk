@@ -11,10 +11,12 @@ rule template:
         brain=(
             RUN.files.before_round(0).brain
             if BUILD
-            else RUN.prepared("template").brain
+            else RUN.files.subject("template").brain
         ),
         mask=(
-            RUN.files.before_round(0).mask if BUILD else RUN.prepared("template").mask
+            RUN.files.before_round(0).mask
+            if BUILD
+            else RUN.files.subject("template").mask
         ),
     log:
         RUN.log("template", "template"),
@@ -115,10 +117,10 @@ if BUILD:
             brain=RUN.files.round(ROUNDS[-1]).brain,
             mask=RUN.files.round(ROUNDS[-1]).mask,
         output:
-            brain=RUN.prepared("template").brain,
-            mask=RUN.prepared("template").mask,
-            table=RUN.prepared("template").convergence,
-            plot=RUN.prepared("template").path / "convergence.png",
+            brain=RUN.files.subject("template").brain,
+            mask=RUN.files.subject("template").mask,
+            table=RUN.files.subject("template").convergence,
+            plot=RUN.files.subject("template").path / "convergence.png",
         log:
             RUN.log("template_of_the_last_round", "template"),
         benchmark:
