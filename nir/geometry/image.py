@@ -11,12 +11,19 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from nir.geometry.grid import Array, Grid, apply_matrix
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Image:
     """Voxels, shape (X, Y, Z), and the grid they lie on."""
 
     voxels: np.ndarray
     grid: Grid
+
+    def __repr__(self) -> str:
+        """Tell size and type."""
+        shape, mm = (
+            " x ".join(map("{:g}".format, x)) for x in (self.grid.shape, self.grid.spacing)
+        )
+        return f"<image of {shape} voxels, {self.voxels.dtype}, {mm} mm>"
 
     @property
     def affine(self) -> Array:

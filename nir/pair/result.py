@@ -46,7 +46,7 @@ PROMISED = (
 """What `Result.save` leaves in a folder."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """A registered pair.
 
@@ -68,6 +68,11 @@ class Result:
     told: dict[str, str]
     preprocess: PreprocessConfig
     command: str
+
+    def __repr__(self) -> str:
+        """Name the pair and the engine."""
+        fixed, moving = (short(self.told[role]) for role in ("fixed", "moving"))
+        return f"<{moving} registered to {fixed} by the engine {self.fit['engine']}>"
 
     @property
     def transform(self) -> DisplacementField:
@@ -120,7 +125,7 @@ class Result:
             The measures of ``metrics.tsv`` by name; None where one is not defined.
         """
         if fixed_labels is None and moving_labels is None:
-            return self._measured.metrics
+            return dict(self._measured.metrics)
         if fixed_labels is None or moving_labels is None:
             lacking = "fixed_labels" if fixed_labels is None else "moving_labels"
             raise NirError(fault(lacking, "labels of both images", "none", "give these as well"))

@@ -34,6 +34,6 @@ def test_a_scan_is_no_label_map(scale: float) -> None:
 
 def test_it_is_an_array_with_an_affine() -> None:
     image = Image(regions(), GRID)
-    assert np.asarray(image) is not None
     assert np.array_equal(np.asarray(image), image.voxels)
     assert np.array_equal(image.affine, GRID.affine)
+    assert repr(image) == "<image of 20 x 22 x 18 voxels, int64, 1 x 1 x 1 mm>"

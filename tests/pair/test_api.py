@@ -89,6 +89,7 @@ def test_scores_come_with_the_labels_or_later(data: Path, result: nir.Result) ->
         bare.scores(files(data, "dseg")[0])
     with pytest.raises(nir.NirError, match="expected the grid of the fixed image"):
         bare.scores(*files(data, "dseg")[::-1])
+    assert repr(result).endswith("s0_T1w.nii.gz by the engine nir>")
     assert result.verdict in ("pass", "warn", "fail")
 
 
