@@ -21,9 +21,9 @@ from nir.losses import terms
 from nir.losses.similarities.base import Similarity
 from nir.pair.registered import Registered
 from nir.quality import metrics, overlap, plausibility
-from nir.quality.columns import MEASURES
+from nir.quality.columns import MEASURED, MEASURES
 
-SCORES = ["dice_before", "dice_after", "hd95_before_mm", "hd95_after_mm"]
+SCORES = [name for name, column in MEASURED.items() if column.of_label]
 
 LABEL_COLUMNS = ["index", "name", *SCORES, "voxels_fixed", "voxels_moving"]
 

@@ -39,8 +39,8 @@ def jacobian_determinant(u_lps: np.ndarray, grid: Grid) -> np.ndarray:
         low = min(start, last - 1)  # a slab of the last slice alone needs the slice before it
         part = u_lps[low : stop + 1].astype(np.float64)
         a, b, c = (matrix[:, axis] + _forward(part, axis) for axis in range(3))
-        columns = np.einsum("...i,...i->...", a, np.cross(b, c))
-        det[start:stop] = columns[start - low : stop - low] / np.linalg.det(matrix)
+        product = _triple(a, b, c)[start - low : stop - low]
+        det[start:stop] = product / np.linalg.det(matrix)
     return det
 
 
