@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from nir.engines.base import ENGINES
 from nir.errors import NirError
 from nir.fit.presets import PRESETS
 from nir.fit.settings import FitConfig, Phase, fit_config
@@ -113,9 +114,9 @@ class TestPipeline:
 
     def test_a_faulty_method_is_not_told_as_a_missing_one(self) -> None:
         (line,) = faults(pipeline(methods=[{"name": "nir", "engine": "nirr"}]))
+        known = ", ".join(ENGINES.names)  # with those of the benchmarks, where a test loaded them
         assert line == (
-            "methods.0.engine: no engine is called 'nirr': known are affine, nir, syn; did you mean"
-            " 'nir'?"
+            f"methods.0.engine: no engine is called 'nirr': known are {known}; did you mean 'nir'?"
         )
 
     def test_faults_of_a_fit_name_the_method(self) -> None:
