@@ -108,7 +108,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_affine(pair / "affine.mat", np.eye(4))
     save_json(pair / "affine.json", {"seconds": 1.0, "warnings": []})
     settings = {"engine": "affine"}
-    fit = {"method": "nir", "settings": settings, "seconds": {"registration": 2.0}}
+    fit = {
+        "method": "nir",
+        "engine": "affine",
+        "settings": settings,
+        "seconds": {"registration": 2.0},
+    }
     save_json(own / "fit.json", fit)
     save_displacement(own / FORWARD, in_mm(DISP), GRID)
     save_displacement(own / INVERSE, in_mm(-DISP), GRID)
