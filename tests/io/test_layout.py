@@ -10,8 +10,8 @@ from conftest import ROOT
 from nir.io import layout
 from nir.io.layout import File, Folder, RunFolder
 
-OWN = {"simulate.py", "demo.py", "single.py"}
-"""The first two have a ``labels.tsv`` of another kind, the names of labels."""
+OWN = {"simulate.py", "demo.py"}
+"""They have a ``labels.tsv`` of another kind, the names of labels."""
 
 FOLDERS = [x for x in vars(layout).values() if isinstance(x, type) and issubclass(x, Folder)]
 

@@ -7,7 +7,6 @@ sys.path.insert(0, workflow.basedir)
 
 from nir.engines.base import ENGINES
 from nir.errors import NirError
-from nir.io.layout import FORWARD, INVERSE
 from nir.pipeline.asks import Asks
 from nir.pipeline.batch import ATTEMPTS
 from nir.pipeline.disk import disk_note
