@@ -68,8 +68,8 @@ class TestPipeline:
                 "cohort.dat: the kind 'oasis1' has no such key; did you mean 'data'?",
             ),
             (
-                pipeline(cohort={"kind": "tabel"}),
-                "cohort.kind: no kind of cohort is called 'tabel': known are bids, demo, learn2reg,"
+                pipeline(cohort={"kind": "tablex"}),
+                "cohort.kind: no kind of cohort is called 'tablex': known are bids, demo, learn2reg,"
                 " lpba40, neurite-oasis, oasis1, table; did you mean 'table'?",
             ),
             (
@@ -272,7 +272,7 @@ class TestFit:
                 "phases.*.similarity.nmj: no similarity is called 'nmj': known are lncc, mind,",
             ),
             ({"nmj": 1}, "ncc, ngf, nmi; did you mean 'nmi'?"),
-            ({"nmi": {"wieght": 1}}, "similarity.nmi: wieght: unknown key; did you mean 'weight'?"),
+            ({"nmi": {"weigt": 1}}, "similarity.nmi: weigt: unknown key; did you mean 'weight'?"),
             ({"nmi": 0}, "similarity.nmi: input should be greater than 0, found 0"),
             ({}, "similarity: expected one at least, found none"),
         ],

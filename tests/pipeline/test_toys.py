@@ -109,17 +109,17 @@ def test_settings_of_an_engine_that_is_brought_are_checked(workplace: Path) -> N
     assert done.returncode == 1
     key = "methods.0.shift: the engine 'toy' has no such key; did you mean 'shift_mm'?"
     assert key in done.stderr
-    wrong["engine"] = "toi"
+    wrong["engine"] = "toyy"
     configure(workplace, "wrong", methods=[wrong])
     assert "known are affine, nir, syn, toy; did you mean 'toy'?" in run(workplace, *words).stderr
 
 
 def test_settings_of_a_reader_that_is_brought_are_checked(workplace: Path) -> None:
-    wrong = {"kind": "toys", "data": str(workplace / "data"), "patern": "s*"}
+    wrong = {"kind": "toys", "data": str(workplace / "data"), "pattertn": "s*"}
     words = ["--configfile", configure(workplace, "wrong", cohort=wrong), "-n"]
     told = run(workplace, *words).stderr
     assert "cohort: kind 'toys' needs the key 'pattern': of the names of those who take" in told
-    assert "cohort.patern: the kind 'toys' has no such key; did you mean 'pattern'?" in told
+    assert "cohort.pattertn: the kind 'toys' has no such key; did you mean 'pattern'?" in told
 
 
 def test_verbs_know_what_a_package_brings(workplace: Path) -> None:

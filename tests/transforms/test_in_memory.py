@@ -78,5 +78,5 @@ def test_public_names_are_there_and_cost_nothing() -> None:
     assert set(nir.__all__) <= set(dir(nir))
     for name in nir.__all__:
         assert getattr(nir, name)
-    with pytest.raises(AttributeError, match="no attribute 'regster'"):
-        nir.regster  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'regstr'"):
+        nir.regstr  # noqa: B018

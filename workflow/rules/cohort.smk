@@ -21,7 +21,7 @@ if SETTINGS.cohort.reader.builds:
             mem_mb=4000,
         params:
             settings=SETTINGS.cohort.model_dump(mode="json"),
-            folder=str(RUN.files.raw),
+            folder=lambda wildcards: str(RUN.files.raw),
         script:
             "../scripts/build_cohort.py"
 
