@@ -69,8 +69,8 @@ class TestPipeline:
             ),
             (
                 pipeline(cohort={"kind": "tablex"}),
-                "cohort.kind: no kind of cohort is called 'tablex': known are bids, demo, learn2reg,"
-                " lpba40, neurite-oasis, oasis1, table; did you mean 'table'?",
+                "cohort.kind: no kind of cohort is called 'tablex': known are bids, demo,"
+                " learn2reg, lpba40, neurite-oasis, oasis1, table; did you mean 'table'?",
             ),
             (
                 pipeline(cohort={"kind": 3}),

@@ -76,15 +76,8 @@ def fluid(
         if top > 0:
             u_mm = smooth(compose(u_mm, force.mul_(longest_mm / top), extent), widths_vox[1])
         seconds = time.perf_counter() - start
-        rows.append(
-            {
-                "step": step,
-                "loss": loss,
-                "dissimilarity": loss,
-                "step_mm": longest_mm,
-                "seconds": seconds,
-            }
-        )
+        row = {"step": step, "loss": loss, "dissimilarity": loss, "step_mm": longest_mm}
+        rows.append(row | {"seconds": seconds})
         progress(step, loss)
     return u_mm, rows
 
