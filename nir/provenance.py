@@ -1,4 +1,4 @@
-"""The machine that computes, in words."""
+"""The machine that computes and the versions on it, in words; the memory that was used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import resource
 import sys
 from collections.abc import Iterable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,4 +61,11 @@ LIBRARIES = ("torch", "numba", "antspyx", "numpy", "scipy", "nibabel", "snakemak
 def versions(further: Iterable[str] = ()) -> dict[str, str]:
     """Versions of Python and of the libraries that decide the numbers; ``further`` names more."""
     own = {"python": platform.python_version(), "nir": __version__}
-    return own | {name: version(name) for name in (*LIBRARIES, *further)}
+    return own | {name: _version(name) for name in (*LIBRARIES, *further)}
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "not installed"

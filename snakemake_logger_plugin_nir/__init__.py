@@ -1,4 +1,4 @@
-"""Snakemake's door to `nir.progress`: chosen by ``logger: nir`` in the profile."""
+"""Snakemake's door to `nir.pipeline.progress`: chosen by ``logger: nir`` in the profile."""
 
 from __future__ import annotations
 

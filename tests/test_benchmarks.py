@@ -369,7 +369,7 @@ def test_gpu_command_without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_the_report_of_a_made_up_cohort_is_timed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reports, "CHROMIUM", None)  # tests/test_browser.py opens pages
+    monkeypatch.setattr(reports, "CHROMIUM", None)  # tests/report/test_browser.py opens pages
     found = reports.measure(tmp_path, 3)
     assert found["pairs"] == 6
     assert 0 < found["gather, s"] < found["rebuild, s"]

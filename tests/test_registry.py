@@ -28,7 +28,9 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[str]:
     points = "perhaps = other_words:ENTRY\nbroken = other_words:NOTHING\n"
     (known / "entry_points.txt").write_text(f"[test.words]\n{points}")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    return Registry("word", "own_words", "ENTRY", "test.words")
+    for name in [n for n in sys.modules if n.startswith(("own_words", "other_words"))]:
+        monkeypatch.delitem(sys.modules, name)
+    return Registry("word", "own_words", "ENTRY", "test.words", str)
 
 
 def test_names_are_files_and_entry_points(words: Registry[str]) -> None:
@@ -50,7 +52,7 @@ def test_a_package_that_cannot_be_loaded_is_named(words: Registry[str]) -> None:
 
 
 def test_names_may_be_spelt_with_dashes(words: Registry[str]) -> None:
-    dashed: Registry[str] = Registry("word", "own_words", "ENTRY", "no.group", dashes=True)
+    dashed: Registry[str] = Registry("word", "own_words", "ENTRY", "no.group", str, dashes=True)
     assert dashed.names == ["never", "of-course", "yes"]
     assert dashed["of-course"] == words["of_course"] == "of course"
 
@@ -60,3 +62,29 @@ def test_a_script_adds_its_own(words: Registry[str]) -> None:
     assert words["maybe"] == "m"
     assert "maybe" in words.names
     assert "maybe" not in words.own
+
+
+def bring(folder: Path, package: str, points: str) -> None:
+    """Install a package that has entry points and nothing else."""
+    known = folder / f"{package}-1.0.dist-info"
+    known.mkdir()
+    (known / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (known / "entry_points.txt").write_text(f"[test.words]\n{points}\n")
+
+
+def test_two_that_bring_one_name_are_told(words: Registry[str], tmp_path: Path) -> None:
+    bring(tmp_path, "rival", "perhaps = other_words:ENTRY\nyes = other_words:ENTRY")
+    with pytest.raises(NirError, match=r"'perhaps' is brought by .*rival"):
+        words["perhaps"]
+    with pytest.raises(NirError, match="'yes' is brought by nir itself and by rival"):
+        words["yes"]
+
+
+def test_what_is_no_entry_is_refused_and_left_out(words: Registry[str], tmp_path: Path) -> None:
+    (tmp_path / "own_words" / "never.py").write_text("ENTRY = 'never'")
+    (tmp_path / "number.py").write_text("ENTRY = 3")
+    bring(tmp_path, "number", "three = number:ENTRY")
+    with pytest.raises(NirError, match=r"of the package number .*expected a str, found 3"):
+        words["three"]
+    with pytest.warns(UserWarning, match="the word '(broken|three)'"):
+        assert set(words.names) - set(dict(words.sound())) == {"broken", "three"}

@@ -123,6 +123,10 @@ def register(
     steps = [phase.steps for phase in fit_config(preset, settings).phases]
     check_folder(output)
     console = Console(stderr=True)
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False)
+
     with _bar(console) as bar:
         task = bar.add_task("register", total=None)
 
@@ -130,15 +134,12 @@ def register(
             text = f"phase {phase}, step {step + 1}, loss {loss:.4f}"
             bar.update(task, completed=step + 1, total=steps[phase], description=text)
 
-        def say(line: str) -> None:
-            console.print(line, highlight=False)
-
         result = nir.register(
             fixed, moving, **given, **options, settings=settings, progress=show, log=say
         )
-        words = ["nir", "register", str(fixed), str(moving), "--output", str(output)]
-        words += option_words(given | options) + setting_words(settings)
-        finish(replace(result, command=shlex.join(words)), output, say)
+    words = ["nir", "register", str(fixed), str(moving), "--output", str(output)]
+    words += option_words(given | options) + setting_words(settings)
+    finish(replace(result, command=shlex.join(words)), output, say)
 
 
 def finish(result: Result, output: Path, say: Callable[[str], None]) -> None:

@@ -38,10 +38,11 @@ def guess_kind(path: Path) -> str:
     Raises:
         NirError: no reader knows it.
     """
-    for kind in READERS.names:
-        if READERS[kind].recognise(path):
+    readers = dict(READERS.sound())
+    for kind, reader in readers.items():
+        if reader.recognise(path):
             return kind
     found = "no such path" if not path.exists() else "none of them"
-    known = ", ".join(kind for kind in READERS.names if not READERS[kind].builds)
+    known = ", ".join(kind for kind, reader in readers.items() if not reader.builds)
     cure = "name it with --kind, or write a table (columns id, image, labels, mask)"
     raise NirError(fault(path, f"a cohort of kind {known}", found, cure))

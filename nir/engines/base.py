@@ -158,7 +158,7 @@ class Engine(ABC):
         return {name: known[name] for name in self.heeds() if known[name]}
 
 
-ENGINES: Registry[type[Engine]] = Registry("engine", "nir.engines", "ENGINE", "nir.engines")
+ENGINES: Registry[type[Engine]] = Registry("engine", "nir.engines", "ENGINE", "nir.engines", Engine)
 
 
 BY_ENGINE = ByName(ENGINES, "engine", EngineSettings)

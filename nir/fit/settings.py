@@ -108,13 +108,13 @@ class Phase(FieldSettings):
         if not chosen:
             raise ValueError("similarity: expected one at least, found none")
         if self.solver == "search" and (found := [n for n, x in chosen.items() if x.price is None]):
-            known = [n for n in SIMILARITIES.names if SIMILARITIES[n].price is not None]
+            known = [n for n, x in SIMILARITIES.sound() if x.price is not None]
             raise ValueError(
                 f"solver 'search' prices voxel by voxel, which {min(found)} does not know: set"
                 f" similarity to one of {', '.join(known)}"
             )
         if self.sampler == "random" and (found := [n for n, x in chosen.items() if x.looks_around]):
-            *known, last = [n for n in SIMILARITIES.names if not SIMILARITIES[n].looks_around]
+            *known, last = [n for n, x in SIMILARITIES.sound() if not x.looks_around]
             raise ValueError(
                 f"the random sampler has no neighbourhoods for {min(found).upper()}: set similarity"
                 f" to {', '.join(known)} or {last}, or sampler to downsize or mini-patch"

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from nir.geometry.grid import Array, Grid, apply_matrix
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Image:
     """Voxels, shape (X, Y, Z), and the grid they lie on."""
 

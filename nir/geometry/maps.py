@@ -197,6 +197,6 @@ def covers(grid: Grid, vox: Array) -> np.ndarray:
 
 def sample_vectors(u: np.ndarray, x_vox: Array) -> np.ndarray:
     """Read a vector field, shape (X, Y, Z, 3), linearly at voxel indices, shape (..., 3)."""
-    points = np.moveaxis(x_vox, -1, 0)
+    points = np.asarray(x_vox).reshape(-1, 3).T
     parts = [map_coordinates(u[..., c], points, order=1, mode="nearest") for c in range(3)]
-    return np.stack(parts, axis=-1)
+    return np.stack(parts, axis=-1).reshape(np.shape(x_vox))

@@ -1,4 +1,4 @@
-"""Files: NIfTI volumes, ITK displacement fields and affines, JSON; every write is atomic."""
+"""Images: NIfTI and Analyze files, and images in memory; every write is atomic."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ def load(source: Source) -> Image:
         return Image(voxels, grid)
     if isinstance(source, nib.spatialimages.SpatialImage):
         affine: Any = source.affine
-        source = np.asanyarray(source.dataobj), affine
+        with readable(name_of(source), "a complete image", DAMAGED):
+            voxels = np.asanyarray(source.dataobj)
+        spare = tuple(range(3, voxels.ndim)) if all(n == 1 for n in voxels.shape[3:]) else ()
+        source = voxels.squeeze(spare), affine
     if not isinstance(source, tuple) or len(source) != 2:
         cure = "give one of these"
         what = "a path, an image of nibabel or nir, or (voxels, affine)"
@@ -44,27 +47,48 @@ def load(source: Source) -> Image:
     if voxels.ndim != 3 or affine.shape != (4, 4):
         found, cure = f"shapes {voxels.shape} and {affine.shape}", "give one 3-D volume"
         raise NirError(fault("image", "voxels (X, Y, Z) and a 4 x 4 affine", found, cure))
+    if voxels.dtype.kind not in "biuf":
+        found, cure = f"voxels of type {voxels.dtype}", "convert it to grey values"
+        raise NirError(fault("image", "one real number a voxel", found, cure))
+    affine = affine.astype(float)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        found, cure = "one without an inverse", "correct the affine"
+        raise NirError(fault("image", "an affine from voxels to RAS mm", found, cure))
     i, j, k = voxels.shape
-    return Image(voxels, Grid((i, j, k), affine.astype(float)))
+    return Image(voxels, Grid((i, j, k), affine))
 
 
-def save(path: Path | str, image: Image) -> None:
+def save(path: Path | str, image: Source) -> None:
     """Write an image as NIfTI, with equal qform and sform.
 
-    Integers of 64 bits, which NIfTI tools refuse, become 32 bits; truth values become 8.
+    Integers of 64 bits, which NIfTI tools refuse, become 32 bits; truth values become 8, and
+    numbers of 16 or over 64 bits become 32 and 64.
+
+    Raises:
+        NirError: the name is none of NIfTI, or the image cannot be written as it is.
     """
-    voxels = image.voxels
+    if not str(path).endswith((".nii.gz", ".nii")):
+        raise NirError(fault(path, "a name that ends in .nii.gz or .nii", "another", "correct it"))
+    given = load(image)
+    voxels = given.voxels
+    if voxels.shape != given.grid.shape:
+        found, cure = f"{voxels.shape}", "give voxels and grid of one shape"
+        raise NirError(fault(path, f"voxels of shape {given.grid.shape}", found, cure))
     if voxels.dtype.kind in "iu" and voxels.dtype.itemsize == 8:
         _check_32_bits(path, voxels)
         voxels = voxels.astype(np.int32)
-    save_volume(path, voxels.astype(np.uint8) if voxels.dtype.kind == "b" else voxels, image.grid)
+    if voxels.dtype.kind == "b":
+        voxels = voxels.astype(np.uint8)
+    if voxels.dtype.kind == "f" and voxels.dtype.itemsize not in (4, 8):
+        voxels = voxels.astype(np.float32 if voxels.dtype.itemsize == 2 else np.float64)
+    save_volume(path, voxels, given.grid)
 
 
 def as_file(source: Source, path: Path) -> Path:
     """Return the file of an image; one that is in memory is written to ``path`` first."""
     if isinstance(source, str | Path):
         return Path(source)
-    save(path, load(source))
+    save(path, source)
     return path
 
 
@@ -166,7 +190,8 @@ def _check_real(path: Path | str, image: nib.Nifti1Image) -> None:
 
 def _check_32_bits(path: Path | str, labels: np.ndarray) -> None:
     """Refuse labels that 32 bits do not hold."""
-    if np.abs(labels).max() > np.iinfo(np.int32).max:
+    limits = np.iinfo(np.int32)
+    if labels.size and not (limits.min <= labels.min() and labels.max() <= limits.max):
         cure = "store the label map as integers"
         raise NirError(fault(path, "labels of 32 bits", "larger values", cure))
 
@@ -188,6 +213,9 @@ def grid_at(source: Source | Grid) -> Grid:
         return source
     if isinstance(source, str | Path):
         return grid_of(open_image(source))
+    if isinstance(source, nib.spatialimages.SpatialImage):
+        header: Any = source
+        return grid_of(header)
     return load(source).grid
 
 

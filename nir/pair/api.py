@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from pydantic import ValidationError
 
 from nir.cohort.check import check_subjects
@@ -31,7 +34,7 @@ from nir.preprocess.settings import AffineConfig, PreprocessConfig
 from nir.settings import validation_lines
 
 GUIDANCE = GuidanceConfig(keypoints=1)  # none is left to score a pair by
-Start = str | Path | Affine | np.ndarray
+Start = str | Path | Affine | ArrayLike
 """``affine`` (by ANTs), ``identity``, an ITK file, or a matrix, fixed to moving points, LPS mm."""
 
 
@@ -87,7 +90,7 @@ def register(
     device: str = "auto",
     threads: int = 2,
     progress: Progress | None = None,
-    log: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] | None = None,
 ) -> Result:
     """Register one pair of skull-stripped images: affine by ANTs, then an engine.
 
@@ -107,7 +110,7 @@ def register(
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: of the CPU.
         progress: called after each step with phase, step and loss.
-        log: takes lines of text.
+        log: takes lines of text, as ``print`` does.
 
     Returns:
         The registered pair: transforms, the fitted field, scores, files and a page.
@@ -127,12 +130,17 @@ def register(
         fixed_keypoints,
         moving_keypoints,
     )
-    method = _method(engine, preset, settings or {})
+    method = _method(engine, preset, settings)
+    log = log or (lambda line: None)
     options: Any = {"seed": seed, "device": device, "threads": threads}
     result = register_inputs(given, method, initial, **options, progress=progress, log=log)
     named = {"engine": engine, "preset": preset, "settings": settings, **options}
     words = [f"{name}={value!r}" for name, value in named.items() if value is not None]
-    words.append(f"initial={result.told['initial']!r}")
+    start = _matrix(initial)
+    if isinstance(initial, str | Path):
+        words.append(f"initial={str(initial)!r}")
+    elif start is not None:
+        words.append(f"initial={start.tolist()!r}")
     return replace(result, command=f"nir.register({', '.join(given.in_words + words)})")
 
 
@@ -149,11 +157,17 @@ def register_inputs(
 ) -> Result:
     """Register one pair; the arguments are those of `register`."""
     pick_device(device)
+    for name, number, least in (("threads", threads, 1), ("seed", seed, 0)):
+        if not isinstance(number, int) or number < least:
+            raise NirError(
+                fault(name, f"a whole number from {least} on", repr(number), "correct it")
+            )
     start = _matrix(initial)
     with tempfile.TemporaryDirectory(prefix="nir_") as name:
         work = Path(name)
         subjects = [given.subject(role, work) for role in ("fixed", "moving")]
-        _check(subjects)
+        with _named(work):
+            _check(subjects)
         log("preparing both images")
         fixed, moving = (_prepare(work / "prepared", subject) for subject in subjects)
         matrix, record = AffineFolder(work).affine, AffineFolder(work).affine_record
@@ -187,30 +201,44 @@ def register_inputs(
     return Result(registered, scan, found, fit, affine, told, prepared, "")
 
 
-def _method(engine: str, preset: str | None, settings: Mapping[str, Any]) -> EngineSettings:
+def _method(engine: str, preset: str | None, settings: Mapping[str, Any] | None) -> EngineSettings:
     """Check the settings of an engine; one with presets takes them under ``set``."""
-    own: dict[str, Any] = dict(settings)
-    if "set" in ENGINES[engine].Settings.model_fields:
+    if not isinstance(settings, Mapping | None):
+        cure = "give them as {name: value}"
+        raise NirError(fault("settings", "a mapping", type(settings).__name__, cure))
+    own, card = dict(settings or {}), ENGINES[str(engine)]
+    if {"preset", "set"} <= set(card.Settings.model_fields):
         own = {"set": own}
     own |= {} if preset is None else {"preset": preset}
     try:
-        return make_method({"name": engine, "engine": engine, **own})
+        return make_method({**own, "name": engine, "engine": engine})
     except ValidationError as error:
-        raise NirError("\n".join(validation_lines(error, ENGINES[engine].Settings))) from error
+        raise NirError("\n".join(validation_lines(error, card.Settings))) from error
 
 
 def _matrix(initial: Start) -> np.ndarray | None:
     """Return the matrix that a pair starts from; None: ANTs finds it."""
-    if isinstance(initial, Affine):
-        return initial.matrix_lps
-    if isinstance(initial, np.ndarray):
-        if initial.shape != (4, 4):
-            found, cure = f"shape {initial.shape}", "give it in LPS mm, fixed to moving points"
-            raise NirError(fault("initial", "a matrix, 4 x 4", found, cure))
-        return initial
-    if initial == "affine":
+    if isinstance(initial, str) and initial == "affine":
         return None
-    return np.eye(4) if initial == "identity" else load_affine(initial)
+    if isinstance(initial, str) and initial == "identity":
+        return np.eye(4)
+    if isinstance(initial, str | Path):
+        given: Any = load_affine(initial)
+    else:
+        given = initial.matrix_lps if isinstance(initial, Affine) else initial
+    try:
+        matrix = np.asarray(given, dtype=float)
+    except (TypeError, ValueError):
+        matrix = np.empty(0)
+    where = str(initial) if isinstance(initial, str | Path) else "initial"
+    cure = "give the matrix, in LPS mm, that takes fixed to moving points"
+    if matrix.shape != (4, 4):
+        raise NirError(fault(where, "a matrix, 4 x 4", f"shape {matrix.shape}", cure))
+    sound = np.isfinite(matrix).all() and abs(np.linalg.det(matrix[:3, :3])) > 1e-6
+    if not sound or not np.array_equal(matrix[3], [0, 0, 0, 1]):
+        what = "an affine with an inverse, last row 0 0 0 1"
+        raise NirError(fault(where, what, str(matrix.tolist()), cure))
+    return matrix
 
 
 def _prepare(folder: Path, given: Subject) -> Prepared:
@@ -224,6 +252,16 @@ def _prepare(folder: Path, given: Subject) -> Prepared:
 def preparation(mask: Path | None) -> PreprocessConfig:
     """Return how an image is prepared that is stripped, or comes with a mask."""
     return PreprocessConfig(skull_strip="none" if mask is None else "mask")
+
+
+@contextmanager
+def _named(work: Path) -> Iterator[None]:
+    """Name what was given in memory by its argument, not by the file that it got."""
+    try:
+        yield
+    except NirError as error:
+        text = re.sub(rf"{re.escape(str(work))}/(\w+?)(_image)?\.nii\.gz", r"\1", str(error))
+        raise NirError(text) from error
 
 
 def _check(pair: list[Subject]) -> None:

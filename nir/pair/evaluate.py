@@ -103,8 +103,8 @@ def measure_pair(
         further: similarities to tell beside those that are always reported.
     """
     found = _similarities(pair, further or {})
-    for name in MEASURES.names:
-        found |= MEASURES[name].of(pair)
+    for _, measure in MEASURES.sound():
+        found |= measure.of(pair)
     if truth:
         found |= _truth_metrics(pair, truth)
     table = pd.DataFrame(columns=LABEL_COLUMNS)

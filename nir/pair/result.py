@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ PROMISED = (
 """What `Result.save` leaves in a folder."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Result:
     """A registered pair.
 
@@ -144,9 +145,13 @@ class Result:
         """``pass``, ``warn`` or ``fail``."""
         return overall(self.checks)
 
-    @cached_property
+    @property
     def record(self) -> dict[str, Any]:
         """The content of ``result.json``: settings, seed, versions, seconds, metrics, warnings."""
+        return copy.deepcopy(self._record)
+
+    @cached_property
+    def _record(self) -> dict[str, Any]:
         return result_of(self.pair, self._measured, self.fit, self.aligned) | self.told
 
     @cached_property
@@ -159,8 +164,8 @@ class Result:
     def save(self, folder: Path | str) -> None:
         """Write transforms, warped image and labels, Jacobian, field, trace and ``result.json``.
 
-        All is made beside the folder's files and moved to its place at the end; files of an earlier
-        pair that this one does not have are removed, any others are left alone.
+        All is made beside the folder's files and moved to its place at the end; of an earlier pair,
+        what this one does not have is removed. A page and pictures are left to `report`.
 
         Raises:
             NirError: the folder is a file, or cannot be written.
@@ -173,8 +178,10 @@ class Result:
             grids = self.pair.forward.grid, self.pair.inverse.grid
             write_registration(made, self.found, grids, self.fit, save_field=True)
             warp_pair(self.pair, self.scan, made)
-            save_json(ResultFolder(made).result, self.record)
-            move_results(made, folder, [file.name for file in PROMISED])
+            try:
+                save_json(ResultFolder(made).result, self.record)
+            finally:  # a measure that fails must not lose the registration
+                move_results(made, folder, [file.name for file in PROMISED])
 
     def report(self, page: Path | str, figures: Path | str | None = None) -> None:
         """Write the page of this pair: one HTML file that holds its pictures.
@@ -184,6 +191,10 @@ class Result:
             figures: folder for the pictures as files; None: they are in the page alone.
         """
         page = Path(page)
+        if page.is_dir():
+            raise NirError(fault(page, "a file for the page", "a folder", "name a file in it"))
+        for folder in (page.parent, *([] if figures is None else [Path(figures)])):
+            check_folder(folder)
         page.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".nir_", dir=page.parent) as name:
             made = Path(name)
@@ -223,9 +234,9 @@ def check_folder(folder: Path) -> None:
     Raises:
         NirError: says which.
     """
-    if folder.is_file():
-        raise NirError(fault(folder, "a folder for the results", "a file", "name another"))
     there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise NirError(fault(there, "a folder for the results", "a file", "name another"))
     if not os.access(there, os.W_OK):
         raise NirError(fault(folder, "a folder to write to", "none", "name another"))
 

@@ -143,6 +143,12 @@ def run_engine(
     start = time.perf_counter()
     result = engine.register(pair, Job(seed, chosen, threads, progress, log))
     elapsed = time.perf_counter() - start
+    for u_lps, grid in ((result.forward, pair.fixed_grid), (result.inverse, pair.moving_grid)):
+        if u_lps.shape != (*grid.shape, 3):
+            raise NirError(
+                f"the engine '{method.engine}' returned displacements of shape {u_lps.shape},"
+                f" expected {(*grid.shape, 3)}; report this to those who made it"
+            )
     record = {
         "method": method.name,
         "engine": method.engine,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
+from nir.errors import NirError
 from nir.io.tables import WARNINGS_JOIN, Column
 from nir.quality.measures.base import MEAN_SD, THEMES, Measure, Quantity
 from nir.registry import Registry
 
-MEASURES: Registry[Measure] = Registry("measure", "nir.quality.measures", "MEASURE", "nir.measures")
+MEASURES: Registry[Measure] = Registry(
+    "measure", "nir.quality.measures", "MEASURE", "nir.measures", Measure
+)
 
 ORDER = (
     *("dice", "hd95", "tre", "regularity", "displacement", "inverse_consistency", "similarity"),
@@ -56,11 +59,23 @@ RUN = {
     "warnings": Column("Warnings", f"Sentences, joined by '{WARNINGS_JOIN}'"),
 }
 
-MEASURED: dict[str, Quantity] = {
-    name: column
-    for measure in (*ORDER, *(name for name in MEASURES.names if name not in ORDER))
-    for name, column in MEASURES[measure].columns.items()
-}
+
+def _measured() -> dict[str, Quantity]:
+    """Return the columns of all measures; one that another has already is refused."""
+    found: dict[str, Quantity] = {}
+    known = dict(MEASURES.sound())
+    for measure in (*ORDER, *(name for name in known if name not in ORDER)):
+        for name, column in known[measure].columns.items():
+            if name in found:
+                raise NirError(
+                    f"the measure '{measure}' has a column '{name}', as another one has; remove or"
+                    " update the package that brings it"
+                )
+            found[name] = column
+    return found
+
+
+MEASURED: dict[str, Quantity] = _measured()
 """What is measured on a registration."""
 
 METRICS = list(MEASURED)

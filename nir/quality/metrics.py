@@ -1,4 +1,4 @@
-"""What a registration is worth: overlap, surface distance, folding, consistency, similarity.
+"""Measures of a registration that need both images or both directions: similarity, consistency.
 
 Every method is measured by these routines and no other, so that the figures compare. All functions
 work on arrays and grids; a transform is given as ``u_lps``, shape (X, Y, Z, 3), LPS millimetres:

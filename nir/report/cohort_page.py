@@ -75,11 +75,11 @@ class ReportContext:
         figures: for fixed, moving and method the thumbnail and the pair's own page, as paths
             relative to the page.
         checks: of each registration, by `nir.report.tables.judge_all`.
-        ratings: of readers, those of `nir.ratings.read_ratings` that count.
+        ratings: of readers, those of `nir.report.ratings.read_ratings` that count.
         notes: where and what, for warnings of the preprocessing and of ratings.
         failed: fixed, moving, method and reason of each registration that failed.
         resources: the table of `nir.pipeline.resources`.
-        fusion: the table of `nir.fusion.gather_fusion`, if labels were fused.
+        fusion: the table of `nir.segment.fusion.gather_fusion`, if labels were fused.
     """
 
     name: str
@@ -114,7 +114,7 @@ def cohort_report(
         output: the HTML file. Its folder also gets the tables of `nir.report.tables`, each with a
             sidecar, ``report.json`` with all verdicts, the plots in ``figures/`` and the worst
             registrations' pictures in ``worst/``.
-        metrics, labels: the tables of ``nir.quality.columns.gather``.
+        metrics, labels: the tables of ``nir.report.gather.gather``.
         templates: folder that holds ``cohort.html.j2``, ``style.css`` and ``page.js``.
 
     Notes:

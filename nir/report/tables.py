@@ -50,7 +50,7 @@ QUANTILES: dict[str, Any] = {LOW: lambda x: x.quantile(0.3), HIGH: lambda x: x.q
 
 
 class Table(NamedTuple):
-    """A table and what its columns mean, see ``nir.quality.columns.write_table``."""
+    """A table and what its columns mean, see ``nir.io.tables.write_table``."""
 
     frame: pd.DataFrame
     columns: dict[str, Column]
@@ -74,7 +74,7 @@ def report_tables(
     """Make the tables that the page shows beside those of ``nir.quality.columns``.
 
     Args:
-        metrics, labels: of ``nir.quality.columns.gather``.
+        metrics, labels: of ``nir.report.gather.gather``.
         failed: fixed, moving, method and reason of each registration that failed.
         checks: of `judge_all`; those of more registrations than ``metrics`` holds are listed, and
             count in no other table.

@@ -1,4 +1,4 @@
-"""Images and label maps through transforms, from files to files."""
+"""Images and label maps through transforms, in memory and from files to files."""
 
 from __future__ import annotations
 

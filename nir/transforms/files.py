@@ -20,7 +20,7 @@ from nir.registry import Registry
 from nir.transforms.formats.base import Format, Spaces, bare_matrix
 
 FORMATS: Registry[Format] = Registry(
-    "format of transforms", "nir.transforms.formats", "FORMAT", "nir.formats", dashes=True
+    "format of transforms", "nir.transforms.formats", "FORMAT", "nir.formats", Format, dashes=True
 )
 
 TURNED = "inverse:"
@@ -72,7 +72,13 @@ def read_chain(words: Sequence[Word], fixed: Where = None, moving: Where = None)
 
 def listed(words: Word | Sequence[Word]) -> list[Word]:
     """Return one transform or several as a list."""
-    return list(words) if isinstance(words, Sequence) and not isinstance(words, str) else [words]
+    found = list(words) if isinstance(words, Sequence) and not isinstance(words, str) else [words]
+    for word in found:
+        if not isinstance(word, str | Path) and not (callable(word) and hasattr(word, "inverse")):
+            cure = "give a matrix as nir.Affine(matrix)"
+            what = "files, or transforms in memory"
+            raise NirError(fault("transforms", what, type(word).__name__, cure))
+    return found
 
 
 def first_name(words: Sequence[Word]) -> str:
@@ -100,7 +106,7 @@ def write_transform(
         NirError: the suffix is unknown, the format holds affines only, or no grid is known.
     """
     turn, name, path = _split(str(word))
-    written = {n: f for n in FORMATS.names if (f := FORMATS[n]).write}
+    written = {n: f for n, f in FORMATS.sound() if f.write}
     if name is None:
         fit = (n for n, f in written.items() if not f.by_word and f.ends(path.name))
         name = next(fit, "")
@@ -131,8 +137,7 @@ def stated_direction(word: str) -> tuple[str, str] | None:
 def formats_in_words() -> str:
     """Tell which formats can be written, by which suffix or word, for help texts."""
     sentences = []
-    for name in FORMATS.names:
-        form = FORMATS[name]
+    for name, form in FORMATS.sound():
         if form.write is None:
             continue
         ends = " or ".join(form.suffixes)
@@ -171,7 +176,7 @@ def _recognise(path: Path) -> Format:
     """Tell the format of a file from its suffix and first bytes."""
     with path.open("rb") as stream:
         head = stream.read(512)
-    known = next((name for name in FORMATS.names if FORMATS[name].knows(path, head)), None)
+    known = next((name for name, form in FORMATS.sound() if form.knows(path, head)), None)
     if known:
         return FORMATS[known]
     if bare_matrix(head) is not None:

@@ -95,7 +95,7 @@ def _score(
     """Return the means, and a row a label, mask and landmark."""
     for what in ("labels", "mask", "landmarks"):
         one, other = getattr(fixed, what), getattr(moving, what)
-        if (one is None) != (other is None) and not (what == "mask" and words and one):
+        if (one is None) != (other is None) and not (what == "mask" and words and one is not None):
             role, lacking = ("fixed", "moving") if other is None else ("moving", "fixed")
             raise NirError(f"--{role}-{what}: nothing to compare it with; add --{lacking}-{what}")
     if fixed == Side() and moving == Side():

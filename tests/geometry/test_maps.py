@@ -82,3 +82,9 @@ def test_the_domain_is_that_of_the_map_that_acts_first() -> None:
     assert domain(AFFINE) is None
     assert domain(WHOLE.inverse()) is None
     assert domain(DisplacementField(np.zeros((*MOVING.shape, 3)), MOVING)) is MOVING
+
+
+def test_one_point_is_mapped_as_many_are() -> None:
+    point = points_inside(FIXED)[0]
+    for mapping in (AFFINE, WARP, WHOLE):
+        assert mapping(point) == pytest.approx(mapping(point[None])[0])

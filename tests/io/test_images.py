@@ -245,7 +245,7 @@ class TestLoad:
             assert np.array_equal(io.load(path).voxels, self.VOXELS)
         assert not (tmp_path / "0.nii.gz").exists()  # it was a file
 
-    @pytest.mark.parametrize("dtype", ["int64", "uint64", "bool", "int16", "float32"])
+    @pytest.mark.parametrize("dtype", ["int64", "uint64", "bool", "int16", "float16", "f4"])
     def test_types_that_tools_refuse_are_made_smaller(self, tmp_path: Path, dtype: str) -> None:
         voxels = (self.VOXELS > 0.5).astype(dtype)
         io.save(tmp_path / "a.nii.gz", io.Image(voxels, GRID))
@@ -259,8 +259,30 @@ class TestLoad:
             (texture(GRID.shape, 1.0), "found ndarray"),
             ((np.zeros((4, 4)), np.eye(4)), r"found shapes \(4, 4\)"),
             (nib.Nifti1Image(np.zeros((4, 4, 4, 2)), np.eye(4)), r"found shapes \(4, 4, 4, 2\)"),
+            ((np.zeros((4, 4, 4), complex), np.eye(4)), "found voxels of type complex128"),
+            ((np.zeros((4, 4, 4)), np.full((4, 4), np.nan)), "one without an inverse"),
         ],
     )
     def test_what_is_no_image_is_refused(self, source: Source, sign: str) -> None:
         with pytest.raises(NirError, match=sign):
             io.load(source)
+
+    def test_one_volume_of_a_series_is_an_image(self) -> None:
+        series = nib.Nifti1Image(self.VOXELS[..., None], GRID.affine)
+        assert io.load(series).voxels.shape == GRID.shape
+
+    @pytest.mark.parametrize(
+        ("name", "voxels", "sign"),
+        [
+            ("a.img", np.zeros((2, 2, 2)), "ends in .nii.gz or .nii"),
+            ("a.nii", np.zeros((2, 2, 3)), r"expected voxels of shape \(2, 2, 2\)"),
+            ("a.nii", np.full((2, 2, 2), -(2**63)), "labels of 32 bits"),
+        ],
+    )
+    def test_what_cannot_be_written_whole_is_refused(
+        self, tmp_path: Path, name: str, voxels: np.ndarray, sign: str
+    ) -> None:
+        image = io.Image(voxels, Grid((2, 2, 2), np.eye(4)))
+        with pytest.raises(NirError, match=sign):
+            io.save(tmp_path / name, image)
+        assert not names_in(tmp_path)

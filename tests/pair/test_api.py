@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,36 @@ def test_scores_come_with_the_labels_or_later(data: Path, result: nir.Result) ->
     assert result.verdict in ("pass", "warn", "fail")
 
 
+def test_a_record_that_is_changed_changes_no_result(result: nir.Result) -> None:
+    result.record["metrics"]["folds_percent"] = 99.0
+    result.scores()["folds_percent"] = 99.0
+    assert result.record["metrics"]["folds_percent"] == result.scores()["folds_percent"] < 1
+    assert result != nir.load((np.zeros((2, 2, 2)), np.eye(4)))
+
+
+def test_a_measure_that_fails_loses_no_registration(
+    result: nir.Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("nir.pair.result.measure_pair", fail)
+    with pytest.raises(ZeroDivisionError):
+        replace(result).save(tmp_path)
+    assert {FORWARD, INVERSE, FIELD, "warped.nii.gz"} <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_places_that_cannot_be_written_are_refused(result: nir.Result, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(nir.NirError, match="found a file"):
+        result.save(tmp_path / "file" / "folder")
+    with pytest.raises(nir.NirError, match="found a folder"):
+        result.report(tmp_path)
+    with pytest.raises(nir.NirError, match="found a file"):
+        result.report(tmp_path / "page.html", tmp_path / "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_files_and_page(result: nir.Result, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("precious")
     result.save(tmp_path)
@@ -129,7 +160,17 @@ def test_other_engines(data: Path, engine: str) -> None:
         ({"device": "tpu"}, "auto, cpu or cuda"),
         ({"initial": "nowhere.mat"}, "no such file"),
         ({"initial": np.eye(3)}, "4 x 4"),
-        ({"fixed_mask": (np.zeros((5, 5, 5)), np.eye(4))}, r"found shape \(5, 5, 5\)"),
+        ({"initial": None}, "initial: expected a matrix"),
+        ({"initial": np.full((4, 4), np.nan)}, "an affine with an inverse"),
+        ({"initial": np.zeros((4, 4)).tolist()}, "an affine with an inverse"),
+        ({"threads": 0}, "threads: expected a whole number from 1 on"),
+        ({"seed": 1.5}, "seed: expected a whole number from 0 on"),
+        ({"settings": ["steps"]}, "settings: expected a mapping"),
+        ({"engine": "syn", "settings": {"engine": "affine", "radios": 1}}, "radius"),
+        (
+            {"fixed_mask": (np.zeros((5, 5, 5)), np.eye(4))},
+            r"- fixed_mask: .*shape \(5, 5, 5\)",
+        ),
     ],
 )
 def test_faults_are_sentences_before_any_work(

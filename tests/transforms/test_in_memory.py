@@ -62,6 +62,7 @@ def test_scores_of_what_was_warped_by_the_same_transform() -> None:
     ("call", "sign"),
     [
         (lambda: nir.apply(SCAN, [], FIXED), "at least one transform"),
+        (lambda: nir.apply(SCAN, np.eye(4), FIXED), r"nir.Affine\(matrix\)"),
         (lambda: nir.apply(SCAN, WHOLE, FIXED, "sinc"), "expected one of linear"),
         (lambda: nir.apply("nowhere.nii.gz", WHOLE, FIXED), "no such file"),
         (lambda: nir.evaluate(WHOLE, fixed_labels=LABELS), "nothing to compare it with"),

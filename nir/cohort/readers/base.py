@@ -100,7 +100,7 @@ class Reader(ABC):
 
 
 READERS: Registry[type[Reader]] = Registry(
-    "kind of cohort", "nir.cohort.readers", "READER", "nir.readers", dashes=True
+    "kind of cohort", "nir.cohort.readers", "READER", "nir.readers", Reader, dashes=True
 )
 
 BY_KIND = ByName(READERS, "kind", CohortConfig, default="table")

@@ -114,7 +114,7 @@ class Similarity(Settings):
 
 
 SIMILARITIES: Registry[type[Similarity]] = Registry(
-    "similarity", "nir.losses.similarities", "SIMILARITY", "nir.similarities"
+    "similarity", "nir.losses.similarities", "SIMILARITY", "nir.similarities", Similarity
 )
 
 
