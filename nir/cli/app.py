@@ -20,7 +20,6 @@ from nir.cli.transforms import VERBS, WRITING, WritesTransforms
 from nir.cli.words import option_words, parse_settings, setting_words
 from nir.errors import NirError
 from nir.fit.presets import PRESETS
-from nir.fit.settings import FitConfig, Phase, fit_config
 from nir.io.layout import ResultFolder
 
 if TYPE_CHECKING:
@@ -103,6 +102,7 @@ def register(
     The first transform, given to ANTs or SimpleITK with the moving image, resamples it onto the
     fixed one. Heads with skull need a mask, or the pipeline's skull strip.
     """
+    from nir.fit.settings import fit_config
     from nir.pair.result import check_folder  # torch and ANTs take seconds to load
 
     given: dict[str, Any] = {
@@ -179,6 +179,8 @@ def settings(
 
     A key of a phase replaces it in every phase (steps=50), or in one (phases.0.steps=50).
     """
+    from nir.fit.settings import FitConfig, Phase, fit_config
+
     fit = fit_config(preset)
     typer.echo("of the fit:")
     for name, field in FitConfig.model_fields.items():

@@ -39,6 +39,11 @@ class Affine:
 
     matrix_lps: Array
 
+    @property
+    def has_inverse(self) -> bool:
+        """Whether it can be turned around; one that holds a NaN cannot."""
+        return bool(abs(np.linalg.det(self.matrix_lps[:3, :3])) >= 1e-6)
+
     def __call__(self, points: Array) -> Array:
         """Map points, LPS mm, shape (..., 3)."""
         return apply_matrix(self.matrix_lps, points)

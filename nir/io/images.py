@@ -67,8 +67,7 @@ def save(path: Path | str, image: Source) -> None:
     Raises:
         NirError: the name is none of NIfTI, or the image cannot be written as it is.
     """
-    if not str(path).endswith((".nii.gz", ".nii")):
-        raise NirError(fault(path, "a name that ends in .nii.gz or .nii", "another", "correct it"))
+    check_nifti_name(path)
     given = load(image)
     voxels = given.voxels
     if voxels.shape != given.grid.shape:
@@ -82,6 +81,12 @@ def save(path: Path | str, image: Source) -> None:
     if voxels.dtype.kind == "f" and voxels.dtype.itemsize not in (4, 8):
         voxels = voxels.astype(np.float32 if voxels.dtype.itemsize == 2 else np.float64)
     save_volume(path, voxels, given.grid)
+
+
+def check_nifti_name(path: Path | str) -> None:
+    """Refuse a name under which nibabel writes something else, or nothing."""
+    if not str(path).endswith((".nii.gz", ".nii")):
+        raise NirError(f"{path}: expected a name that ends in .nii.gz or .nii; correct the name")
 
 
 def as_file(source: Source, path: Path) -> Path:

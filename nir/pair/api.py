@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -130,24 +129,28 @@ def register(
         fixed_keypoints,
         moving_keypoints,
     )
-    method = _method(engine, preset, settings)
-    log = log or (lambda line: None)
+    method, start = _method(engine, preset, settings), _matrix(initial)
+    by_word = isinstance(initial, str | Path)
     options: Any = {"seed": seed, "device": device, "threads": threads}
-    result = register_inputs(given, method, initial, **options, progress=progress, log=log)
     named = {"engine": engine, "preset": preset, "settings": settings, **options}
+    named["initial"] = str(initial) if by_word or start is None else start.tolist()
     words = [f"{name}={value!r}" for name, value in named.items() if value is not None]
-    start = _matrix(initial)
-    if isinstance(initial, str | Path):
-        words.append(f"initial={str(initial)!r}")
-    elif start is not None:
-        words.append(f"initial={start.tolist()!r}")
-    return replace(result, command=f"nir.register({', '.join(given.in_words + words)})")
+    told = {
+        "fixed": name_of(fixed),
+        "moving": name_of(moving),
+        "initial": str(initial) if by_word else "a matrix",
+    }
+    command = f"nir.register({', '.join(given.in_words + words)})"
+    log = log or (lambda line: None)
+    return _register(given, method, start, told, command, **options, progress=progress, log=log)
 
 
-def register_inputs(
+def _register(
     given: Inputs,
     method: EngineSettings,
-    initial: Start,
+    start: np.ndarray | None,
+    told: dict[str, str],
+    command: str,
     *,
     seed: int,
     device: str,
@@ -155,19 +158,17 @@ def register_inputs(
     progress: Progress | None,
     log: Callable[[str], None],
 ) -> Result:
-    """Register one pair; the arguments are those of `register`."""
+    """Register one pair; ``start``: None: ANTs finds it; ``told``, ``command``: as of `Result`."""
     pick_device(device)
     for name, number, least in (("threads", threads, 1), ("seed", seed, 0)):
         if not isinstance(number, int) or number < least:
             raise NirError(
                 fault(name, f"a whole number from {least} on", repr(number), "correct it")
             )
-    start = _matrix(initial)
     with tempfile.TemporaryDirectory(prefix="nir_") as name:
         work = Path(name)
         subjects = [given.subject(role, work) for role in ("fixed", "moving")]
-        with _named(work):
-            _check(subjects)
+        _check(subjects, work)
         log("preparing both images")
         fixed, moving = (_prepare(work / "prepared", subject) for subject in subjects)
         matrix, record = AffineFolder(work).affine, AffineFolder(work).affine_record
@@ -195,10 +196,8 @@ def register_inputs(
             Side.read(fixed), Side.read(moving), Affine(load_affine(matrix)), forward, inverse
         )
         scan = moving.scan()
-    told = {"fixed": name_of(given.fixed), "moving": name_of(given.moving)}
-    told["initial"] = str(initial) if isinstance(initial, str | Path) else "a matrix"
     prepared = preparation(subjects[0].mask)
-    return Result(registered, scan, found, fit, affine, told, prepared, "")
+    return Result(registered, scan, found, fit, affine, told, prepared, command)
 
 
 def _method(engine: str, preset: str | None, settings: Mapping[str, Any] | None) -> EngineSettings:
@@ -234,7 +233,7 @@ def _matrix(initial: Start) -> np.ndarray | None:
     cure = "give the matrix, in LPS mm, that takes fixed to moving points"
     if matrix.shape != (4, 4):
         raise NirError(fault(where, "a matrix, 4 x 4", f"shape {matrix.shape}", cure))
-    sound = np.isfinite(matrix).all() and abs(np.linalg.det(matrix[:3, :3])) > 1e-6
+    sound = np.isfinite(matrix).all() and Affine(matrix).has_inverse
     if not sound or not np.array_equal(matrix[3], [0, 0, 0, 1]):
         what = "an affine with an inverse, last row 0 0 0 1"
         raise NirError(fault(where, what, str(matrix.tolist()), cure))
@@ -254,18 +253,11 @@ def preparation(mask: Path | None) -> PreprocessConfig:
     return PreprocessConfig(skull_strip="none" if mask is None else "mask")
 
 
-@contextmanager
-def _named(work: Path) -> Iterator[None]:
-    """Name what was given in memory by its argument, not by the file that it got."""
-    try:
-        yield
-    except NirError as error:
-        text = re.sub(rf"{re.escape(str(work))}/(\w+?)(_image)?\.nii\.gz", r"\1", str(error))
-        raise NirError(text) from error
+def _check(pair: list[Subject], work: Path) -> None:
+    """Read every file to its end and list all faults in one message.
 
-
-def _check(pair: list[Subject]) -> None:
-    """Read every file to its end and list all faults in one message."""
+    What was given in memory is named by its argument, not by the file that it got in ``work``.
+    """
     for one, other in (pair, pair[::-1]):
         if one.keypoints and not other.keypoints:
             raise NirError(
@@ -273,6 +265,8 @@ def _check(pair: list[Subject]) -> None:
             )
     faults = [line for lines in check_subjects(pair, needs_mask=False).values() for line in lines]
     faults = faults or check_pairs(pair, [("fixed", "moving")])
+    in_memory = rf"{re.escape(str(work))}/(\w+?)(_image)?\.nii\.gz"
+    faults = [re.sub(in_memory, r"\1", line) for line in faults]
     if len(faults) == 1:
         raise NirError(faults[0])
     if faults:

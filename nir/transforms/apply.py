@@ -22,6 +22,7 @@ from nir.geometry.maps import (
 from nir.io.ants import interpolate
 from nir.io.images import (
     Source,
+    check_nifti_name,
     grid_at,
     grid_of,
     load,
@@ -70,14 +71,22 @@ def apply(
     _check_known(chosen)
     if not words:
         raise NirError(fault("transforms", "at least one transform", "none", "give one"))
-    check_affine_beside(words)
-    mapping = read_chain(words, target, given.grid)
-    u_lps = displacement(mapping, target)
     to = "the reference" if isinstance(reference, Grid) else name_of(reference)
-    check_chain(mapping, u_lps, first_name(words), (to, target), (name_of(image), given.grid))
+    move = _leading(words, (to, target), (name_of(image), given.grid))
     voxels = given.voxels if chosen in KEPT else given.voxels.astype(np.float32)
-    move = DisplacementField(u_lps, target)
     return Image(interpolate(voxels, given.grid, target, move, chosen), target)
+
+
+def _leading(
+    words: Sequence[Word], reference: tuple[str, Grid], image: tuple[str, Grid]
+) -> DisplacementField:
+    """Sample transforms on the reference; refuse those that do not lead from it to the image."""
+    check_affine_beside(words)
+    (_, target), (_, source) = reference, image
+    mapping = read_chain(words, target, source)
+    u_lps = displacement(mapping, target)
+    check_chain(mapping, u_lps, first_name(words), reference, image)
+    return DisplacementField(u_lps, target)
 
 
 def _check_known(interpolation: str) -> None:
@@ -103,17 +112,12 @@ def apply_file(
         NirError: a file is faulty, or the transforms do not lead from the reference to the image.
     """
     _check_known(interpolation)
-    if not output.name.endswith((".nii.gz", ".nii")):
-        raise NirError(f"{output}: expected a name that ends in .nii.gz or .nii; correct the name")
+    check_nifti_name(output)
     target, source = grid_of(open_image(reference)), grid_of(open_image(image))
-    check_affine_beside(words)
-    mapping = read_chain(words, target, source)
-    u_lps = displacement(mapping, target)
-    check_chain(mapping, u_lps, words[0], (str(reference), target), (str(image), source))
+    move = _leading(words, (str(reference), target), (str(image), source))
     series, source, step = load_series(image)
     dtype = series.dtype if interpolation in KEPT else np.float32
     warped = np.empty((*target.shape, series.shape[3]), dtype=dtype)
-    move = DisplacementField(u_lps, target)
     for n in range(series.shape[3]):
         volume = np.asarray(series[..., n], dtype=dtype)
         warped[..., n] = interpolate(volume, source, target, move, interpolation)
@@ -167,8 +171,7 @@ def jacobian_file(
     Raises:
         NirError: no grid is known, or the logarithm of a fold is asked for.
     """
-    if not output.name.endswith((".nii.gz", ".nii")):
-        raise NirError(f"{output}: expected a name that ends in .nii.gz or .nii; correct the name")
+    check_nifti_name(output)
     check_affine_beside(words)
     given = grid_of(open_image(reference)) if reference else None
     mapping = read_chain(words, given)

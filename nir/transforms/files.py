@@ -176,9 +176,9 @@ def _recognise(path: Path) -> Format:
     """Tell the format of a file from its suffix and first bytes."""
     with path.open("rb") as stream:
         head = stream.read(512)
-    known = next((name for name, form in FORMATS.sound() if form.knows(path, head)), None)
-    if known:
-        return FORMATS[known]
+    for _, form in FORMATS.sound():
+        if form.knows(path, head):
+            return form
     if bare_matrix(head) is not None:
         raise NirError(
             f"{path}: expected to know whose matrix this is, found 16 bare numbers; write"
@@ -201,5 +201,5 @@ def _check_sound(path: Path, part: Transform) -> None:
     if isinstance(part, Affine):
         if not np.isfinite(part.matrix_lps).all():
             raise NirError(fault(path, "an affine of numbers", "NaN or infinity", cure))
-        if abs(np.linalg.det(part.matrix_lps[:3, :3])) < 1e-6:
+        if not part.has_inverse:
             raise NirError(fault(path, "an affine with an inverse", "a determinant of 0", cure))
