@@ -1,4 +1,4 @@
-"""Inputs that failed once, written by the makers of `shared/cases` (its README says what is right)."""
+"""Inputs that failed once, from the makers of `shared/cases`; its README says what is right."""
 
 from __future__ import annotations
 
