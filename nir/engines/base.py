@@ -97,7 +97,7 @@ class Engine(ABC):
         threaded: more than one thread helps.
         trains: it is trained on the cohort first.
         writes_field: it can keep what it fitted, see `Registration.fitted`.
-        cites: keys of ``reports/references.bib``.
+        cites: keys of ``reports/references.bib``, whatever its settings; see `works`.
         libraries: distributions whose versions decide its numbers.
     """
 
@@ -122,6 +122,11 @@ class Engine(ABC):
     @abstractmethod
     def sentence(cls, result: Mapping[str, Any]) -> str:
         """Say for the methods text what was done, from the content of ``result.json``."""
+
+    @classmethod
+    def works(cls, own_settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return whom to cite for what ran with these settings; `sentence` names the same."""
+        return cls.cites
 
     @classmethod
     def compared(cls, own_settings: Mapping[str, Any]) -> Mapping[str, Similarity]:

@@ -1,4 +1,4 @@
-"""The neural fields of this package (Sun et al. 2024), fitted to each pair."""
+"""The fits of this package: search, fluid steps and neural fields, for each pair anew."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from nir.engines.base import Engine, EngineSettings, Job, Registration
 from nir.errors import NirError
 from nir.fit.memory import estimate_mb
 from nir.fit.settings import FitConfig, fit_config
-from nir.fit.words import fit_in_words, stage_titles
+from nir.fit.words import fit_in_words, stage_titles, works_of
 from nir.geometry.grid import Grid, brain_box
 from nir.losses.similarities.base import Similarity, compared
 
 
 class Nir(Engine):
-    """Phases of neural fields, each on the frozen composition of those before it."""
+    """Phases of a fit, each on the frozen composition of those before it."""
 
     class Settings(EngineSettings):
-        """The neural field fit: a preset, and what replaces its settings."""
+        """A fit: a preset, and what replaces its settings."""
 
         engine: Literal["nir"]
         preset: str = Field("default", description="name of a preset")
@@ -49,7 +49,6 @@ class Nir(Engine):
     guides = GUIDES
     on_gpu = True
     writes_field = True
-    cites = ("sun2024nir",)
     libraries = ("torch", "numba")
 
     def register(self, pair: ImagePair, job: Job) -> Registration:
@@ -100,10 +99,15 @@ class Nir(Engine):
         settings = result["settings"]
         changes = " with changes" if settings["set"] else ""
         return (
-            f"The moving image was then registered by NIR {result['versions']['nir']} (Sun et al.,"
-            f" 2024), preset “{settings['preset']}”{changes}, seed {result['seed']}, in"
+            f"The moving image was then registered by NIR {result['versions']['nir']}, preset"
+            f" “{settings['preset']}”{changes}, seed {result['seed']}, in"
             f" {fit_in_words(settings['fit'])}"
         )
+
+    @classmethod
+    def works(cls, own_settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return whom the solvers of the phases go back to."""
+        return works_of(own_settings["fit"])
 
     @classmethod
     def compared(cls, own_settings: Mapping[str, Any]) -> Mapping[str, Similarity]:

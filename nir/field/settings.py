@@ -37,6 +37,6 @@ class FlowSettings(Settings):
     """How the vectors of a field stand for a map."""
 
     model: Literal["displacement", "velocity"] = Field(
-        "velocity", description="velocity: stationary, integrated, diffeomorphic"
+        "velocity", description="velocity: stationary, integrated over unit time"
     )
     squarings: Count = Field(5, description="velocity on a lattice: scaling and squaring steps")

@@ -78,7 +78,7 @@ class Phase(FieldSettings):
     jacobian_margin: float = Field(
         0.0, ge=0, lt=1, description="determinants below this are penalised"
     )
-    steps: Count = Field(30, description="optimiser steps at most")
+    steps: Count = Field(30, description="fluid: steps; field: optimiser steps at most")
     optimiser: Literal["adam", "tensor-adam"] = Field(
         "tensor-adam", description="tensor-adam: one second moment for each tensor of parameters"
     )
@@ -130,7 +130,7 @@ class Phase(FieldSettings):
 
 
 class FitConfig(FlowSettings):
-    """How one pair is registered by neural fields."""
+    """How one pair is registered: phases of search, fluid steps or neural fields."""
 
     repair_folds: bool = Field(
         True, description="smooth the composed displacement in the few cells that fold"

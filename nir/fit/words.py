@@ -1,17 +1,43 @@
-"""A fit in words, for a paper and under its pictures; from records, which are plain mappings."""
+"""A fit in words, for a paper and under its pictures; from records, which are plain mappings.
+
+Whoever reads the words can run the fit again: every setting that acts is in them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from nir.losses.similarities.base import compared
 
+Words = Callable[[Mapping[str, Any]], str]
+
+INVERSE = (
+    " The inverse was found at each voxel of the moving image by iteration, and both directions"
+    " were then adjusted to undo each other."
+)
+
+
+@dataclass(frozen=True)
+class Told:
+    """How a solver is told.
+
+    Args:
+        words: of a phase.
+        cites: keys of ``reports/references.bib``; the words name the same works.
+    """
+
+    words: Words
+    cites: tuple[str, ...]
+
 
 def _level(phase: Mapping[str, Any]) -> str:
-    """Word the resolution and the similarity of a phase."""
-    spacing = phase["resolution_mm"]
+    """Word the resolution, the smoothing and the similarity of a phase."""
+    spacing, smoothing = phase["resolution_mm"], phase["smoothing_mm"]
     where = f"at {spacing:g} mm" if spacing else "on the fixed image's own grid"
+    where += f" on images smoothed by a Gaussian of {smoothing:g} mm" if smoothing else ""
     chosen = compared([phase]).values()
     names = [
         x.sentence(phase["radius"]) + (f" (weight {x.weight:g})" if len(chosen) > 1 else "")
@@ -21,47 +47,110 @@ def _level(phase: Mapping[str, Any]) -> str:
 
 
 def _search(phase: Mapping[str, Any]) -> str:
+    windowed = all(x.windowed for x in compared([phase]).values())
+    averaged = "" if windowed else f", averaged over windows of {2 * phase['radius'] + 1}³ samples"
     return (
         f"a search over all displacements of up to {phase['reach']} voxels along each axis"
-        f" {_level(phase)}, smoothed by a Gaussian of {phase['elasticity_vox']:g} voxels"
+        f" {_level(phase)}{averaged}, coupled with a field smoothed by a Gaussian of"
+        f" {phase['elasticity_vox']:g} voxels (Heinrich et al., 2014; Siebert et al., 2021)"
     )
 
 
 def _fluid(phase: Mapping[str, Any]) -> str:
     return (
-        f"at most {phase['steps']} fluid steps {_level(phase)}, steps smoothed by a Gaussian of"
-        f" {phase['viscosity_vox']:g} and the displacement by one of {phase['elasticity_vox']:g}"
-        " voxels"
+        f"{phase['steps']} fluid steps {_level(phase)}, each the gradient smoothed by a Gaussian of"
+        f" {phase['viscosity_vox']:g} voxels and scaled by Adam to {phase['step_vox']:g} voxels at"
+        " its longest, composed with all before it, and the composition smoothed by a Gaussian of"
+        f" {phase['elasticity_vox']:g} voxels (Yushkevich et al., 2016; Jena et al., 2024)"
     )
 
 
 def _field(phase: Mapping[str, Any]) -> str:
-    encoding = {"grid": "multi-resolution grid", "fourier": "Fourier"}[phase["encoding"]]
-    layers = f"{phase['hidden']} hidden layer{'s' * (phase['hidden'] > 1)}"
+    adam = {"adam": "Adam", "tensor-adam": "Adam with one second moment a tensor"}
+    sampled = {
+        "downsize": "every voxel"
+        if phase["stride"] == 1
+        else f"one voxel in {phase['stride']} along each axis",
+        "mini-patch": f"{phase['patches']} cubes of {phase['patch_size']}³ voxels",
+        "random": f"{phase['samples']} random voxels",
+    }
+    lost = f" less {100 * phase['dropout']:g} % at random" if phase["dropout"] else ""
+    folding = (
+        f"{phase['jacobian']:g} on determinants below {phase['jacobian_margin']:g}"
+        if phase["jacobian"]
+        else "none on folding"
+    )
     return (
-        f"a neural field ({encoding} features, {layers} of {phase['width']} units) fitted in at"
-        f" most {phase['steps']} steps of Adam {_level(phase)}, weight {phase['smoothness']:g} on"
-        f" smoothness and {phase['jacobian']:g} on folding"
+        f"a neural field ({_network(phase)}; Sun et al., 2024) fitted {_level(phase)}, the moving"
+        f" image read by {phase['interpolation']} interpolation, weight {phase['smoothness']:g} on"
+        f" smoothness and {folding}, in at most {phase['steps']} steps of"
+        f" {adam[phase['optimiser']]} on {sampled[phase['sampler']]}{lost}, with a learning rate of"
+        f" {phase['lr']:g} that falls to {phase['lr_end']:g} of it, ended by {phase['patience']}"
+        f" steps without a fall of the loss by {phase['tolerance']:g}"
     )
 
 
-SOLVERS = {"search": _search, "fluid": _fluid, "field": _field}
+def _network(phase: Mapping[str, Any]) -> str:
+    nodes = ", ".join(map(str, phase["encoding_levels"]))
+    features = {
+        "grid": f"multi-resolution grid features, {nodes} nodes along each axis,"
+        f" {phase['encoding_features']} features a node",
+        "fourier": f"{phase['fourier_features']} Fourier features of scale"
+        f" {phase['fourier_scale']:g}",
+    }
+    layers = f"{phase['hidden']} hidden layer{'s' * (phase['hidden'] > 1)}"
+    unit = {"relu": "ReLU", "sine": "sine"}[phase["activation"]]
+    bound = ", bounded by tanh" if phase["bounded"] else ""
+    lattice = phase["lattice"]
+    where = f"at every {lattice} voxels" if lattice else "at each sampled point"
+    return (
+        f"{features[phase['encoding']]}; {layers} of {phase['width']} units, {unit}; output in"
+        f" units of {phase['gain_mm']:g} mm{bound}; evaluated {where}"
+    )
+
+
+SOLVERS = {
+    "search": Told(_search, ("heinrich2014convex", "siebert2021convexadam")),
+    "fluid": Told(_fluid, ("yushkevich2016greedy", "jena2024fireants")),
+    "field": Told(_field, ("sun2024nir",)),
+}
 
 
 def fit_in_words(fit: Mapping[str, Any]) -> str:
     """Describe the phases of a fit and what was made of them, to the end of the sentence."""
     phases = fit["phases"]
-    listed = "; ".join(f"({n}) {SOLVERS[p['solver']](p)}" for n, p in enumerate(phases, 1))
+    listed = "; ".join(f"({n}) {SOLVERS[p['solver']].words(p)}" for n, p in enumerate(phases, 1))
     text = f"{len(phases)} phase{'s' * (len(phases) > 1)}: {listed}."
-    if any(p["solver"] == "field" for p in phases):
-        text += (
-            " Fields were stationary velocities, integrated by scaling and squaring."
-            if fit["model"] == "velocity"
-            else " Fields were displacements."
-        )
+    if fields := [p for p in phases if p["solver"] == "field"]:
+        text += _integration(fit, any(p["lattice"] for p in fields))
+    text += f" The fixed brain's box and {fit['margin_mm']:g} mm around it were fitted."
     if fit["repair_folds"]:
         text += " Cells that folded were smoothed at the end."
-    return text
+    return _cited_once(text + INVERSE)
+
+
+def _integration(fit: Mapping[str, Any], on_lattice: bool) -> str:
+    if fit["model"] == "displacement":
+        return " Fields were displacements."
+    how = f"{fit['squarings']} scaling and squaring steps" if on_lattice else "Runge-Kutta steps"
+    return f" Fields were stationary velocities, integrated by {how}."
+
+
+def _cited_once(text: str) -> str:
+    """Leave out works in parentheses of their own that were named before."""
+    told: set[str] = set()
+
+    def keep(found: re.Match[str]) -> str:
+        new = found[0] not in told
+        told.add(found[0])
+        return found[0] if new else ""
+
+    return re.sub(r" \([A-Z][^():]*, \d{4}\)", keep, text)
+
+
+def works_of(fit: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return whom the solvers of a fit's phases go back to, keys of ``reports/references.bib``."""
+    return tuple(dict.fromkeys(k for p in fit["phases"] for k in SOLVERS[p["solver"]].cites))
 
 
 def stage_titles(fit: Mapping[str, Any]) -> list[str]:

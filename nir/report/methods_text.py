@@ -49,7 +49,8 @@ def citations(result: Mapping[str, Any], preprocess: PreprocessConfig) -> list[s
         **dict.fromkeys((key for x in compared.values() for key in x.cites), True),
         "smith2002bet": preprocess.skull_strip == "bet",
     }
-    return list(dict.fromkeys([*engine.cites, *(key for key, cited in used.items() if cited)]))
+    works = engine.works(result["settings"])
+    return list(dict.fromkeys([*works, *(key for key, cited in used.items() if cited)]))
 
 
 def _preparation(config: PreprocessConfig) -> str:
@@ -88,9 +89,15 @@ def _guides(result: Mapping[str, Any]) -> str:
     if excluded := guides.get("excluded"):
         text += f" A given region of the {' and of the '.join(excluded)} image did not count."
     points, labels = guides.get("keypoints"), guides.get("structures")
-    named = [f"{points} keypoints"] if points else []
-    named += [f"the structures {', '.join(map(str, labels))}"] if labels else []
+    weights = result["settings"].get("fit", {})
+    named = [f"{points} keypoints{_weight(weights, 'keypoint_weight')}"] if points else []
+    listed = ", ".join(map(str, labels or ()))
+    named += [f"the structures {listed}{_weight(weights, 'structure_weight')}"] if labels else []
     return text + (f" The fit was guided by {' and '.join(named)}." if named else "")
+
+
+def _weight(weights: Mapping[str, Any], key: str) -> str:
+    return f" (weight {weights[key]:g})" if key in weights else ""
 
 
 def _measures(result: Mapping[str, Any], label_interpolation: str) -> str:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class Lncc(Similarity):
     """Mean squared correlation of windows, in [0, 1]; in a search its sign counts."""
 
-    words = "local cross-correlation in windows of {width}³ samples"
+    words = "local cross-correlation in windows of {width}³ samples (Avants et al., 2008)"
+    cites = ("avants2008syn",)
     price = 1.0
     looks_around = True
     windowed = True
