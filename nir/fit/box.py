@@ -13,7 +13,7 @@ from nir.cohort.prepared import ImagePair
 from nir.fit.level import Guides
 from nir.geometry.grid import Grid, apply_matrix
 from nir.geometry.inverse import invert
-from nir.geometry.lattice import linear_lattice, sample
+from nir.geometry.lattice import linear_lattice, sample, to_nearest
 from nir.geometry.reconcile import reconcile
 
 Box = tuple[slice, slice, slice]
@@ -73,10 +73,9 @@ def moving_on(
     """
     source = pair.moving_grid
     to_cube = source.lps_to_cube @ pair.affine_lps @ grid.vox_to_lps
-    cube = linear_lattice(to_cube, grid.shape, device)
-    half_voxel = 1 / (torch.tensor(source.shape, device=device) - 1)
-    inside = (cube.abs() < 1 + half_voxel).all(-1)
-    points = cube.movedim(-1, 0)[None]
+    points = linear_lattice(to_cube, grid.shape, device).movedim(-1, 0)[None]
+    half_voxel = 1 / (torch.tensor(source.shape, device=device).view(3, 1, 1, 1) - 1)
+    inside = (to_nearest(points, source.shape)[0].abs() < 1 + half_voxel).all(0)
     parts = [sample(_tensor(v, device)[None, None], points, mode)[0, 0] * inside for v in volumes]
     return torch.stack(parts)
 

@@ -28,6 +28,9 @@ Array = NDArray[np.floating]
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Homogeneous matrix between RAS and LPS millimetres; it is its own inverse."""
 
+HALF = 0.5 + 1e-10
+"""Half a voxel in double precision: what arithmetic leaves of a tie is no side of it."""
+
 HEAD_MM = (210.0, 252.0, 212.0)  # right, anterior, superior
 
 
@@ -115,6 +118,16 @@ class Grid:
 def apply_matrix(matrix: Array, points: Array) -> Array:
     """Apply a 4 x 4 matrix to points of shape (..., 3)."""
     return np.asarray(points) @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def nearest_voxel(x_vox: Array) -> Array:
+    """Return the indices of the nearest voxels, whole numbers as floats; half-way goes up.
+
+    This is ITK's rule (RoundHalfIntegerUp). Rounding to even would read every second voxel twice
+    and the others never where a shift of half a voxel is asked for. PyTorch twin:
+    `nir.geometry.lattice.to_nearest`.
+    """
+    return np.floor(np.asarray(x_vox) + HALF)
 
 
 def brain_box(mask: np.ndarray, grid: Grid, margin_mm: float) -> tuple[slice, slice, slice]:

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from nir.geometry import kernels
 
+HALF = 0.5 + 1e-4  # voxels, where single precision of the cube's coordinates tells no side of a tie
+
 
 def identity(shape: tuple[int, ...], device: torch.device | None = None) -> Tensor:
     """Return the cube coordinates of a lattice, shape (1, 3, X, Y, Z)."""
@@ -41,6 +43,15 @@ def to_cube(u_mm: Tensor, extent: Tensor) -> Tensor:
     return u_mm * (2 / extent).view(1, 3, 1, 1, 1)
 
 
+def to_nearest(cube: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Move cube points, shape (B, 3, x, y, z), to the nearest centre of a voxel of a lattice.
+
+    Half-way goes up, as in `nir.geometry.grid.nearest_voxel`; PyTorch itself rounds to even.
+    """
+    edges = torch.tensor([max(n - 1, 1) for n in shape], device=cube.device).view(1, 3, 1, 1, 1)
+    return torch.floor((cube + 1) / 2 * edges + HALF) * 2 / edges - 1
+
+
 def sample(volume: Tensor, cube: Tensor, mode: str = "bilinear") -> Tensor:
     """Read a volume at points.
 
@@ -52,6 +63,8 @@ def sample(volume: Tensor, cube: Tensor, mode: str = "bilinear") -> Tensor:
     Returns:
         Values, shape (B, C, x, y, z); differentiable in both arguments.
     """
+    if mode == "nearest":
+        cube = to_nearest(cube, tuple(volume.shape[2:]))
     at = cube.flip(1).permute(0, 2, 3, 4, 1)  # grid_sample wants (z, y, x) last
     volume = volume.expand(len(at), -1, -1, -1, -1)
     return F.grid_sample(volume, at, mode=mode, padding_mode="border", align_corners=True)

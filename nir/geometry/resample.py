@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import map_coordinates, spline_filter
 
-from nir.geometry.grid import Grid
+from nir.geometry.grid import Grid, nearest_voxel
 from nir.geometry.maps import DisplacementField, Transform, slabs
 
 
@@ -24,7 +24,8 @@ def resample(
         mode: ``linear``, ``cubic`` (B-spline) or ``nearest``.
 
     Returns:
-        Voxels on ``target``, of the volume's type; zero where T leaves ``source``.
+        Voxels on ``target``, of the volume's type; zero where T leaves ``source``, as in ITK half
+        a voxel beyond its outer centres.
     """
     tensor = torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32))[None, None]
     spline = None
@@ -37,9 +38,10 @@ def resample(
     for rows, slab in slabs(target):
         points = slab.points_lps()
         vox = source.lps_to_vox(transform(points) if u_lps is None else points + u_lps[rows])
-        inside = np.all((vox > -0.5) & (vox < np.array(source.shape) - 0.5), axis=-1)
+        near = nearest_voxel(vox)
+        inside = np.all((near >= 0) & (near < source.shape), axis=-1)
         if mode == "nearest":
-            index = np.rint(vox[inside]).astype(np.intp)
+            index = near[inside].astype(np.intp)
             result[rows] = 0
             result[rows][inside] = volume[index[:, 0], index[:, 1], index[:, 2]]
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from helpers.synthetic import waves
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from nir.geometry import folds as transform
 from nir.geometry.folds import determinant, gradient, unfold
+from nir.geometry.grid import nearest_voxel
 from nir.geometry.inverse import INVERSE_MM, invert
 from nir.geometry.lattice import (
     compose,
@@ -71,6 +73,16 @@ class TestSampling:
         volume = torch.arange(8.0).view(1, 1, 2, 2, 2)
         at = identity((2, 2, 2)) * 0.4
         torch.testing.assert_close(sample(volume, at, "nearest"), volume)
+
+    @pytest.mark.parametrize("count", [6, 7, 160, 333])
+    @pytest.mark.parametrize("halves", [1, -1, 3])
+    def test_nearest_at_half_voxels_reads_every_voxel_once(self, count: int, halves: int) -> None:
+        """As ITK does, and `nir.geometry.grid.nearest_voxel`."""
+        numbers = torch.arange(float(count)).view(1, 1, -1, 1, 1).expand(-1, -1, -1, 2, 2)
+        shift = torch.tensor([halves / (count - 1), 0, 0]).view(1, 3, 1, 1, 1)
+        found = sample(numbers, identity((count, 2, 2)) + shift, "nearest")[0, 0, :, 0, 0]
+        expected = nearest_voxel(np.arange(count) + halves / 2).clip(0, count - 1)
+        np.testing.assert_array_equal(found, expected)
 
     def test_resize_of_a_linear_field(self) -> None:
         small = linear(MATRIX, (5, 6, 7))
