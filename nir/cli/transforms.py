@@ -59,16 +59,20 @@ def apply(
     ],
     output: Output,
     interpolation: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "-n", "--interpolation", help="linear, cubic; for labels nearest or genericLabel."
+            "-n",
+            "--interpolation",
+            help="linear, cubic; for labels nearest or genericLabel. Default: nearest for label"
+            " maps and masks (by name, header or voxels), else linear; it says which.",
         ),
-    ] = "linear",
+    ] = None,
 ) -> None:
     """Resample an image through transforms, once: warped(x) = image(T(x))."""
     from nir.transforms.apply import apply_file
 
-    apply_file(image, transform, reference, output, interpolation)
+    if sentence := apply_file(image, transform, reference, output, interpolation):
+        typer.echo(sentence, err=True)
 
 
 def points(

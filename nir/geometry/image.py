@@ -10,6 +10,10 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from nir.geometry.grid import Array, Grid, apply_matrix
 
+FEW = 16  # a scan has more grey values
+
+SAMPLE = 2**20  # voxels that tell how many values there are
+
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Image:
@@ -36,22 +40,35 @@ class Image:
 
     @property
     def is_label_map(self) -> bool:
-        """Whether these are regions, which no interpolation may mix, and no intensities.
+        """Whether these are regions, which no interpolation may mix: `holds_labels`."""
+        return holds_labels(self.voxels)
 
-        Whole numbers, and most neighbours that are not both background are equal: a region has an
-        inside, while a scan's noise leaves few equal neighbours even where it is stored in 8 bits.
-        """
-        x = self.voxels
-        if x.dtype.kind == "b":
-            return True
-        if x.dtype.kind == "f" and not np.array_equal(x, np.rint(x)):
-            return False
-        equal = total = 0
-        for axis in range(3):
-            a, b = (np.moveaxis(x, axis, 0)[part] for part in (np.s_[1:], np.s_[:-1]))
-            equal += int(((a == b) & (a != 0)).sum())
-            total += int(((a != 0) | (b != 0)).sum())
-        return equal > total / 2
+
+def holds_labels(voxels: np.ndarray) -> bool:
+    """Tell regions, which no interpolation may mix, from intensities.
+
+    Regions are whole numbers that are few, or most of which equal their neighbours where these are
+    not both background: a region has an inside, while a scan's noise leaves few equal neighbours
+    even where it is stored in 8 bits. Background is the most frequent value: 0, or -1024 in CT.
+
+    Args:
+        voxels: shape (X, Y, Z) or (X, Y, Z, T).
+    """
+    if voxels.dtype.kind == "b":
+        return True
+    if voxels.dtype.kind == "f" and not np.array_equal(voxels, np.rint(voxels)):
+        return False
+    values, counts = np.unique(voxels.ravel()[:: 1 + voxels.size // SAMPLE], return_counts=True)
+    if len(values) <= FEW:
+        return True
+    background = values[counts.argmax()]
+    equal = total = 0
+    for axis in range(3):
+        a, b = (np.moveaxis(voxels, axis, 0)[part] for part in (np.s_[1:], np.s_[:-1]))
+        there = a != background
+        equal += int(((a == b) & there).sum())
+        total += int((there | (b != background)).sum())
+    return equal > total / 2
 
 
 def coarse(volume: Image, spacing_mm: float) -> Image:

@@ -109,7 +109,7 @@ class Result:
         Args:
             image: as `nir.load` takes it.
             interpolation: ``linear``, ``cubic``, ``nearest`` or ``genericLabel``; None: ``nearest``
-                for a label map (`Image.is_label_map`), else ``linear``.
+                for a label map or mask (`nir.transforms.interpolation.choose`), else ``linear``.
         """
         return apply(image, self.transform, self.pair.grid, interpolation)
 

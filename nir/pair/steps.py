@@ -167,9 +167,10 @@ def run_engine(
 
 
 def warp_pair(pair: Registered, scan: Image, folder: Path) -> None:
-    """Write the moving scan and labels, warped, and det J."""
+    """Write the moving scan and labels, warped, and det J; a scan of labels is not mixed."""
     files = ResultFolder(folder)
-    save_volume(files.warped, pair.warp(scan), pair.grid)
+    mode = "nearest" if scan.is_label_map else "linear"
+    save_volume(files.warped, pair.warp(scan, mode), pair.grid)
     if pair.moving.labels is not None:
         save_volume(files.warped_labels, pair.warped_labels, pair.grid)
     else:  # of an earlier run, whose moving subject had labels

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nir.geometry.grid import Grid
+from nir.geometry.image import holds_labels
 from nir.io.files import save_json
 from nir.io.images import load_volume, save_volume
 from nir.io.layout import SubjectFolder
@@ -86,6 +87,11 @@ def prepare_subject(
         "seed": seed,
         "seconds": time.perf_counter() - start,
     }
+    if holds_labels(voxels):
+        record["warnings"].append(
+            f"{image_path} holds whole numbers in regions, as a label map does: it is compared as"
+            " an image and warped by nearest neighbour; give label maps as labels."
+        )
     _write(folder, brain, mask, grid, record)
     return record
 

@@ -34,12 +34,8 @@ from nir.io.images import (
 )
 from nir.quality import jacobian
 from nir.transforms.files import Word, first_name, listed, read_chain, write_transform
+from nir.transforms.interpolation import KEPT, check_known, choose, told
 from nir.transforms.refuse import check_affine_beside, check_chain, check_covered
-
-INTERPOLATIONS = ("linear", "cubic", "nearest", "genericLabel")
-
-KEPT = ("nearest", "genericLabel")
-"""Those that keep the type of the voxels."""
 
 
 def apply(
@@ -57,7 +53,7 @@ def apply(
             transforms in memory.
         reference: any image on the grid of the result, or that grid.
         interpolation: ``linear``, ``cubic``, ``nearest`` or ``genericLabel``; None: ``nearest`` for
-            a label map (`Image.is_label_map`), else ``linear``.
+            a label map or mask (`nir.transforms.interpolation.choose`), else ``linear``.
 
     Returns:
         The image on the reference's grid; the type of the voxels is kept by ``nearest`` and
@@ -67,8 +63,8 @@ def apply(
         NirError: a file is faulty, or the transforms do not lead from the reference to the image.
     """
     given, target, words = load(image), grid_at(reference), listed(transforms)
-    chosen = interpolation or ("nearest" if given.is_label_map else "linear")
-    _check_known(chosen)
+    chosen = interpolation or choose(image, given.voxels)[0]
+    check_known(chosen)
     if not words:
         raise NirError(fault("transforms", "at least one transform", "none", "give one"))
     to = "the reference" if isinstance(reference, Grid) else name_of(reference)
@@ -79,25 +75,17 @@ def apply(
 
 def _leading(
     words: Sequence[Word], reference: tuple[str, Grid], image: tuple[str, Grid]
-) -> DisplacementField:
+) -> Affine | DisplacementField:
     """Sample transforms on the reference; refuse those that do not lead from it to the image."""
     check_affine_beside(words)
     (_, target), (_, source) = reference, image
     mapping = read_chain(words, target, source)
-    u_lps = displacement(mapping, target)
-    check_chain(mapping, u_lps, first_name(words), reference, image)
-    return DisplacementField(u_lps, target)
-
-
-def _check_known(interpolation: str) -> None:
-    if interpolation not in INTERPOLATIONS:
-        known = ", ".join(INTERPOLATIONS)
-        raise NirError(f"interpolation: expected one of {known}, found '{interpolation}'")
+    return check_chain(mapping, first_name(words), reference, image)
 
 
 def apply_file(
-    image: Path, words: list[str], reference: Path, output: Path, interpolation: str
-) -> None:
+    image: Path, words: list[str], reference: Path, output: Path, interpolation: str | None = None
+) -> str | None:
     """Resample an image, once, through a chain of transforms: warped(x) = image(T(x)).
 
     Args:
@@ -107,21 +95,28 @@ def apply_file(
         reference: any image on the grid of the result.
         output: NIfTI; the type of the voxels is kept by ``nearest`` and ``genericLabel``, else it
             is float32.
+        interpolation: as of `apply`.
+
+    Returns:
+        What the user should know of the interpolation, if anything.
 
     Raises:
         NirError: a file is faulty, or the transforms do not lead from the reference to the image.
     """
-    _check_known(interpolation)
+    if interpolation:
+        check_known(interpolation)
     check_nifti_name(output)
     target, source = grid_of(open_image(reference)), grid_of(open_image(image))
     move = _leading(words, (str(reference), target), (str(image), source))
     series, source, step = load_series(image)
-    dtype = series.dtype if interpolation in KEPT else np.float32
+    chosen, sentence = told(image, series, interpolation)
+    dtype = series.dtype if chosen in KEPT else np.float32
     warped = np.empty((*target.shape, series.shape[3]), dtype=dtype)
     for n in range(series.shape[3]):
         volume = np.asarray(series[..., n], dtype=dtype)
-        warped[..., n] = interpolate(volume, source, target, move, interpolation)
+        warped[..., n] = interpolate(volume, source, target, move, chosen)
     save_series(output, warped, target, step)
+    return sentence
 
 
 def invert_file(words: list[str], reference: Path, output: Path) -> dict[str, float]:

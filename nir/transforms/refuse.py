@@ -10,7 +10,14 @@ import numpy as np
 
 from nir.errors import NirError, fault
 from nir.geometry.grid import Grid, apply_matrix
-from nir.geometry.maps import Transform, covers, domain
+from nir.geometry.maps import (
+    Affine,
+    DisplacementField,
+    Transform,
+    covers,
+    displacement,
+    domain,
+)
 
 PROBES = 24  # points along each axis of the reference that are tried before any work
 
@@ -19,16 +26,18 @@ LEAST_SHARE = 0.1  # of the reference that a warp must cover
 
 def check_chain(
     mapping: Transform,
-    u_lps: np.ndarray,
     word: str,
     reference: tuple[str, Grid],
     image: tuple[str, Grid],
-) -> None:
-    """Refuse transforms that cannot lead from the reference to the image.
+) -> Affine | DisplacementField:
+    """Sample transforms on the reference; refuse those that cannot lead from it to the image.
 
     Args:
-        u_lps: the map, sampled on the reference.
         word: the first of the transforms.
+
+    Returns:
+        What images are resampled by. An affine stays one: single precision would lose on which side
+        of half a voxel a point lies.
 
     Raises:
         NirError: the warp lies on the image's grid instead of the reference's (the other
@@ -46,11 +55,13 @@ def check_chain(
                 f" grid of the image {of}: it is the transform of the other direction. Give its"
                 f" counterpart, or inverse:{word}"
             )
+    u_lps = displacement(mapping, target)
     if not covers(source, source.lps_to_vox(target.points_lps() + u_lps)).any():
         raise NirError(
             f"{of}: expected points of {to} to be mapped into this image, found none that is; an"
             " affine is missing from the transforms, or a file belongs to another pair"
         )
+    return mapping if isinstance(mapping, Affine) else DisplacementField(u_lps, target)
 
 
 def check_covered(mapping: Transform, word: str, reference: str, grid: Grid) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from nir.errors import NirError, fault
 from nir.geometry.grid import Grid, apply_matrix
-from nir.geometry.maps import DisplacementField, Transform, displacement
+from nir.geometry.maps import Transform, displacement
 from nir.geometry.resample import resample
 from nir.io.files import save_json
 from nir.io.images import Source, grid_at, load_labels, name_of
@@ -156,9 +156,8 @@ def _overlaps(
     known = set(labels)
     if mapping is not None:
         known = set(np.intersect1d(target, source).tolist())  # what an image lacks has no score
-        u_lps = displacement(mapping, grid)
-        check_chain(mapping, u_lps, first_name(words), (here, grid), (other, there))
-        source = resample(source, there, grid, DisplacementField(u_lps, grid), "nearest")
+        move = check_chain(mapping, first_name(words), (here, grid), (other, there))
+        source = resample(source, there, grid, move, "nearest")
     elif not there.same_as(grid):
         cure = "give the transforms, or labels that are warped already"
         raise NirError(fault(other, f"the grid of {here}", "another grid", cure))

@@ -135,3 +135,11 @@ def test_without_labels_none_are_warped(tmp_path: Path) -> None:
     assert measure_pair(bare).metrics["dice_after"] is None
     with pytest.raises(NirError, match=r"b: expected labels to warp, found none"):
         _ = bare.warped_labels
+
+
+def test_a_moving_image_of_labels_is_not_mixed(tmp_path: Path) -> None:
+    labels = PAIR.moving.labels
+    assert labels
+    warp_pair(PAIR, Image(labels.voxels.astype(np.float32), labels.grid), tmp_path)
+    kept, _ = load_volume(tmp_path / "warped.nii.gz")
+    np.testing.assert_array_equal(kept, PAIR.warped_labels)

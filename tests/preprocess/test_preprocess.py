@@ -75,6 +75,14 @@ def test_no_warning_for_a_plausible_brain(tmp_path: Path) -> None:
     assert prepare_subject(tmp_path / "scan.nii.gz", tmp_path, PreprocessConfig())["warnings"] == []
 
 
+def test_labels_in_place_of_a_scan_are_told(tmp_path: Path) -> None:
+    labels = (1 + np.indices(SHAPE)[0] // 2) * ball(SHAPE, 16.0)
+    save_volume(tmp_path / "scan.nii.gz", labels.astype(np.int16), GRID)
+    anything = PreprocessConfig(plausible_ml=None)
+    record = prepare_subject(tmp_path / "scan.nii.gz", tmp_path, anything)
+    assert "as a label map does" in record["warnings"][0]
+
+
 def test_bias_correction_flattens_a_ramp(brain_file: Path) -> None:
     mask = ball(SHAPE, 16.0)
     ramp = np.linspace(0.6, 1.4, SHAPE[0])[:, None, None]
