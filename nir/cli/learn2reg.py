@@ -42,13 +42,16 @@ def check(
         Path, typer.Argument(help="The task's *_dataset.json, or a CSV with columns fixed, moving.")
     ],
     images: Annotated[
-        Path | None, typer.Option(help="Folder of the fixed scans; default: told by the JSON.")
+        Path | None, typer.Option(help="Folder of the scans; default: told by the JSON.")
     ] = None,
 ) -> None:
     """Check a submission: every pair, nothing else, shape, type, numbers, units."""
     from nir.transforms.submission_check import check as check_folder
 
-    typer.echo(f"{folder}: ready, {check_folder(folder, pairs, images)} displacements")
+    def tell(sentence: str) -> None:
+        typer.echo(f"warning: {sentence}", err=True)
+
+    typer.echo(f"{folder}: ready, {check_folder(folder, pairs, images, tell)} displacements")
 
 
 def rank(

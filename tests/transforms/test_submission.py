@@ -294,7 +294,7 @@ class TestCheck:
             check(submission, told, None)
         image.unlink()
         save_json(told, {"registration_val": content["registration_val"]})
-        with pytest.raises(NirError, match=r"name the folder of the fixed scans \(--images\)"):
+        with pytest.raises(NirError, match=r"name the folder of the scans \(--images\)"):
             check(submission, told, None)
         save_json(told, {"name": "OASIS"})
         with pytest.raises(NirError, match="expected the task's pairs"):
@@ -331,8 +331,7 @@ class TestCheck:
             (lambda s: rewrite(s, DISP[:, :, :, None]), "nir l2r pack turns ITK's mm into it"),
             (lambda s: rewrite(s, DISP.astype(np.int16)), "floating-point numbers, found int16"),
             (lambda s: rewrite(s, np.where(DISP > 2, np.nan, DISP)), "a number everywhere"),
-            (lambda s: rewrite(s, 20 * DISP), "longer than the scan's longest side"),
-            (lambda s: rewrite(s, DISP / 12), "units of half the scan"),
+            (lambda s: rewrite(s, 40 * DISP), "out of the moving scan; divide mm by"),
             (lambda s: rewrite(s, DISP + np.moveaxis(INDEX, 0, -1)), "subtract the identity"),
             (lambda s: (s / NAME).write_bytes(b"no image"), "not ready"),
         ],
@@ -368,6 +367,43 @@ class TestCheck:
         )
         with pytest.raises(NirError, match="expected one file for 0001_0000 <- 0001_0001"):
             check(submission, place / "pairs.csv", place / "images")
+
+    @pytest.mark.parametrize("form", ["current", "2021"])
+    @pytest.mark.parametrize("peak_vox", [0.9, 0.05])
+    def test_less_than_a_voxel_is_legal_and_told(
+        self, run: Path, submission: Path, form: str, peak_vox: float
+    ) -> None:
+        place, u_vox = submission.parent, smooth(3, peak_vox)
+        if form == "2021":
+            (submission / NAME).unlink()
+            halves = np.moveaxis(zoom(u_vox, (0.5, 0.5, 0.5, 1), order=1), -1, 0)
+            np.savez(submission / "disp_0001_0002.npz", halves.astype(np.float16))
+        else:
+            rewrite(submission, u_vox)
+        told: list[str] = []
+        assert check(submission, place / "pairs.csv", place / "images", told.append) == 1
+        assert "units of half the scan" in told[0]
+        if form == "current":
+            rewrite(submission, DISP, NAME.replace("0002", "0003"))
+            (place / "pairs.csv").write_text(f"{CSV}1,3\n")
+            assert check(submission, place / "pairs.csv", place / "images", told.append) == 2
+            assert len(told) == 1  # another one is longer: these are voxels
+
+    @pytest.mark.parametrize("scale", [2.0, 0.5])
+    def test_scans_of_other_voxel_sizes_are_legal(self, submission: Path, scale: float) -> None:
+        """A moving scan of twice as many voxels is reached by numbers that grow with the index."""
+        place = submission.parent
+        rewrite(submission, DISP + (scale - 1) * np.moveaxis(INDEX, 0, -1))
+        i, j, k = (int(scale * n) for n in SHAPE)
+        moving = place / f"images/{IDS[1]}.nii.gz"
+        save_volume(moving, np.zeros((i, j, k), np.uint8), make_grid((i, j, k)))
+        assert check(submission, place / "pairs.csv", place / "images") == 1
+
+    def test_some_voxels_may_lead_far_out(self, submission: Path) -> None:
+        place, far = submission.parent, DISP.copy()
+        far[:3] = 500.0  # air, into which a field was continued
+        rewrite(submission, far)
+        assert check(submission, place / "pairs.csv", place / "images") == 1
 
     def test_an_identity_is_legal(self, submission: Path) -> None:
         place = submission.parent
