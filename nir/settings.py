@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Generic, TypeVar, Union, cast
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Generic, Self, TypeVar, Union, cast
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
     TypeAdapter,
     ValidationError,
+    model_validator,
 )
 from pydantic_core import InitErrorDetails, core_schema
 
@@ -31,13 +36,54 @@ Whole = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$")]
 
 
+def expanded(path: Path) -> Path:
+    """Return a path whose leading ``~`` stands for a home folder, as in a shell."""
+    try:
+        return path.expanduser()
+    except RuntimeError:  # nobody has such a home: the path will not be found
+        return path
+
+
+Place = Annotated[Path, AfterValidator(expanded)]
+"""A path as people write it."""
+
+ZEROS = re.compile(r"[-+]?0[0-9_]+")
+
+
 class Settings(BaseModel):
     """Base of all settings: immutable, and a mis-spelt key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _no_leading_zeros(cls, raw: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
+        """Refuse 010 where a number is meant: to some it is ten, to YAML 1.1 it is eight."""
+        made = make(raw)
+        names = [name for name in cls.model_fields if isinstance(raw, Mapping) and name in raw]
+        for name in names:
+            for word in _numbers_with_zeros(raw[name], getattr(made, name)):
+                raise ValueError(
+                    f"{name}: expected a number without zeros before it (010 is 8 in YAML 1.1),"
+                    f" found {word}; remove them"
+                )
+        return made
+
 
 S = TypeVar("S", bound=Settings)
+
+
+def _numbers_with_zeros(raw: Any, made: Any) -> Iterator[str]:
+    """Yield the words with leading zeros of which numbers were made."""
+    if isinstance(raw, str):
+        if ZEROS.fullmatch(raw) and isinstance(made, int | float):
+            yield raw
+    elif isinstance(raw, Mapping) and isinstance(made, Mapping):
+        for name in raw.keys() & made.keys():
+            yield from _numbers_with_zeros(raw[name], made[name])
+    elif isinstance(raw, Sequence) and isinstance(made, Sequence):
+        for one, other in zip(raw, made, strict=False):
+            yield from _numbers_with_zeros(one, other)
 
 
 class ByName(Generic[S]):
@@ -139,6 +185,11 @@ def validation_lines(error: ValidationError, model: type[BaseModel]) -> list[str
             lines.append(f"{where}: this key is needed and missing")
         elif item["type"] == "value_error":
             lines += [f"{where}: {line}" for line in str(item["ctx"]["error"]).splitlines()]
+        elif item["type"] == "string_type" and isinstance(item["input"], int | float):
+            cure = "put quotes around it"
+            if len(place) == 1:  # a key that Snakemake takes as NAME=VALUE
+                cure += " in the file of settings (Snakemake's --config drops them)"
+            lines.append(f"{where}: expected text, found {item['input']!r}; {cure}")
         elif item["type"] == "too_short" and any(_below(place, item["loc"]) for place in places):
             continue  # its entries are there, but faulty, and told already
         else:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from nir.errors import NirError
+from nir.io.written import parse
 
 YAML_END = "...\n"  # behind a scalar
 
@@ -17,17 +18,14 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
     """Turn ``key=value`` words into settings; values are read as YAML.
 
     Raises:
-        NirError: a word has no equals sign.
+        NirError: a word has no equals sign, or its value is no YAML.
     """
     settings = {}
     for word in pairs:
         key, equals, value = word.partition("=")
         if not equals:
             raise NirError(f"--set {word}: expected key=value, for example --set steps=50")
-        try:
-            settings[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise NirError(f"--set {word}: the value is no YAML ({error})") from error
+        settings[key.strip()] = parse(value, f"--set {word}")
     return settings
 
 

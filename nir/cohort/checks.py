@@ -13,6 +13,7 @@ from typing import Literal
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 
 from nir.cohort.subject import LabelCheck
 from nir.geometry.grid import Array, Grid, corner_gap_mm
@@ -37,7 +38,7 @@ SHEAR_TOLERANCE = 1e-3  # cosine between two array axes
 
 @dataclass(frozen=True)
 class FileReport:
-    """What is known of a file: its grid, if it has a sound one, and its faults.
+    """What is known of a file: its grid, if it has a sound one, its faults, and its labels.
 
     ``lasting`` tells that they hold as long as the file does not change.
     """
@@ -45,6 +46,7 @@ class FileReport:
     grid: Grid | None
     faults: tuple[Fault, ...]
     lasting: bool = True
+    labels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ def _check_content(path: Path, kind: Kind, demands: Demands) -> FileReport:
     if grid and kind == "labels" and demands.labels and not faults:
         found = demands.labels[1](voxels, grid)
         faults += [found] if found else []
-    return FileReport(grid, tuple(faults))
+    values = pd.unique(voxels.ravel()) if kind == "labels" and not faults else ()
+    return FileReport(grid, tuple(faults), labels=tuple(sorted(int(n) for n in values if n)))
 
 
 def grid_fault(image: Grid, other: Grid) -> Fault | None:
@@ -220,7 +223,7 @@ class CheckCache:
         demands: they are part of what is remembered.
     """
 
-    VERSION = 2  # raise it when a check changes
+    VERSION = 3  # raise it when a check changes
 
     def __init__(self, path: Path | None = None, demands: Demands = Demands()) -> None:
         """Read the cache file, if there is one."""
@@ -249,6 +252,7 @@ class CheckCache:
             self._entries[key] = {
                 "stamp": stamp,
                 "faults": [list(item) for item in report.faults],
+                "labels": list(report.labels),
                 "grid": grid and {"shape": list(grid.shape), "affine": grid.affine.tolist()},
             }
             self._changed = True
@@ -270,9 +274,11 @@ class CheckCache:
             i, j, k = grid["shape"] if grid else (0, 0, 0)
             faults = tuple((str(a), str(b), str(c)) for a, b, c in entry["faults"])
             affine = np.array(grid["affine"], dtype=float).reshape(4, 4) if grid else None
+            labels = tuple(int(n) for n in entry["labels"])
         except (KeyError, TypeError, ValueError):
             return None
-        return FileReport(None if affine is None else Grid((i, j, k), affine), faults)
+        known = None if affine is None else Grid((i, j, k), affine)
+        return FileReport(known, faults, labels=labels)
 
 
 def _stamp(path: Path) -> list[list[int]]:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from nir.settings import Count, Settings
+from nir.settings import Count, Place, Settings
 
 
 class PairsConfig(Settings):
     """Which subject is registered to which."""
 
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
     mode: Literal[
         "all", "consecutive", "to-template", "to-subject", "from-labelled", "table", "dataset"
     ] = "consecutive"
     subject: str | None = Field(None, description="to-subject: id of the fixed subject")
-    table: Path | None = Field(None, description="table: CSV or TSV with columns fixed, moving")
+    table: Place | None = Field(None, description="table: CSV or TSV with columns fixed, moving")
 
     @model_validator(mode="after")
     def _complete(self) -> PairsConfig:

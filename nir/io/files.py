@@ -48,6 +48,28 @@ def readable(path: Path | str, expected: str, cure: str) -> Iterator[None]:
         raise NirError(fault(path, expected, gist, cure)) from error
 
 
+def text_of(path: Path, expected: str) -> str:
+    """Read a text file in UTF-8, with or without byte order mark, whatever ends its lines.
+
+    Raises:
+        NirError: it is not there, not ours to read, or no such text.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise NirError(fault(path, expected, f"'{error.strerror}'", "correct the path")) from error
+    cure = "save it as plain text in UTF-8"
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content[:512]:
+        raise NirError(fault(path, expected, "text in UTF-16, or no text", cure))
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        found = f"a character that is not UTF-8 in line {line}"
+        raise NirError(fault(path, expected, found, cure)) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def save_json(path: Path | str, content: Any) -> None:
     """Write JSON with stable key order; NaN is not allowed, use None."""
     text = json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
@@ -55,8 +77,8 @@ def save_json(path: Path | str, content: Any) -> None:
 
 
 def load_json(path: Path | str) -> Any:
-    """Read JSON."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Read JSON, with or without byte order mark."""
+    return json.loads(Path(path).read_text(encoding="utf-8-sig"))
 
 
 def save_text(path: Path | str, text: str) -> None:

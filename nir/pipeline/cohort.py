@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -58,19 +59,21 @@ def load_cohort(
         NirError: lists all faults of the cohort in one message, or says that no pair is left.
     """
     raw = RunFolder(config.output).raw
-    reader, faults = config.cohort.reader, {}
+    reader, faults, unmatched = config.cohort.reader, {}, []
     found = read_subjects(config.cohort, raw)
+    subjects = found.subjects
+    template = Subject(TEMPLATE, config.output, config.template.labels)
     if not reader.builds:
         needs_mask = config.preprocess.skull_strip == "mask"
-        demands = Demands(config.cohort.orientation, found.check_labels)
-        faults = check_subjects(found.subjects, needs_mask, CheckCache(cache, demands), progress)
-    subjects = found.subjects
+        checks = CheckCache(cache, Demands(config.cohort.orientation, found.check_labels))
+        faults = check_subjects(subjects, needs_mask, checks, progress)
+        sound = [s for s in subjects if s.id not in faults]
+        unmatched = _unknown_labels(config, [*sound, template], checks) if sound else []
     planned, pair_faults = plan_pairs(
         [s.id for s in subjects], config.pairs, [s.id for s in subjects if s.labels], found.pairs
     )
     pairs = tuple(p for p in planned if not faults.keys() & set(p))
-    template = Subject(TEMPLATE, config.output, config.template.labels)
-    pair_faults += _settings_faults(config)
+    pair_faults += unmatched + _settings_faults(config)
     pair_faults += check_pairs([*subjects, template], pairs, config.guidance)
     if pair_faults or (faults and config.cohort.on_invalid == "stop"):
         raise NirError(_listing(faults, pair_faults))
@@ -118,6 +121,28 @@ def _imported(subject: Subject, folder: Path, imports: dict[Path, Path]) -> Subj
             for number, path in enumerate(subject.channels, start=2)
         ),
     )
+
+
+def _unknown_labels(
+    config: PipelineConfig, subjects: Sequence[Subject], checks: CheckCache
+) -> list[str]:
+    """Find labels that are to be scored, or to guide, and that no label map holds."""
+    maps = [subject.labels for subject in subjects if subject.labels]
+    known = {0}.union(*(checks.check(path, "labels").labels for path in maps))
+    asked = {
+        "cohort.labels": config.cohort.labels or (),
+        "guidance.structures": config.guidance.structures,
+    }
+    return [
+        fault(
+            key,
+            "labels that some label map holds",
+            ", ".join(str(label) for label in labels if label not in known),
+            "correct or remove them" if maps else "give label maps, or remove the key",
+        )
+        for key, labels in asked.items()
+        if not known.issuperset(labels)
+    ]
 
 
 def _settings_faults(config: PipelineConfig) -> list[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from nir.settings import Count, Name, NonNegative, Positive, Settings, Share, Whole
+from nir.settings import Count, Name, NonNegative, Place, Positive, Settings, Share, Whole
 
 
 class BuildConfig(Settings):
@@ -21,9 +20,9 @@ class BuildConfig(Settings):
 class TemplateConfig(Settings):
     """The template of `skull_strip: template`, `affine.target: template`, `pairs: to-template`."""
 
-    image: Path | None = Field(None, description="null: the ICBM152 brain that nilearn ships")
-    mask: Path | None = Field(None, description="its brain mask; needed with image")
-    labels: Path | None = Field(None, description="its label map, if it has one")
+    image: Place | None = Field(None, description="null: the ICBM152 brain that nilearn ships")
+    mask: Place | None = Field(None, description="its brain mask; needed with image")
+    labels: Place | None = Field(None, description="its label map, if it has one")
     spacing_mm: Positive = Field(2.0, description="voxel size of the shipped template, mm")
     build: BuildConfig | None = Field(
         None, description="average the cohort; the template above only gives the grid and the pose"

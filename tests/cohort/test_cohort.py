@@ -170,6 +170,20 @@ def test_sound_cohort(tmp_path: Path) -> None:
     assert seen == [(1, 3, "a"), (2, 3, "b"), (3, 3, "c")]
 
 
+def test_labels_that_no_map_holds(tmp_path: Path) -> None:
+    subjects = [make_subject(tmp_path, name) for name in ("a", "b")]
+    table, cache = write_table(tmp_path / "t.csv", subjects), tmp_path / "checks.json"
+    held = sorted({int(n) for n in np.unique(labels()) if n})
+    sound = config(table, cohort={"table": table, "labels": [0, *held]})
+    assert len(cohort.load_cohort(sound, cache).pairs) == 1
+    wrong = {"table": table, "labels": [*held, 98, 99]}
+    for _ in range(2):  # read, then remembered
+        with pytest.raises(NirError, match=r"cohort\.labels: .*map holds, found 98, 99"):
+            cohort.load_cohort(config(table, cohort=wrong), cache)
+    with pytest.raises(NirError, match=r"guidance\.structures: .*map holds, found 77"):
+        cohort.load_cohort(config(table, guidance={"structures": [77]}), cache)
+
+
 def test_demo_cohort_is_known_before_its_files_are() -> None:
     settings = config(Path("unused"), cohort={"kind": "demo"}, output="out")
     found = cohort.load_cohort(settings)

@@ -314,6 +314,47 @@ class TestBids:
         assert [s.image.name.removesuffix(".nii.gz") for s in result.subjects] == images
         assert result.dropped
 
+    @pytest.mark.parametrize(
+        ("settings", "sentence"),
+        [
+            ({"subjects": ["03", "99"]}, "subject: expected one of 01, 02, 03.*found '99'"),
+            ({"subjects": ["sub-03"]}, "found 'sub-03'; did you mean '03'"),
+            ({"subjects": ["5"]}, "subject: .*found '5'"),
+            ({"sessions": ["a", "c"]}, "session: expected one of a, b, found 'c'"),
+            ({"runs": [7]}, "run: .*found '7'"),
+            ({"filters": {"acquisition": "quick"}}, "acquisition: expected one of fast"),
+            ({"filters": {"direction": "AP"}}, "expected none, as no scan has any, found 'AP'"),
+        ],
+    )
+    def test_what_matches_nothing_is_named(
+        self, tmp_path: Path, settings: dict[str, Any], sentence: str
+    ) -> None:
+        with pytest.raises(NirError, match=sentence):
+            self.read(trees.bids(tmp_path / "data"), **settings)
+
+    def test_ids_that_are_one_number(self, tmp_path: Path) -> None:
+        root = trees.bids(tmp_path / "data")
+        for name in ("sub-2", "sub-002"):
+            shutil.copytree(root / "sub-03", root / name)
+            for path in sorted((root / name / "anat").iterdir()):
+                path.rename(path.with_name(path.name.replace("sub-03", name)))
+        assert [s.id for s in self.read(root, subjects=["002"]).subjects] == ["sub-002"]
+        assert [s.id for s in self.read(root, subjects=["2"]).subjects] == ["sub-2"]
+        with pytest.raises(NirError, match="'0002', which fits 002 and 02 and 2; write it in full"):
+            self.read(root, subjects=["0002"])
+
+    def test_derivatives_of_which_nothing_fits(self, tmp_path: Path) -> None:
+        root = trees.bids(tmp_path / "data")
+        folders = [root / "derivatives/masks"]
+        with pytest.raises(NirError, match=r"cohort\.bids\.labels: .*found desc-other"):
+            self.read(root, derivatives=folders, labels={"desc": "other"})
+        save_json(
+            root / "derivatives/empty/dataset_description.json",
+            {"Name": "none", "BIDSVersion": "1.9.0", "DatasetType": "derivative"},
+        )
+        with pytest.raises(NirError, match=r"cohort\.bids\.derivatives: .*found none in"):
+            self.read(root, derivatives=[root / "derivatives/empty"])
+
     def test_masks_and_labels_of_derivatives(self, tmp_path: Path) -> None:
         root = trees.bids(tmp_path / "data")
         result = self.read(root, derivatives=[root / "derivatives/masks"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from nir.fit.settings import FitConfig, Phase, fit_config
 from nir.pipeline.settings import PipelineConfig, load_pipeline
 
 NIR = {"name": "nir", "engine": "nir"}
+
+BIDS = {"kind": "bids", "data": "d"}
 
 
 def pipeline(**changes: Any) -> dict[str, Any]:
@@ -74,7 +77,7 @@ class TestPipeline:
             ),
             (
                 pipeline(cohort={"kind": 3}),
-                "cohort.kind: input should be a valid string, found 3",
+                "cohort.kind: expected text, found 3; put quotes around it",
             ),
             (
                 pipeline(cohort=[]),
@@ -96,6 +99,73 @@ class TestPipeline:
     )
     def test_a_fault_is_one_line(self, raw: dict[str, Any], line: str) -> None:
         assert faults(raw) == [line]
+
+    @pytest.mark.parametrize(
+        ("raw", "line"),
+        [
+            (
+                pipeline(name=10),
+                "name: expected text, found 10; put quotes around it in the file of settings"
+                " (Snakemake's --config drops them)",
+            ),
+            (
+                pipeline(cohort=BIDS | {"bids": {"subjects": ["01", False]}}),
+                "cohort.bids.subjects.1: expected text, found False; put quotes around it",
+            ),
+            (
+                pipeline(cohort={"kind": "demo", "labels": [3, "010"]}),
+                "cohort: labels: expected a number without zeros before it (010 is 8 in YAML 1.1),"
+                " found 010; remove them",
+            ),
+            (
+                pipeline(seed="007"),
+                "configuration: seed: expected a number without zeros before it (010 is 8 in YAML"
+                " 1.1), found 007; remove them",
+            ),
+            (
+                pipeline(methods=[NIR | {"set": {"steps": "050"}}]),
+                "methods.0: phases.*: steps: expected a number without zeros before it (010 is 8 in"
+                " YAML 1.1), found 050; remove them",
+            ),
+        ],
+    )
+    def test_what_yaml_may_read_otherwise_is_told(self, raw: dict[str, Any], line: str) -> None:
+        assert faults(raw) == [line]
+
+    def test_text_is_taken_where_text_is_meant(self) -> None:
+        asked = {"subjects": ["010", "no", 2], "runs": [1]}
+        raw = pipeline(
+            cohort=BIDS | {"bids": asked, "labels_exclude": ["10"]},
+            preprocess={"bias_correction": "no"},
+            pairs={"mode": "to-subject", "subject": 12},
+        )
+        config = load_pipeline(raw)
+        assert config.cohort.bids.subjects == ("010", "no", "2")  # type: ignore[attr-defined]
+        assert config.cohort.labels_exclude == (10,)
+        assert config.pairs.subject == "12"
+        assert config.preprocess.bias_correction is False
+
+    def test_a_tilde_is_the_home_folder(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", "/home/ann")
+        config = load_pipeline(
+            pipeline(
+                cohort={"table": "~/t.csv", "root": "~", "label_names": "~/n.tsv"},
+                pairs={"mode": "table", "table": "~/p.csv"},
+                template={"image": "~/i.nii", "mask": "~/m.nii", "labels": "~/l.nii"},
+            )
+        )
+        found = [config.cohort.table, config.cohort.root]  # type: ignore[attr-defined]
+        found += [config.cohort.label_names, config.pairs.table, *vars(config.template).values()]
+        paths = [str(path) for path in found if isinstance(path, Path)]
+        assert len(paths) == 7
+        assert all(path.startswith("/home/ann") for path in paths)
+        bids = load_pipeline(
+            pipeline(
+                cohort={"kind": "bids", "data": "~/d", "bids": {"derivatives": ["~/m", "a/~"]}}
+            )
+        )
+        assert bids.cohort.data == Path("/home/ann/d")  # type: ignore[attr-defined]
+        assert bids.cohort.bids.derivatives == (Path("/home/ann/m"), Path("a/~"))  # type: ignore[attr-defined]
 
     def test_all_faults_are_told_at_once(self) -> None:
         raw = pipeline(
@@ -147,7 +217,7 @@ class TestPipeline:
             ({"engine": "syn"}, "methods.0.name: this key is needed and missing"),
             (
                 {"name": "x", "engine": 3},
-                "methods.0.engine: input should be a valid string, found 3",
+                "methods.0.engine: expected text, found 3; put quotes around it",
             ),
         ],
     )

@@ -7,6 +7,7 @@ sys.path.insert(0, workflow.basedir)
 
 from nir.engines.base import ENGINES
 from nir.errors import NirError
+from nir.io.written import gather_settings
 from nir.pipeline.asks import Asks
 from nir.pipeline.batch import ATTEMPTS
 from nir.pipeline.disk import disk_note
@@ -29,7 +30,11 @@ def show_check(number, total, name):
 
 
 try:
-    RUN = plan_run(config, show_check if workflow.is_main_process else None)
+    # Snakemake's own reading of the files has lost what is text, and keys that are there twice
+    told = workflow.config_settings
+    own = workflow.configfiles[len(told.configfiles) :]
+    written = gather_settings([Path(p) for p in (*own, *told.configfiles)], told.config)
+    RUN = plan_run(written, show_check if workflow.is_main_process else None)
     if workflow.is_main_process:
         check_dates(RUN)
     if workflow.is_main_process and starts_jobs(sys.argv[1:]):

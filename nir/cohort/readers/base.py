@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from nir.cohort.subject import Found
 from nir.registry import Registry
-from nir.settings import ByName, Settings
+from nir.settings import ByName, Place, Settings
 
 
 class CohortConfig(Settings):
@@ -22,7 +22,7 @@ class CohortConfig(Settings):
         description="axes of Analyze images, which do not tell: RAS, LAS, ...; towards these sides"
         " the voxel indices grow",
     )
-    label_names: Path | None = Field(
+    label_names: Place | None = Field(
         None, description="CSV or TSV with columns index and name, for the report"
     )
     labels: tuple[int, ...] | None = Field(
@@ -52,7 +52,7 @@ class CohortConfig(Settings):
 class DatasetConfig(CohortConfig):
     """A cohort that lies in a folder of its own layout."""
 
-    data: Path = Field(description="the dataset's top folder")
+    data: Place = Field(description="the dataset's top folder")
 
 
 class Reader(ABC):

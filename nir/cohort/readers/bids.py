@@ -11,9 +11,9 @@ from pydantic import ConfigDict, Field
 
 from nir.cohort.readers.base import DatasetConfig, Reader
 from nir.cohort.subject import Found, Subject
-from nir.errors import NirError, fault
+from nir.errors import NirError, fault, nearest
 from nir.io.files import readable
-from nir.settings import Settings
+from nir.settings import Place, Settings
 
 NARROW = {
     "labels": "narrow cohort.bids.labels",
@@ -41,7 +41,7 @@ class BidsConfig(Settings):
     filters: dict[str, str | tuple[str, ...]] = Field(
         default_factory=dict, description="other entities, as acquisition: mprage; '' is none"
     )
-    derivatives: tuple[Path, ...] = Field(
+    derivatives: tuple[Place, ...] = Field(
         (), description="folders with brain masks (desc-brain_mask) and labels (dseg)"
     )
     labels: dict[str, str] = Field(
@@ -65,16 +65,18 @@ class Bids(Reader):
         root, settings = self.settings.data.absolute(), self.settings.bids
         raw = _layout(root, derivative=False)
         scans = _files(raw, suffix=settings.suffix)
+        chosen = _chosen(root, settings, [scan.entities for scan in scans])
         dropped = _strangers(root, raw, settings.suffix)
         groups: dict[str, list[Any]] = {}
         for scan in scans:
-            reason = _not_wanted(scan.entities, settings)
+            reason = _not_wanted(scan.entities, chosen)
             if reason:
                 dropped[_name(scan.path)] = reason
             else:
                 groups.setdefault(_id(scan.entities), []).append(scan)
         extra = [_layout(folder, derivative=True) for folder in settings.derivatives]
         subjects = []
+        every: dict[str, list[Path]] = {"mask": [], "labels": []}
         for name, found in sorted(groups.items()):
             first, *others = sorted(found, key=_order)
             for other in others:
@@ -85,6 +87,7 @@ class Bids(Reader):
             mask = _beside(extra, first.entities, {"suffix": "mask", "desc": "brain"})
             labels = _beside(extra, first.entities, {"suffix": "dseg", **settings.labels})
             for kind, several in (("mask", mask), ("labels", labels)):
+                every[kind] += several
                 if len(several) > 1:
                     names = ", ".join(path.name for path in several)
                     dropped[f"{name}, {kind}"] = f"several fit: {names}; {NARROW[kind]}"
@@ -96,8 +99,9 @@ class Bids(Reader):
                     mask[0] if len(mask) == 1 else None,
                 )
             )
+        _refuse_unused(settings, every["mask"], every["labels"])
         having = {scan.entities["subject"] for scan in scans}
-        for label in sorted({*raw.get_subjects(), *(settings.subjects or ())} - having):
+        for label in sorted({*raw.get_subjects()} - having):
             dropped[f"sub-{label}"] = f"no {settings.suffix}"
         return Found(subjects, dropped)
 
@@ -144,31 +148,68 @@ def _strangers(root: Path, layout: Any, suffix: str) -> dict[str, str]:
     return found
 
 
-def _not_wanted(entities: dict[str, Any], settings: BidsConfig) -> str | None:
+def _chosen(
+    root: Path, settings: BidsConfig, scans: Sequence[dict[str, Any]]
+) -> dict[str, set[str]]:
+    """Return for each entity that the settings ask for the labels that may be taken, '' for none.
+
+    Raises:
+        NirError: no scan has what is asked for, or a number fits several labels.
+    """
+    named = {"subject": settings.subjects, "session": settings.sessions, "run": settings.runs}
+    asked = {key: values for key, values in named.items() if values is not None}
+    asked |= {k: (v,) if isinstance(v, str) else v for k, v in settings.filters.items()}
+    chosen, faults = {}, []
+    for key, values in asked.items():
+        known = sorted({str(scan[key]) for scan in scans if scan.get(key) is not None})
+        fitting = {value: _fitting(value, known) for value in values}
+        chosen[key] = {label for labels in fitting.values() for label in labels}
+        for value, labels in fitting.items():
+            where = f"{root}: cohort.bids, {key}"
+            if not labels:
+                bare = value.partition("-")[2]
+                expected = f"one of {', '.join(known)}" if known else "none, as no scan has any"
+                cure = nearest(bare or value, known, "correct or remove it")
+                faults.append(fault(where, expected, f"'{value}'", cure))
+            elif len(labels) > 1 and key != "run":  # 01 and 1 are one number of a run
+                found = f"'{value}', which fits {' and '.join(labels)}"
+                faults.append(fault(where, "one label", found, "write it in full, in quotes"))
+    if faults and scans:
+        raise NirError("\n".join(faults))
+    return chosen
+
+
+def _fitting(value: str, known: Sequence[str]) -> list[str]:
+    """Return the labels that a value means: itself, or else those of the same number."""
+    if value == "" or value in known:
+        return [value]
+    numbers = [label for label in known if label.isdigit() and value.isdigit()]
+    return [label for label in numbers if int(label) == int(value)]
+
+
+def _not_wanted(entities: dict[str, Any], chosen: dict[str, set[str]]) -> str | None:
     """Tell why the settings leave a scan out; None: they do not."""
-    chosen: dict[str, Sequence[str] | None] = {
-        "subject": settings.subjects,
-        "session": settings.sessions,
-        "run": settings.runs,
-        **{
-            key: [value] if isinstance(value, str) else value
-            for key, value in settings.filters.items()
-        },
-    }
     for key, allowed in chosen.items():
-        value = entities.get(key)
-        if allowed is not None and not any(_same(value, item) for item in allowed):
-            shown = "none" if value is None else f"'{value}'"
-            return f"{key} {shown} is not among {', '.join(map(str, allowed))}"
+        value = "" if entities.get(key) is None else str(entities[key])
+        if value not in allowed:
+            shown = f"'{value}'" if value else "none"
+            return f"{key} {shown} is not among {', '.join(sorted(allowed))}"
     return None
 
 
-def _same(value: Any, wanted: str) -> bool:
-    """Compare an entity with what was asked for; runs are numbers: 1 is 01. '' asks for none."""
-    if value is None:
-        return wanted == ""
-    text = str(value)
-    return text == wanted or (text.isdigit() and wanted.isdigit() and int(text) == int(wanted))
+def _refuse_unused(settings: BidsConfig, masks: Sequence[Path], labels: Sequence[Path]) -> None:
+    """Refuse derivatives of which nothing fits any scan."""
+    cure = "correct it, or remove it; nir cohort inspect shows what fits"
+    if settings.labels and not labels:
+        wanted = ", ".join(f"{key}-{value}" for key, value in settings.labels.items())
+        raise NirError(fault("cohort.bids.labels", "label maps of the scans", wanted, cure))
+    if settings.derivatives and not (masks or labels):
+        expected, folders = (
+            "masks or labels of the scans",
+            ", ".join(map(str, settings.derivatives)),
+        )
+        found = f"none in {folders}"
+        raise NirError(fault("cohort.bids.derivatives", expected, found, cure))
 
 
 def _id(entities: dict[str, Any]) -> str:

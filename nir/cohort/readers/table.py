@@ -11,6 +11,7 @@ from pydantic import Field
 from nir.cohort.readers.base import CohortConfig, Reader
 from nir.cohort.subject import Found, Subject
 from nir.io.sheets import read_rows
+from nir.settings import Place, expanded
 
 NOTHING = ("", "n/a")  # a cell of a table that gives no file
 
@@ -24,11 +25,11 @@ class Table(Reader):
         """Settings of this kind."""
 
         kind: Literal["table"] = "table"
-        table: Path = Field(
+        table: Place = Field(
             description="CSV or TSV with columns id, image and optionally labels, mask, keypoints,"
             " exclude, channel_2, channel_3, ..."
         )
-        root: Path | None = Field(
+        root: Place | None = Field(
             None, description="folder that paths in the table start from; null: the table's folder"
         )
 
@@ -61,7 +62,7 @@ def read_table(path: Path, root: Path | None = None) -> list[Subject]:
 
     def file(row: dict[str, str], kind: str) -> Path | None:
         cell = row.get(kind, "")
-        return None if cell in NOTHING else root / cell
+        return None if cell in NOTHING else root / expanded(Path(cell))
 
     rows = read_rows(path, ("id", "image"))
     named = sorted(filter(CHANNEL.fullmatch, rows[0]), key=lambda name: int(name[8:]))
