@@ -1,24 +1,29 @@
-"""What a comparison ran on, without names, paths or dates."""
+"""What a benchmark ran on, and of which version, without names, paths or dates."""
 
 from __future__ import annotations
 
 import os
 import platform
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.cells import installed
+from benchmarks.cells import ROOT, installed
 from nir import __version__, provenance
 
 LIBRARIES = ("torch", "numba", "numpy", "antspyx", "picsl-greedy", "fireants", "simpleitk")
 
 
-def machine(seed: int, threads: int) -> dict[str, Any]:
-    """Return the machine, the versions and the command line, ready for JSON."""
+def machine(seed: int | None = None, threads: int | None = None) -> dict[str, Any]:
+    """Return the machine, the versions, the commit and the command line, ready for JSON.
+
+    Args:
+        seed, threads: of what was run; None: it has none of its own.
+    """
     here = provenance.machine()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     versions = {"python": platform.python_version(), "nir": __version__}
@@ -31,8 +36,26 @@ def machine(seed: int, threads: int) -> dict[str, Any]:
         "versions": versions | {name: installed(name) for name in LIBRARIES},
         "threads": threads,
         "seed": seed,
+        **version_of(ROOT),
         "command": command_line(sys.argv),
     }
+
+
+def version_of(repository: Path) -> dict[str, Any]:
+    """Return the commit that is checked out, and whether the files are those of the commit.
+
+    Files that git does not know do not count. Both are None where git or its folder is not there.
+    """
+
+    def git(*words: str) -> str:
+        call = ["git", "-C", str(repository), *words]
+        return subprocess.run(call, check=True, capture_output=True, text=True).stdout
+
+    try:
+        commit = git("rev-parse", "HEAD").strip()
+        return {"commit": commit, "clean": not git("status", "--porcelain", "-uno").strip()}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "clean": None}
 
 
 def command_line(words: list[str]) -> str:

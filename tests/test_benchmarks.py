@@ -6,6 +6,9 @@ import importlib.util
 import json
 import math
 import re
+import subprocess
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +22,14 @@ from benchmarks.heads import Head, simulated_pair
 from benchmarks.plan import load_plan
 from benchmarks.relations import Claim, Relation, examine, page, verdict
 from benchmarks.rivals import Fireants, Greedy, to_sitk
-from benchmarks.tables import frame, markdown, ratio, summary
+from benchmarks.tables import frame, headline, markdown, ratio, summary
 from conftest import ROOT
 from helpers.synthetic import OBLIQUE, make_grid, texture
 from helpers.tiny import FAST_FIT, settings, write_cohort
 from scipy.spatial.transform import Rotation
 
 from benchmarks import gpu, growth, reports
-from benchmarks.machine import command_line
+from benchmarks.machine import command_line, version_of
 from nir.cohort.prepared import ImagePair
 from nir.engines.base import Job, Registration
 from nir.engines.nir import Nir
@@ -36,6 +39,7 @@ from nir.geometry.grid import RAS_TO_LPS, Array, apply_matrix
 from nir.geometry.maps import Affine, Composite, DisplacementField
 from nir.geometry.resample import resample
 from nir.io.files import load_json
+from nir.io.tables import read_table
 from nir.quality.metrics import inverse_consistency
 
 CPU = torch.device("cpu")
@@ -47,13 +51,29 @@ def needs(module: str, package: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(absent, reason=f"{package} is not installed: `make benchmark`")
 
 
-def write_plan(folder: Path, methods: list[dict[str, Any]], **more: Any) -> Path:
-    """Write a comparison of a tiny cohort of two; return its YAML."""
+def write_plan(
+    folder: Path,
+    methods: list[dict[str, Any]],
+    subjects: int = 2,
+    groups: Sequence[str] = (),
+    **more: Any,
+) -> Path:
+    """Write a comparison of a tiny cohort, a pair for each group if there are any; return its YAML.
+
+    Args:
+        groups: of the first pairs, each subject with the next.
+    """
     table = folder / "cohort" / "subjects.tsv"
     if not table.exists():
-        write_cohort(folder / "cohort", 2)
+        write_cohort(folder / "cohort", subjects)
+    content = settings(table, folder / "unused")
+    if groups:
+        names = [f"s{n % subjects}" for n in range(len(groups) + 1)]
+        rows = [f"{a},{b},{g}" for (a, b), g in zip(pairwise(names), groups, strict=True)]
+        (folder / "pairs.csv").write_text("\n".join(["fixed,moving,group", *rows]) + "\n")
+        content["pairs"] = {"mode": "table", "table": str(folder / "pairs.csv")}
     pipeline = folder / "pipeline.yaml"
-    pipeline.write_text(yaml.safe_dump(settings(table, folder / "unused")))
+    pipeline.write_text(yaml.safe_dump(content))
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump({"pipeline": str(pipeline), "methods": methods, **more}))
     return path
@@ -80,6 +100,8 @@ class TestCompare:
         assert nir["peak_mb"] > 100
         for name in ("table.md", "table.tsv", "pairs.tsv", "machine.json", "dice-seconds.png"):
             assert (output / name).stat().st_size > 0
+        noted = load_json(output / "machine.json")
+        assert set(noted) >= {"commit", "clean", "command", "versions", "methods"}
         _, second, _ = compare(path, output)
         assert second.ran == 0
         assert second.rows == first.rows
@@ -103,6 +125,37 @@ class TestCompare:
         for name in ("table.md", "pairs.tsv", "machine.json"):
             assert str(tmp_path) not in (output / name).read_text()
         assert not list(output.glob("work/cells/**/*.nii.gz"))
+
+    def test_groups_of_pairs_run_apart_and_in_parts(self, tmp_path: Path) -> None:
+        """As the comparison of real brains is run: what was tuned on apart from the rest."""
+        slow = {"name": "slow", "engine": "affine", "groups": ["held out"], "pairs": 1}
+        path = write_plan(
+            tmp_path,
+            [
+                *self.methods,
+                slow,
+            ],
+            subjects=4,
+            groups=["held out: a", "held out: a", "held out: b", "chosen on"],
+        )
+        output = tmp_path / "out"
+        with pytest.raises(NirError, match="--groups: expected groups of the pairs: held out: a, "):
+            compare(path, output, groups=["held on"])
+        _, part, _ = compare(path, output, ["affine"], groups=["chosen on"])
+        assert [(row["method"], row["group"]) for row in part.rows] == [("affine", "chosen on")]
+        _, first, _ = compare(path, output, ["affine", "slow"], 1)
+        assert first.ran == 2 + 2  # the first pair of each group; one cell was there already
+        _, rest, _ = compare(path, output, ["affine", "slow"])
+        assert rest.ran == 1
+        found = read_table(output / "table.tsv").set_index(["group", "method"])["pairs"]
+        assert list(found.items()) == [
+            *((("held out", "affine"), 3), (("held out", "slow"), 2)),
+            *((("held out: a", "affine"), 2), (("held out: a", "slow"), 1)),
+            *((("held out: b", "affine"), 1), (("held out: b", "slow"), 1)),
+            (("chosen on", "affine"), 1),
+        ]
+        text = (output / "table.md").read_text()
+        assert text.startswith("## held out\n\n| method | n | Dice |")
 
     def test_only_a_known_method(self, tmp_path: Path) -> None:
         with pytest.raises(NirError, match="unknown nri; known are affine, nir"):
@@ -178,7 +231,38 @@ class TestTables:
         assert re.search(r"\| nir \| 3 \|.* 7\.3 ± 2\.5† \|", text)
         assert re.search(r"\| greedy \| 2 \|.* 25\.0 ± 21\.2 \|", text)
         assert "† Other processes" in text and "nir 1 of 3" in text
-        assert "| nir | +0.0400 ± 0.0141 | 2 |" in text
+        assert "| nir | +0.0400 ± 0.0141 (2) |" in text
+
+    def test_tuned_and_held_out_pairs_are_told_apart(self) -> None:
+        groups = dict(zip("bcd", ("held out: old", "held out: young", "chosen on"), strict=True))
+        cells = frame([r | {"group": groups[r["moving"]]} for r in self.rows])
+        title, first = headline(cells)
+        assert (title, set(first["moving"])) == ("held out", {"b", "c"})
+        table = summary(cells, ["greedy", "nir"])
+        text = markdown(table, cells, [])
+        parts = ["held out", "held out: old", "held out: young", "chosen on"]
+        assert re.findall(r"^## (.*)$", text, re.M) == parts
+        assert f"| method | {' | '.join(parts)} |" in text
+        assert "| nir | +0.0400 ± 0.0141 (2) | +0.0500 (1) | +0.0300 (1) |  |" in text
+        assert "nir 1 of 1 (held out: young)" in text
+
+    def test_a_record_names_its_commit(self, tmp_path: Path) -> None:
+        assert version_of(tmp_path / "gone") == {"commit": None, "clean": None}
+
+        def git(*words: str) -> None:
+            own = ["-c", "user.name=a", "-c", "user.email=a@b"]
+            subprocess.run(["git", "-C", str(tmp_path), *own, *words], check=True)
+
+        git("init", "-q")
+        (tmp_path / "a").write_text("1")
+        git("add", "a")
+        git("commit", "-q", "-m", "a")
+        found = version_of(tmp_path)
+        assert len(found["commit"]) == 40 and found["clean"]
+        (tmp_path / "b").write_text("results")
+        assert version_of(tmp_path)["clean"]
+        (tmp_path / "a").write_text("2")
+        assert version_of(tmp_path) == found | {"clean": False}
 
     def test_commands_have_no_absolute_paths(self) -> None:
         words = [

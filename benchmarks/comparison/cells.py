@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import math
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.plan import Entry, Plan
+from benchmarks.plan import Entry, Plan, within
 from benchmarks.prepare import Preparation, Ready, digest
 
 import benchmarks
@@ -37,6 +39,7 @@ def run_plan(
     output: Path,
     only: Sequence[str] = (),
     pairs: int | None = None,
+    groups: Sequence[str] = (),
     log: Callable[[str], None] = print,
 ) -> Outcome:
     """Run the cells that are not there yet, pair by pair, and return the rows of all.
@@ -44,21 +47,29 @@ def run_plan(
     Args:
         output: folder of the comparison; ``work/`` in it keeps brains, affines and cells.
         only: names of methods to run; the rows of others are returned if they are there.
-        pairs: at most so many of the first pairs; None: as the plan says.
+        pairs: at most so many of the first pairs of each group; None: as the plan says.
+        groups: of pairs to run, by their names or what those begin with; none: all.
 
     Raises:
-        NirError: a name in ``only`` is unknown, or the cohort has faults.
+        NirError: a name in ``only`` or ``groups`` is unknown, or the cohort has faults.
     """
+    plan.check_groups("--groups", groups)
     unknown = set(only) - {entry.name for entry in plan.entries}
     if unknown:
         known = ", ".join(entry.name for entry in plan.entries)
         raise NirError(f"--only: unknown {', '.join(sorted(unknown))}; known are {known}")
     preparation = Preparation(plan.config, output / "work", log)
-    rows, ran = [], 0
-    for number, pair in enumerate(preparation.pairs[: pairs or plan.pairs]):
+    rows, ran, before = [], 0, Counter[str]()
+    for pair in preparation.pairs:
+        group = plan.groups.get(pair, "")
+        number, before[group] = before[group], before[group] + 1
+        if (groups and not within(group, groups)) or number >= (pairs or plan.pairs or math.inf):
+            continue
         ready = preparation.ready(pair)
         for entry in plan.entries:
-            if entry.absent or (entry.pairs is not None and number >= entry.pairs):
+            if entry.absent or (entry.groups and not within(group, entry.groups)):
+                continue
+            if entry.pairs is not None and number >= entry.pairs:
                 continue
             cell = _cell(plan, entry, ready, output / "work")
             row = _known(cell)
@@ -67,7 +78,7 @@ def run_plan(
                 row, ran = _run(cell), ran + 1
                 log(f"  {row['error'] or format(row['seconds'], '.1f') + ' s'}")
             if row is not None:
-                rows.append(row)
+                rows.append(row | {"group": group})
     return Outcome(rows, ran)
 
 
@@ -83,7 +94,7 @@ def _cell(plan: Plan, entry: Entry, ready: Ready, work: Path) -> dict[str, Any]:
         "labels": config.cohort.labels,
         "labels_exclude": config.cohort.labels_exclude,
         "versions": {name: installed(name) for name in ENGINES[entry.engine].libraries},
-        "sources": sources(entry.own),
+        "sources": [*sources(entry.own), source_digest("nir.pair.evaluate")],
     }
     reader = config.cohort.reader
     truth = plan.truth

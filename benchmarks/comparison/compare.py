@@ -11,7 +11,7 @@ from benchmarks.cells import Outcome, run_plan
 from benchmarks.plan import Plan, load_plan
 from benchmarks.plots import dice_against_seconds
 from benchmarks.rivals import Rival
-from benchmarks.tables import frame, markdown, summary
+from benchmarks.tables import frame, headline, markdown, summary
 
 from benchmarks.machine import machine
 from nir.engines.base import ENGINES, recall
@@ -39,11 +39,12 @@ def command(
     found.add_argument("--config", type=Path, default=config, help="YAML (default: %(default)s)")
     found.add_argument("--output", type=Path, help=f"folder (default: {RESULTS}/NAME)")
     found.add_argument("--only", default="", metavar="METHOD,...", help="run these methods only")
-    found.add_argument("--pairs", type=int, help="use so many of the first pairs only")
+    found.add_argument("--groups", nargs="+", default=[], help="use pairs of these groups only")
+    found.add_argument("--pairs", type=int, help="use so many of the first pairs of each group")
     given = found.parse_args(words)
     try:
         only = [name for name in given.only.split(",") if name]
-        plan, outcome, folder = compare(given.config, given.output, only, given.pairs)
+        plan, outcome, folder = compare(given.config, given.output, only, given.pairs, given.groups)
     except NirError as error:
         print(f"nir: {error}", file=sys.stderr)
         return 2
@@ -53,12 +54,16 @@ def command(
 
 
 def compare(
-    config: Path, output: Path | None = None, only: Sequence[str] = (), pairs: int | None = None
+    config: Path,
+    output: Path | None = None,
+    only: Sequence[str] = (),
+    pairs: int | None = None,
+    groups: Sequence[str] = (),
 ) -> tuple[Plan, Outcome, Path]:
     """Run a comparison and write its tables, plot and ``machine.json``; see README.md."""
     plan = load_plan(config)
     folder = output or RESULTS / plan.name
-    outcome = run_plan(plan, folder, only, pairs)
+    outcome = run_plan(plan, folder, only, pairs, groups)
     write(plan, outcome, folder)
     return plan, outcome, folder
 
@@ -71,7 +76,7 @@ def write(plan: Plan, outcome: Outcome, folder: Path) -> None:
     save_table(folder / "pairs.tsv", cells)
     save_table(folder / "table.tsv", table)
     save_text(folder / "table.md", markdown(table, cells, plan.entries))
-    dice_against_seconds(folder / "dice-seconds.png", cells, names)
+    dice_against_seconds(folder / "dice-seconds.png", *headline(cells), names)
     seed, threads = plan.config.seed, plan.config.threads
     commands = {entry.name: entry.own for entry in plan.entries}
     for entry in plan.entries:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,17 @@ from benchmarks.relations import Relation
 from pydantic import ValidationError
 
 from benchmarks import rivals
+from nir.cohort.pairs import Pair
 from nir.engines.base import ENGINES, EngineSettings, make_method
 from nir.errors import NirError, fault
 from nir.fit.presets import PRESETS
 from nir.fit.settings import Phase
+from nir.io.sheets import read_rows
 from nir.pipeline.settings import PipelineConfig, load_pipeline
 from nir.settings import Count, Settings, validation_lines
 
 ALL_PRESETS = "*"
+PLANNED = ("pairs", "groups", "needs")  # keys of a method that are no settings of its engine
 
 
 class PlanFile(Settings):
@@ -37,7 +41,8 @@ class Entry:
     Args:
         settings: as written, ready for the engine.
         own: all that decides the result, defaults included, ready for JSON.
-        pairs: how many of the first pairs it runs on; None: all.
+        pairs: on how many of the first pairs of each group it runs; None: all.
+        groups: of pairs on which it runs; none: all.
         absent: why it cannot run here, in a sentence; None if it can.
     """
 
@@ -46,6 +51,7 @@ class Entry:
     settings: dict[str, Any]
     own: dict[str, Any]
     pairs: int | None = None
+    groups: tuple[str, ...] = ()
     absent: str | None = None
 
 
@@ -54,6 +60,8 @@ class Plan:
     """A comparison, its settings checked.
 
     Args:
+        pairs: of each group, how many of the first ones are used; None: all.
+        groups: what each pair was used for, of pairs that have a group.
         truth: folder of the true deformations, where they are known.
     """
 
@@ -63,6 +71,24 @@ class Plan:
     pairs: int | None = None
     relations: tuple[Relation, ...] = ()
     truth: Path | None = None
+    groups: Mapping[Pair, str] = field(default_factory=dict)
+
+    def check_groups(self, where: object, wanted: Iterable[str]) -> None:
+        """Refuse names that no group of pairs has, or begins with.
+
+        Raises:
+            NirError: names them and the known ones.
+        """
+        known = dict.fromkeys(self.groups.values())
+        unknown = [w for w in wanted if not any(within(group, [w]) for group in known)]
+        if unknown:
+            expected = f"groups of the pairs: {', '.join(known) or 'they have none'}"
+            raise NirError(fault(where, expected, ", ".join(unknown), "correct the name"))
+
+
+def within(group: str, names: Sequence[str]) -> bool:
+    """Tell whether a group is one of those named; ``held out`` names ``held out: old``, too."""
+    return any(group == name or group.startswith(f"{name}:") for name in names)
 
 
 def load_plan(path: Path) -> Plan:
@@ -87,7 +113,18 @@ def load_plan(path: Path) -> Plan:
         found, cure = ", ".join(sorted(unknown)), "correct the relations"
         raise NirError(fault(path, "relations between its methods", found, cure))
     config = load_pipeline(_read_yaml(content.pipeline))
-    return Plan(path.stem, config, entries, content.pairs, content.relations)
+    plan = Plan(
+        path.stem, config, entries, content.pairs, content.relations, groups=_groups(config)
+    )
+    plan.check_groups(path, [name for entry in entries for name in entry.groups])
+    return plan
+
+
+def _groups(config: PipelineConfig) -> dict[Pair, str]:
+    """Read the column ``group`` of the table of pairs."""
+    table = config.pairs.table
+    rows = read_rows(table, ("fixed", "moving")) if table and table.exists() else []
+    return {(r["fixed"], r["moving"]): r["group"] for r in rows if r.get("group")}
 
 
 def _read_yaml(path: Path) -> Any:
@@ -128,11 +165,11 @@ def _has_presets(item: dict[str, Any]) -> bool:
 
 def make_entry(item: dict[str, Any]) -> Entry:
     """Check the settings of one method, as written in a comparison's YAML."""
-    settings = {key: value for key, value in item.items() if key not in ("pairs", "needs")}
-    pairs, needs = item.get("pairs"), item.get("needs")
+    settings = {key: value for key, value in item.items() if key not in PLANNED}
+    pairs, needs, groups = item.get("pairs"), item.get("needs"), tuple(item.get("groups", ()))
     name, engine = settings.get("name", ""), settings.get("engine", "")
     if needs is not None and needs not in Phase.model_fields:
         absent = f"this version has no setting '{needs}'"
-        return Entry(name, engine, settings, settings, pairs, absent)
+        return Entry(name, engine, settings, settings, pairs, groups, absent)
     method = make_method(settings)
-    return Entry(name, engine, settings, method.own_settings, pairs, rivals.missing(engine))
+    return Entry(name, engine, settings, method.own_settings, pairs, groups, rivals.missing(engine))

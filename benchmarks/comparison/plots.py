@@ -17,7 +17,7 @@ from nir.io.files import atomic
 STYLE: dict[str, Any] = {"axes.grid": True, "grid.color": "#dddddd", "axes.axisbelow": True}
 
 
-def dice_against_seconds(path: Path, cells: pd.DataFrame, names: list[str]) -> None:
+def dice_against_seconds(path: Path, title: str, cells: pd.DataFrame, names: list[str]) -> None:
     """Draw each cell as a small point and each method's mean as a large one, seconds in logs."""
     known = cells.dropna(subset=["dice", "seconds"])
     order = [name for name in names if name in set(known["method"])]
@@ -30,7 +30,7 @@ def dice_against_seconds(path: Path, cells: pd.DataFrame, names: list[str]) -> N
         sns.scatterplot(data=known, **options, s=14, alpha=0.5, legend=False)
         means = known.groupby("method", as_index=False)[["seconds", "dice"]].mean()
         sns.scatterplot(data=means, **options, s=80, style="method", style_order=order)
-        axes.set(xscale="log", xlabel="seconds a pair", ylabel="mean Dice")
+        axes.set(xscale="log", xlabel="seconds a pair", ylabel="mean Dice", title=title)
         sns.move_legend(axes, "upper left", bbox_to_anchor=(1, 1), title=None, frameon=False)
         _save(path, axes)
 

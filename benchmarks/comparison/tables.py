@@ -8,28 +8,49 @@ from typing import Any
 
 import pandas as pd
 from benchmarks.measures import MEASURES
-from benchmarks.plan import Entry
+from benchmarks.plan import Entry, within
 from benchmarks.timing import BUSY_LIMIT
 
 REFERENCES = ("syn-cc", "greedy")
 NOTES = """\
-Mean ± standard deviation over the pairs. Seconds: from two images in memory to both transforms;
-reading, imports and compilation (start-up) are not in them. Folds: det J <= 0 by forward
-differences of the whole mapping inside the brain. Ratios of seconds: mean of the ratios on common
-pairs. All methods start from the same affine, whose time is not counted; labels by nearest
-neighbour."""
+Mean ± standard deviation over the pairs, whose number is n. Seconds: from two images in memory to
+both transforms; reading, imports and compilation (start-up) are not in them. Folds: det J <= 0 by
+forward differences of the whole mapping inside the brain; in brackets the worst pair. Ratios of
+seconds: mean of the ratios on common pairs. All methods start from the same affine, whose time is
+not counted; labels by nearest neighbour."""
 
 
 def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Turn the rows of cells into a table; measures that are missing become NaN."""
-    columns = ["method", "engine", "fixed", "moving", *MEASURES, "busy_elsewhere", "error"]
+    columns = ["group", "method", "engine", "fixed", "moving"]
+    columns += [*MEASURES, "busy_elsewhere", "error"]
     table = pd.DataFrame(
         rows, columns=list(dict.fromkeys([*columns, *(k for r in rows for k in r)]))
     )
     numbers = [*MEASURES, "busy_elsewhere"]
-    return table.assign(**table[numbers].astype(float)).drop(
+    return table.assign(group=table["group"].fillna(""), **table[numbers].astype(float)).drop(
         columns=["digest", "parts_s"], errors="ignore"
     )
+
+
+def parts(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the cells of each group of pairs, by name, in the order of the pairs.
+
+    Groups that begin alike, as ``held out: old`` and ``held out: young``, come together first.
+    """
+    names = list(dict.fromkeys(cells["group"]))
+    heads = [name.partition(":")[0] for name in names]
+    found = {}
+    for name, head in zip(names, heads, strict=True):
+        if heads.count(head) > 1 and head not in found:
+            found[head] = cells[[within(group, [head]) for group in cells["group"]]]
+        found[name] = cells[cells["group"] == name]
+    return found
+
+
+def headline(cells: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """Return name and cells of the part that stands for all: the first."""
+    return next(iter(parts(cells).items()), ("", cells))
 
 
 def ratio(
@@ -50,44 +71,54 @@ def paired(cells: pd.DataFrame, left: str, right: str, column: str) -> pd.DataFr
 
 
 def summary(cells: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Return one row a method: pairs, mean and sd of each measure, ratios, Dice differences."""
+    """Return a row for each part and method: pairs, mean and sd of each measure, and `against`."""
     rows = []
-    for name in names:
-        own = cells[(cells["method"] == name) & cells["error"].isna()]
-        if own.empty:
-            continue
-        row: dict[str, Any] = {"method": name, "pairs": len(own)}
-        for column in MEASURES:
-            row |= {column: own[column].mean(), f"{column}_sd": own[column].std()}
-        row["folds_percent_worst"] = own["folds_percent"].max()
-        row["busy_cells"] = int((own["busy_elsewhere"] > BUSY_LIMIT).sum())
-        for reference in REFERENCES:
-            times, common = ratio(cells, name, reference)
-            dice = paired(cells, name, reference, "dice")
-            gap = dice[0] - dice[1]
-            row |= {f"seconds_over_{reference}": times, f"pairs_with_{reference}": common}
-            row |= {f"dice_minus_{reference}": gap.mean(), f"dice_minus_{reference}_sd": gap.std()}
-        rows.append(row)
+    for group, part in parts(cells).items():
+        for name in names:
+            own = part[(part["method"] == name) & part["error"].isna()]
+            if own.empty:
+                continue
+            row: dict[str, Any] = {"group": group, "method": name, "pairs": len(own)}
+            for column in MEASURES:
+                row |= {column: own[column].mean(), f"{column}_sd": own[column].std()}
+            row["folds_percent_worst"] = own["folds_percent"].max()
+            row["busy_cells"] = int((own["busy_elsewhere"] > BUSY_LIMIT).sum())
+            for reference in REFERENCES:
+                row |= against(part, name, reference)
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
+def against(cells: pd.DataFrame, name: str, reference: str) -> dict[str, float]:
+    """Return a method's ratio of seconds to a reference and its paired differences of Dice."""
+    times, common = ratio(cells, name, reference)
+    dice = paired(cells, name, reference, "dice")
+    gap = dice[0] - dice[1]
+    return {
+        f"seconds_over_{reference}": times,
+        f"pairs_with_{reference}": common,
+        f"dice_minus_{reference}": gap.mean(),
+        f"dice_minus_{reference}_sd": gap.std(),
+    }
+
+
 def markdown(table: pd.DataFrame, cells: pd.DataFrame, entries: Sequence[Entry]) -> str:
-    """Write the summary for readers, with what is missing, and why, below it."""
-    shown = [c for c in MEASURES if c in table and table[c].notna().any()]
-    references = [r for r in REFERENCES if r in set(table.get("method", []))]
-    heads = ["method", "pairs", *(MEASURES[c].heading for c in shown)]
-    heads += [f"seconds / {r}" for r in references]
-    lines = [_line(heads), _line(["---"] * len(heads))]
-    for row in table.to_dict("records"):
-        cellwise = [
-            _value(row, c) + ("†" if c == "seconds" and row["busy_cells"] else "") for c in shown
-        ]
-        ratios = [_number(row[f"seconds_over_{r}"], 2) for r in references]
-        lines.append(_line([row["method"], str(row["pairs"]), *cellwise, *ratios]))
-    lines += ["", NOTES]
+    """Write the summary for readers, a table for each part; below what is missing, and why."""
+    lines: list[str] = []
+    for group, part in table.groupby("group", sort=False) if len(table) else ():
+        lines += [f"## {group}", ""] if group else []
+        lines += [*_means(part), ""]
+    lines.append(NOTES)
     if len(table) and table["busy_cells"].any():
         lines += ["", _dagger(table)]
-    lines += _differences(table, references)
+    for reference in REFERENCES:
+        if reference in set(table.get("method", [])):
+            lines += [
+                "",
+                f"Dice against {reference}, paired (n):",
+                "",
+                *differences(table, reference),
+            ]
     lines += [f"\n{e.name} is not in the table: {e.absent}." for e in entries if e.absent]
     for cell in cells[cells["error"].notna()].to_dict("records"):
         lines.append(
@@ -96,11 +127,28 @@ def markdown(table: pd.DataFrame, cells: pd.DataFrame, entries: Sequence[Entry])
     return "\n".join(lines) + "\n"
 
 
+def _means(part: pd.DataFrame) -> list[str]:
+    """Write the means of the methods on a part of the pairs."""
+    shown = [c for c in MEASURES if c in part and part[c].notna().any()]
+    references = [r for r in REFERENCES if r in set(part["method"])]
+    heads = ["method", "n", *(MEASURES[c].heading for c in shown)]
+    heads += [f"seconds / {r}" for r in references]
+    lines = [line(heads), line(["---"] * len(heads))]
+    for row in part.to_dict("records"):
+        cellwise = [
+            value(row, c) + ("†" if c == "seconds" and row["busy_cells"] else "") for c in shown
+        ]
+        ratios = [number(row[f"seconds_over_{r}"], 2) for r in references]
+        lines.append(line([row["method"], str(row["pairs"]), *cellwise, *ratios]))
+    return lines
+
+
 def _dagger(table: pd.DataFrame) -> str:
     told = ", ".join(
-        f"{row['method']} {row['busy_cells']} of {row['pairs']}"
+        " ".join(filter(None, [row["method"], f"{row['busy_cells']} of {row['pairs']}", where]))
         for row in table.to_dict("records")
         if row["busy_cells"]
+        for where in [f"({row['group']})" * bool(row["group"])]
     )
     return (
         f"† Other processes kept more than {BUSY_LIMIT:g} cores busy meanwhile, so these seconds"
@@ -108,30 +156,35 @@ def _dagger(table: pd.DataFrame) -> str:
     )
 
 
-def _differences(table: pd.DataFrame, references: Sequence[str]) -> list[str]:
-    """Write the paired differences of Dice against the references."""
-    lines = []
-    for reference in references:
-        lines += ["", f"Dice against {reference}, paired:", ""]
-        lines += ["| method | difference | pairs |", "| --- | --- | --- |"]
-        for row in table.to_dict("records"):
-            if row["method"] == reference or not row[f"pairs_with_{reference}"]:
-                continue
-            key = f"dice_minus_{reference}"
-            gap = f"{row[key]:+.4f}" + _spread(row[f"{key}_sd"], 4)
-            lines.append(_line([row["method"], gap, str(row[f"pairs_with_{reference}"])]))
+def differences(table: pd.DataFrame, reference: str) -> list[str]:
+    """Write the paired differences of Dice against a reference, a column for each part."""
+    groups = list(dict.fromkeys(table["group"]))
+    key, common = f"dice_minus_{reference}", f"pairs_with_{reference}"
+    lines = [line(["method", *(g or "difference" for g in groups)])]
+    lines.append(line(["---"] * (1 + len(groups))))
+    for method, rows in table.groupby("method", sort=False):
+        known = {row["group"]: row for row in rows.to_dict("records") if row[common]}
+        if method == reference or not known:
+            continue
+        told = [
+            f"{r[key]:+.4f}{_spread(r[f'{key}_sd'], 4)} ({r[common]})" if r else ""
+            for r in map(known.get, groups)
+        ]
+        lines.append(line([str(method), *told]))
     return lines
 
 
-def _value(row: dict[Any, Any], column: str) -> str:
+def value(row: dict[Any, Any], column: str) -> str:
+    """Word a measure of a row of a summary, with its spread."""
     digits = MEASURES[column].digits
-    text = _number(row[column], digits)
+    text = number(row[column], digits)
     if column == "folds_percent" and text != "n/a":
-        return f"{text} ({_number(row['folds_percent_worst'], digits)})"
+        return f"{text} ({number(row['folds_percent_worst'], digits)})"
     return text if text == "n/a" else text + _spread(row[f"{column}_sd"], digits)
 
 
-def _number(value: float, digits: int) -> str:
+def number(value: float, digits: int) -> str:
+    """Write a number, or that there is none."""
     return "n/a" if math.isnan(value) else f"{value:.{digits}f}"
 
 
@@ -139,5 +192,6 @@ def _spread(sd: float, digits: int) -> str:
     return "" if math.isnan(sd) else f" ± {sd:.{digits}f}"
 
 
-def _line(words: Sequence[str]) -> str:
+def line(words: Sequence[str]) -> str:
+    """Write a row of a Markdown table."""
     return "| " + " | ".join(words) + " |"

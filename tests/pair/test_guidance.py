@@ -214,7 +214,7 @@ def test_a_pair_of_nlst_from_scan_to_scores(brains: tuple[Prepared, Prepared, Pa
     result = load_json(own / "result.json")
     assert result["guides"] == {"keypoints": 6}
     told = " ".join(methods_text(result, PreprocessConfig(), AffineConfig(), "nearest"))
-    assert "The fit was guided by 6 keypoints." in told
+    assert "The fit was guided by 6 keypoints (weight 0.001)." in told
     assert "(TRE)" in told
     warp = DisplacementField(*load_displacement(own / FORWARD))
     voxels = np.loadtxt(fixed.keypoints, delimiter=",")[::2]  # of 12 rows the odd ones guide
