@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -116,17 +115,25 @@ def _table_pairs(path: Path, ids: list[str]) -> tuple[list[Pair], list[str]]:
         rows = read_rows(path, ("fixed", "moving"))
     except NirError as error:
         return [], [str(error)]
-    pairs = [(row["fixed"], row["moving"]) for row in rows]
+    lines: dict[Pair, list[int]] = {}
+    first: dict[str, int] = {}
+    for row in rows:
+        pair = row["fixed"], row["moving"]
+        lines.setdefault(pair, []).append(row.line)
+        for name in pair:
+            first.setdefault(name, row.line)
     faults = []
-    for name in dict.fromkeys(name for pair in pairs for name in pair):
-        faults += _unknown_id(path, name, ids)
-    for (fixed, moving), times in Counter(pairs).items():
-        shown = f"{fixed},{moving}"
+    for name, line in first.items():
+        faults += _unknown_id(f"{path}, line {line}", name, ids)
+    for (fixed, moving), places in lines.items():
+        shown, where = f"{fixed},{moving}", ", ".join(map(str, places))
         if fixed == moving:
-            faults.append(fault(path, "two different subjects", shown, "remove the row"))
-        if times > 1:
-            faults.append(fault(path, "each pair once", f"{shown} {times} times", "keep one row"))
-    return pairs, faults
+            found = f"{shown} in line {where}"
+            faults.append(fault(path, "two different subjects", found, "remove the row"))
+        if len(places) > 1:
+            found = f"{shown} {len(places)} times, in line {where}"
+            faults.append(fault(path, "each pair once", found, "keep one row"))
+    return list(lines), faults
 
 
 def _unknown_id(where: object, name: str, ids: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from nir.errors import NirError, fault
 from nir.geometry.grid import RAS_TO_LPS, Array, Grid, apply_matrix
-from nir.io.files import readable
+from nir.io.sheets import read_rows
 
 FRAMES = ("ras", "lps", "voxel", "fsl")
 
@@ -23,56 +23,31 @@ def load_points(path: Path) -> pd.DataFrame:
     """Read a table of points: x, y, z are numbers, other columns stay the text that they are.
 
     Args:
-        path: CSV, or TSV by its suffix, with columns x, y, z; or three columns without names.
+        path: CSV or TSV with columns x, y, z; or three columns without names. See `read_rows`.
 
     Raises:
         NirError: the table is not there or empty, has no such columns, or holds no numbers.
     """
-    bare = _is_bare(path)
-    with readable(path, "a table of points", CURE):
-        table = pd.read_csv(
-            path,
-            sep=separator(path),
-            dtype=str,
-            keep_default_na=False,
-            index_col=False,
-            header=None if bare else "infer",
-        )
-    if bare and table.shape[1] == len(COLUMNS):
-        table.columns = pd.Index(COLUMNS)
-    missing = [name for name in COLUMNS if name not in table]
-    if missing:
-        names = f"columns {', '.join(map(str, table.columns))}"
-        found = f"{table.shape[1]} columns without names" if bare else names
-        raise NirError(fault(path, "columns x, y, z", found, CURE))
-    if len(table) == 0:
+    return _load_points(path)[0]
+
+
+def _load_points(path: Path) -> tuple[pd.DataFrame, bool]:
+    """Read a table of points, and tell whether its columns have no names."""
+    rows = read_rows(path, COLUMNS, least=0, bare=COLUMNS)
+    if not rows:
         raise NirError(fault(path, "at least one point", "none", CURE))
-    numbers = table[COLUMNS].apply(pd.to_numeric, errors="coerce")
-    bad = ~np.isfinite(numbers).all(axis=1)
-    if bad.any():
-        found = f"something else in line {int(bad.argmax()) + (1 if bare else 2)}"
-        raise NirError(fault(path, "three numbers for each point", found, "correct that line"))
-    table[COLUMNS] = numbers
-    return table
-
-
-def _is_bare(path: Path) -> bool:
-    """Tell whether the first line of a table that is not blank holds numbers, no names."""
-    if not path.exists():
-        raise NirError(fault(path, "a table of points", "no such file", "correct the path"))
-    if path.stat().st_size == 0:
-        raise NirError(fault(path, "a table of points", "an empty file", CURE))
-    with readable(path, "a table of points", CURE), path.open(encoding="utf-8-sig") as file:
-        first = next((line for line in file if line.strip()), "")  # blank lines are skipped
-    cells = first.split(separator(path))
-    try:
-        return bool([float(cell) for cell in cells])
-    except ValueError:
-        return False
+    points = [[row.number(name) for name in COLUMNS] for row in rows]
+    for row, point in zip(rows, points, strict=True):
+        if not np.isfinite(point).all():
+            found = f"'{', '.join(row[name] for name in COLUMNS)}' in line {row.line}"
+            raise NirError(fault(path, "three numbers for each point", found, "correct that line"))
+    table = pd.DataFrame(rows)
+    table[COLUMNS] = points
+    return table, rows[0].bare
 
 
 def separator(path: Path) -> str:
-    """Return what stands between the cells of a table, by its suffix."""
+    """Return what is to stand between the cells of a table, by its suffix."""
     return "\t" if path.suffix == ".tsv" else ","
 
 
@@ -105,9 +80,9 @@ def load_keypoints(path: Path, grid: Grid) -> Array:
     Raises:
         NirError: as `load_points`.
     """
-    frame = "voxel" if _is_bare(path) else "ras"
-    points = load_points(path)[COLUMNS].to_numpy(dtype=float)
-    return apply_matrix(frame_to_lps(frame, grid, ""), points)
+    table, bare = _load_points(path)
+    frame = "voxel" if bare else "ras"
+    return apply_matrix(frame_to_lps(frame, grid, ""), table[COLUMNS].to_numpy(dtype=float))
 
 
 def keypoints_fault(path: Path, grid: Grid) -> str | None:

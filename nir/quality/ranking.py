@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
@@ -13,7 +14,8 @@ from scipy.stats import gmean, rankdata, wilcoxon
 
 from nir.errors import NirError, fault
 from nir.geometry.grid import Array
-from nir.io.tables import Column, read_table, write_table
+from nir.io.sheets import MISSING, Row, read_rows
+from nir.io.tables import Column, write_table
 from nir.quality.columns import COLUMNS, KEYS, QUANTITIES, method_order
 from nir.quality.stats import LEAST_PAIRS, rank_biserial
 
@@ -178,17 +180,25 @@ def _read(path: Path) -> pd.DataFrame:
     """Read one table of metrics."""
     if not path.is_file():
         raise NirError(fault(path, "a table of metrics", "no such file", "correct the path"))
-    table = read_table(path)
-    measures = [name for name in RANKED if name in table]
-    if not set(KEYS) <= set(table) or not measures:
+    rows = read_rows(path, KEYS)
+    measures = [name for name in RANKED if name in rows[0]]
+    if not measures:
         expected = f"columns {', '.join(KEYS)} and one or more of {', '.join(RANKED)}"
-        cure = "give the metrics.tsv of a run, or a table with tabs between such columns"
-        raise NirError(fault(path, expected, ", ".join(map(str, table)), cure))
-    wrong = [name for name in measures if not pd.api.types.is_numeric_dtype(table[name])]
-    if wrong:
-        cure = "write n/a where a value is not known"
-        raise NirError(fault(path, f"numbers in {', '.join(wrong)}", "text", cure))
+        cure = "give the metrics.tsv of a run, or a table with such columns"
+        raise NirError(fault(path, expected, ", ".join(rows[0]), cure))
+    table = pd.DataFrame(rows)
+    for name in {*measures, "dice_before"} & set(table):
+        table[name] = [_value(path, row, name) for row in rows]
     return table
+
+
+def _value(path: Path, row: Row, name: str) -> float:
+    """Read a measure; what is missing is NaN."""
+    value = math.nan if row[name] in MISSING else row.number(name)
+    if row[name] not in (*MISSING, "nan", "NaN") and math.isnan(value):
+        found, cure = f"'{row[name]}' in line {row.line}", "write n/a where a value is not known"
+        raise NirError(fault(path, f"numbers in {name}", found, cure))
+    return value
 
 
 def _measures(

@@ -193,9 +193,9 @@ def _read_folded(path: Path) -> list[dict[str, str]]:
     return _checked(path, read_rows(path, WRITTEN, least=0))
 
 
-def _checked(path: Path, rows: list[dict[str, str]]) -> list[dict[str, str]]:
+def _checked(path: Path, given: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     """Clear the cells of a file and refuse ratings that are none."""
-    rows = [{c: _words(row.get(c, "")) for c in COLUMNS} for row in rows]
+    rows = [{c: _words(row.get(c, "")) for c in COLUMNS} for row in given]
     for row in rows:
         if row["rating"] not in RATINGS:
             expected = f"one of the ratings {', '.join(RATINGS)}"

@@ -384,8 +384,17 @@ def test_table_with_bom_spaces_and_unknown_columns(tmp_path: Path) -> None:
     assert second == cohort_subject.Subject("002", Path("/abs/b.nii"), None, folder / "m")
     (tmp_path / "t.tsv").write_text('id\timage\na\t"b, c.nii"\n', encoding="utf-8")
     assert read_table(tmp_path / "t.tsv")[0].image == tmp_path / "b, c.nii"
-    (tmp_path / "s.csv").write_text("id;image\r\na;b.nii\r\n", encoding="utf-8")
-    assert read_table(tmp_path / "s.csv")[0].image == tmp_path / "b.nii"
+    text = "sep=;\r\n# a, comment\r\nid;image;note;\r\n007;b.nii;x, y, z;\r\n;;;\r\n"
+    (tmp_path / "s.csv").write_text(text, encoding="utf-8")
+    [subject] = read_table(tmp_path / "s.csv")
+    assert (subject.id, subject.image) == ("007", tmp_path / "b.nii")
+
+
+def test_a_tilde_in_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    (tmp_path / "t.csv").write_text("id,image,mask\na,~/a.nii,b/~\n")
+    [subject] = read_table(tmp_path / "t.csv")
+    assert (subject.image, subject.mask) == (Path("/home/ann/a.nii"), tmp_path / "b/~")
 
 
 def test_empty_image_cell_is_a_fault_of_the_subject(tmp_path: Path) -> None:
@@ -400,8 +409,17 @@ def test_empty_image_cell_is_a_fault_of_the_subject(tmp_path: Path) -> None:
         (b"id,image\n", "a header alone"),
         (b"participant_id,image\na,b\n", "found columns participant_id, image; add or rename: id"),
         (b"id,id,image\na,b,c\n", "one column each"),
-        (b"id,image\na,b,c\nd,e,f\n", "rows that begin with 'a', 'd'"),
-        ("id,image\nä,b\n".encode("utf-16"), "in UTF-8"),
+        (
+            b"#x\n\nid,image,\na,b,c\nd,e,\n\n'f',\"g,h\",,i",
+            "2 cells a row, found more in line 4, 7",
+        ),
+        (b"id,image,mask,mask\na,b,c,d\n", "each column once, found mask twice"),
+        (b'id,image\na,"b\nc,d\n', "in the row that begins in line 2; close each quote"),
+        (b"id,image\na,b\nK\xf6pfe,c\n", "not UTF-8 in line 3"),
+        (
+            "id,image\nä,b\n".encode("utf-16"),
+            "text in UTF-16, or no text; save it as plain text in UTF-8",
+        ),
         (None, "No such file"),
     ],
 )
@@ -420,8 +438,17 @@ def test_label_names(tmp_path: Path) -> None:
     path.write_text("index\tname\ttissue\n4\t3rd Ventricle\tCSF\n11\t4th Ventricle\tCSF\n")
     assert cohort_sheets.label_names(path) == {4: "3rd Ventricle", 11: "4th Ventricle"}
     path.write_text("index\tname\n4.5\tx\n")
-    with pytest.raises(NirError, match=r"whole numbers, found '4\.5'"):
+    with pytest.raises(NirError, match=r"whole numbers, found '4\.5' in line 2"):
         cohort_sheets.label_names(path)
+    path.write_text("# by hand\n\nindex;name;\n010;a\n10;b\n")
+    with pytest.raises(NirError, match=r"one name of label 10, found 'a' and, in line 5, 'b'"):
+        cohort_sheets.label_names(path)
+    lookup = path.with_suffix(".txt")
+    lookup.write_text('# ITK-SNAP\n0 0 0 0 0 0 0 "Clear"\n17 255 0 0 1 1 1 "Left 3"\n')
+    assert cohort_sheets.label_names(lookup) == {0: "Clear", 17: "Left 3"}
+    lookup.write_text("17 Left 255 0 0 0\n17 Right 0 0 0 0\n")
+    with pytest.raises(NirError, match="in line 2, 'Right'"):
+        cohort_sheets.label_names(lookup)
 
 
 IDS = ["a", "b", "c"]
@@ -454,11 +481,12 @@ def test_pairs_from_a_table(tmp_path: Path) -> None:
 
 def test_all_faults_of_a_pair_table(tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
-    path.write_text("fixed,moving\na,b\na,b\nc,c\nsub-x,a\n")
+    path.write_text("fixed,moving\na,b\n\n# the same\na,b\nc,c\nsub-x,a\n")
     _, faults = plan_pairs([*IDS, "sub-xy"], PairsConfig(mode="table", table=path))
     assert len(faults) == 3
     text = "\n".join(faults)
-    for part in ("a,b 2 times", "two different subjects, found c,c", "did you mean 'sub-xy'"):
+    twice = "a,b 2 times, in line 2, 5"
+    for part in (twice, "two different subjects, found c,c in line 6", "did you mean 'sub-xy'"):
         assert part in text
 
 

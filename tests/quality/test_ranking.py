@@ -154,13 +154,21 @@ def test_tables_of_several_runs(tmp_path: Path) -> None:
     assert list(dict.fromkeys(read_metrics(paths[:1])["method"])) == ["a", "b"]
 
 
+def test_a_table_as_a_spreadsheet_saves_it(tmp_path: Path) -> None:
+    text = "\ufefffixed;moving;method;dice_after;\r\n# ours\r\n001;02;a;0,5;\r\n;;;;\r\n02;NA;a;n/a;\r\n"
+    (tmp_path / "t.tsv").write_text(text, encoding="utf-8")
+    found = read_metrics([tmp_path / "t.tsv"])
+    assert found[["fixed", "moving"]].to_numpy().tolist() == [["001", "02"], ["02", "NA"]]
+    assert found["dice_after"].fillna(-1).tolist() == [0.5, -1]
+
+
 def test_tables_that_are_refused(tmp_path: Path) -> None:
     table = tmp_path / "t.tsv"
     rows = {"fixed": ["1", "1"], "moving": ["2", "2"], "method": ["a", "a"]}
     for columns, sentence in (
         ({"dice_after": [1, 2]}, "each registration once, found 1, 2, a twice"),
         ({"dice": [1, 2]}, "one or more of dice_after"),
-        ({"dice_after": ["1", "good"]}, "numbers in dice_after, found text"),
+        ({"dice_after": ["1", "good"]}, "numbers in dice_after, found 'good' in line 3"),
     ):
         pd.DataFrame(rows | columns).to_csv(table, sep="\t", index=False)
         with pytest.raises(NirError, match=sentence):

@@ -270,10 +270,13 @@ class TestPoints:
         [
             ("", "an empty file"),
             ("x,y,z\n", "expected at least one point"),
-            ("a,b,c\n1,2,3\n", "expected columns x, y, z"),
+            ("a,b,c\n1,2,3\n", "expected one column each of x, y, z"),
             ("x,y,z\n1,2,3\n1,nan,3\n", "line 3"),
             ("x,y,z\n1,2,hello\n", "line 2"),
             ("x,y,z\n1,2\n", "line 2"),
+            ("# points\n\nx,y,z\n1,2,3\n\n1,hello,3\n", "'1, hello, 3' in line 6"),
+            ("x,y,z\n1,5,2,5,3,5\n", "3 cells a row, found more in line 2"),
+            ("x,y,y\n1,2,3\n", "one column each of x, y, z"),
         ],
     )
     def test_a_faulty_table(self, data: Path, tmp_path: Path, text: str, sentence: str) -> None:

@@ -10,10 +10,8 @@ from pydantic import Field
 
 from nir.cohort.readers.base import CohortConfig, Reader
 from nir.cohort.subject import Found, Subject
-from nir.io.sheets import read_rows
+from nir.io.sheets import MISSING, read_rows
 from nir.settings import Place, expanded
-
-NOTHING = ("", "n/a")  # a cell of a table that gives no file
 
 CHANNEL = re.compile(r"channel_([2-9]|[1-9]\d+)")
 
@@ -62,7 +60,7 @@ def read_table(path: Path, root: Path | None = None) -> list[Subject]:
 
     def file(row: dict[str, str], kind: str) -> Path | None:
         cell = row.get(kind, "")
-        return None if cell in NOTHING else root / expanded(Path(cell))
+        return None if cell in MISSING else root / expanded(Path(cell))
 
     rows = read_rows(path, ("id", "image"))
     named = sorted(filter(CHANNEL.fullmatch, rows[0]), key=lambda name: int(name[8:]))
