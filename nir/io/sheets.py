@@ -145,9 +145,9 @@ def label_names(path: Path) -> dict[int, str]:
     Raises:
         NirError: the table cannot be read, or an index is no whole number.
     """
-    if path.suffix == ".txt" and (names := _lookup_table(path)):
+    names = _lookup_table(path) if path.suffix == ".txt" else {}
+    if names:
         return names
-    names: dict[int, str] = {}
     for row in read_rows(path, ("index", "name")):
         index = row["index"]
         if not re.fullmatch(r"-?\d+", index):

@@ -155,7 +155,8 @@ def test_tables_of_several_runs(tmp_path: Path) -> None:
 
 
 def test_a_table_as_a_spreadsheet_saves_it(tmp_path: Path) -> None:
-    text = "\ufefffixed;moving;method;dice_after;\r\n# ours\r\n001;02;a;0,5;\r\n;;;;\r\n02;NA;a;n/a;\r\n"
+    text = "\ufefffixed;moving;method;dice_after;\r\n# ours\r\n001;02;a;0,5;\r\n"
+    text += ";;;;\r\n02;NA;a;n/a;\r\n"
     (tmp_path / "t.tsv").write_text(text, encoding="utf-8")
     found = read_metrics([tmp_path / "t.tsv"])
     assert found[["fixed", "moving"]].to_numpy().tolist() == [["001", "02"], ["02", "NA"]]
