@@ -17,7 +17,7 @@ from nir.errors import NirError
 from nir.io.files import save_text
 from nir.io.images import load_labels
 from nir.pipeline.run import Run, plan_run
-from nir.quality import overlap as metrics
+from nir.quality import overlap
 
 CONFIG = Path("config/miccai2012-template.yaml")
 DIRECT = Path("results/benchmarks/miccai2012/pairs.tsv")
@@ -25,16 +25,18 @@ DIRECT = Path("results/benchmarks/miccai2012/pairs.tsv")
 
 def overlaps(run: Run, method: str) -> pd.DataFrame:
     """Return the mean Dice of each pair of subjects whose labels are warped to the template."""
-    names = [s.id for s in run.cohort.subjects if s.labels]
+    own = {s.id: load_labels(s.labels)[0] for s in run.cohort.subjects if s.labels}
+    names = list(own)
     results = {name: run.files.pair(TEMPLATE, name).results(method) for name in names}
-    maps = {name: load_labels(own.warped_labels)[0] for name, own in results.items()}
+    maps = {name: load_labels(found.warped_labels)[0] for name, found in results.items()}
+    asked = run.config.cohort.labels, run.config.cohort.labels_exclude
     rows = []
     for one, other in combinations(names, 2):
-        listed = metrics.label_list(
-            maps[one], maps[other], run.config.cohort.labels, run.config.cohort.labels_exclude
-        )
-        dice = metrics.dice_per_label(maps[one], maps[other], listed)
-        rows.append({"one": one, "other": other, "dice": float(np.nanmean(list(dice.values())))})
+        listed = overlap.label_list(own[one], own[other], *asked)
+        scored = overlap.scored_labels(listed, own[one], own[other])
+        dice = overlap.dice_per_label(maps[one], maps[other], scored)
+        values = np.nan_to_num(list(dice.values()))  # what both warped maps have lost counts 0
+        rows.append({"one": one, "other": other, "dice": float(values.mean())})
     return pd.DataFrame(rows)
 
 

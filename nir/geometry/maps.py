@@ -200,6 +200,12 @@ def covers(grid: Grid, vox: Array) -> np.ndarray:
     return np.all((vox >= -EDGE) & (vox <= np.array(grid.shape) - 1 + EDGE), axis=-1)
 
 
+def count_outside(mapping: Transform, points: Array) -> int:
+    """Count the points, LPS mm, shape (N, 3), outside the first warp's grid, if any."""
+    known = domain(mapping)
+    return 0 if known is None else int((~covers(known, known.lps_to_vox(points))).sum())
+
+
 def sample_vectors(u: np.ndarray, x_vox: Array) -> np.ndarray:
     """Read a vector field, shape (X, Y, Z, 3), linearly at voxel indices, shape (..., 3)."""
     points = np.asarray(x_vox).reshape(-1, 3).T

@@ -42,8 +42,8 @@ class Measured:
 
     @property
     def labels_scored(self) -> list[int]:
-        """The labels that both images have."""
-        return [int(n) for n in self.labels.dropna(subset=["dice_after"])["index"]]
+        """The labels that both images have; each of them has all scores."""
+        return [int(n) for n in self.labels.dropna(subset=SCORES)["index"]]
 
 
 def evaluate_pair(
@@ -110,11 +110,13 @@ def measure_pair(
     table = pd.DataFrame(columns=LABEL_COLUMNS)
     if pair.labels:
         fixed, moving = (labels.voxels for labels in pair.labels)
-        scored = overlap.label_list(fixed, moving, include, exclude)
-        table = _label_table(pair, fixed, moving, scored, names or {})
+        listed = overlap.label_list(fixed, moving, include, exclude)
+        table = _label_table(pair, fixed, moving, listed, names or {})
+        left = overlap.voxels_per_label(pair.warped_labels, Measured({}, table).labels_scored)
+        found["labels_lost"] = list(left.values()).count(0)
         found["labels_outside_percent"] = max(
-            plausibility.labels_outside_percent(fixed, pair.fixed.mask, scored),
-            plausibility.labels_outside_percent(moving, pair.moving.mask, scored),
+            plausibility.labels_outside_percent(fixed, pair.fixed.mask, listed),
+            plausibility.labels_outside_percent(moving, pair.moving.mask, listed),
         )
     for column in SCORES:
         found[column] = float(table[column].mean()) if len(table) else math.nan
@@ -157,25 +159,23 @@ def _label_table(
     labels: list[int],
     names: dict[int, str],
 ) -> pd.DataFrame:
-    """Score each label before (affine) and after; one that an image lacks has no score.
+    """Score each label before (affine) and after, the same labels by all measures.
 
     Args:
         fixed, moving: the label maps of the fixed and of the moving image, each on its own grid.
     """
-    spacing = pair.grid.spacing
+    both = overlap.scored_labels(labels, fixed, moving)
     scores: dict[str, dict[int, Any]] = {}
     for when, warped in (("before", pair.aligned_labels), ("after", pair.warped_labels)):
-        scores[f"dice_{when}"] = overlap.dice_per_label(fixed, warped, labels)
-        scores[f"hd95_{when}_mm"] = overlap.hd95_per_label(fixed, warped, labels, spacing)
+        found = overlap.label_scores(fixed, warped, labels, both, pair.grid.spacing)
+        scores |= {f"dice_{when}": found["dice"], f"hd95_{when}_mm": found["hd95_mm"]}
     scores["voxels_fixed"] = overlap.voxels_per_label(fixed, labels)
     scores["voxels_moving"] = overlap.voxels_per_label(moving, labels)
     rows = [
         {"index": n, "name": names.get(n, str(n))} | {key: scores[key][n] for key in scores}
         for n in labels
     ]
-    table = pd.DataFrame(rows, columns=LABEL_COLUMNS)
-    table.loc[(table[["voxels_fixed", "voxels_moving"]] == 0).any(axis=1), SCORES] = math.nan
-    return table
+    return pd.DataFrame(rows, columns=LABEL_COLUMNS)
 
 
 def _known(value: float) -> float | None:

@@ -15,7 +15,8 @@ MEASURES: Registry[Measure] = Registry(
 
 ORDER = (
     *("dice", "hd95", "tre", "regularity", "displacement", "inverse_consistency", "similarity"),
-    *("brain_overlap", "affine", "field_of_view", "outliers", "labels_outside", "truth_error"),
+    *("brain_overlap", "affine", "field_of_view", "outliers", "labels_outside", "labels_lost"),
+    "truth_error",
 )
 """Of the measures in the tables of pairs; others follow."""
 
@@ -55,7 +56,9 @@ RUN = {
     "seed": Column("Seed", "Seed of the random numbers"),
     "device": Column("Device", "Device that computed the fit"),
     "threads": Column("Threads", "Threads of the registration"),
-    "labels_scored": Column("Labels scored", "Number of labels that enter the means", "1"),
+    "labels_scored": Column(
+        "Labels scored", "Number of labels that enter the means: those that both images have", "1"
+    ),
     "warnings": Column("Warnings", f"Sentences, joined by '{WARNINGS_JOIN}'"),
 }
 

@@ -1,4 +1,4 @@
-"""Overlap and distance of label maps: Dice and HD95 of each structure."""
+"""Overlap and distance of label maps: Dice and HD95 of each structure, over one set of labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def label_list(
     include: Iterable[int] | None,
     exclude: Iterable[int],
 ) -> list[int]:
-    """List the labels to score, ascending; background (0) never counts.
+    """List the labels that were asked for, ascending; background (0) never counts.
 
     Args:
         fixed_labels, moving_labels: label maps, integers, any shapes.
@@ -28,6 +28,44 @@ def label_list(
     if include is None:
         include = np.union1d(np.unique(fixed_labels), np.unique(moving_labels)).tolist()
     return sorted({int(n) for n in include} - {int(n) for n in exclude} - {0})
+
+
+def scored_labels(labels: Sequence[int], *images: np.ndarray) -> list[int]:
+    """Return the labels that are scored: those that every image has.
+
+    This depends on no registration. Once a label is scored it always counts: one that the warped
+    map has lost by `label_scores`.
+
+    Args:
+        labels: of `label_list`.
+        images: the label maps of the images as they are, before any is warped; any shapes.
+    """
+    return [n for n in labels if all(n in found for found in map(set, map(_found, images)))]
+
+
+def label_scores(
+    fixed_labels: np.ndarray,
+    warped_labels: np.ndarray,
+    labels: Sequence[int],
+    scored: Sequence[int],
+    spacing_mm: Sequence[float] | Array,
+) -> dict[str, dict[int, float]]:
+    """Return ``dice`` and ``hd95_mm`` of each label; NaN for labels that are not ``scored``.
+
+    A scored label of which one map has no voxel counts with the worst value of both: a Dice of 0,
+    and the diagonal of the fixed image as its distance.
+
+    Args:
+        fixed_labels, warped_labels: label maps on one grid, integers, shape (X, Y, Z).
+        labels: without background.
+        scored: those of ``labels`` that have a score, by `scored_labels`.
+        spacing_mm: voxel size along the array axes, mm.
+    """
+    unknown = dict.fromkeys(labels, float("nan"))
+    return {
+        "dice": unknown | dice_per_label(fixed_labels, warped_labels, scored),
+        "hd95_mm": unknown | hd95_per_label(fixed_labels, warped_labels, scored, spacing_mm),
+    }
 
 
 def dice_per_label(
@@ -50,7 +88,7 @@ def dice_per_label(
     pair = [GetImageFromArray(a.astype(np.int32)) for a in (fixed_labels, warped_labels)]
     overlap = LabelOverlapMeasuresImageFilter()
     overlap.Execute(*pair)
-    found = set(np.union1d(np.unique(fixed_labels), np.unique(warped_labels)).tolist())
+    found = set(_found(fixed_labels)) | set(_found(warped_labels))
     return {n: overlap.GetDiceCoefficient(n) if n in found else float("nan") for n in labels}
 
 
@@ -71,17 +109,23 @@ def hd95_per_label(
         spacing_mm: voxel size along the array axes, mm.
 
     Returns:
-        Label to distance: NaN where a map lacks the label.
+        Label to distance: NaN where neither map has the label. Where one has lost it, no distance
+        is defined; the worst that there can be takes its place, the diagonal of the image.
+
+    Notes:
+        BraTS penalises a missing structure by the diagonal of its images (374 mm) as well: Baid et
+        al. 2021, arXiv:2107.02314.
     """
     if not labels:
         return {}
     order = np.unique(np.asarray(labels, dtype=np.int64))
     fixed, warped = _ranks(fixed_labels, order), _ranks(warped_labels, order)
     boxes = [find_objects(ranks, max_label=order.size) for ranks in (fixed, warped)]
+    diagonal_mm = float(np.linalg.norm(np.multiply(fixed.shape, spacing_mm)))
     scores = {}
     for rank, (label, a, b) in enumerate(zip(order.tolist(), *boxes, strict=True), start=1):
         if a is None or b is None:
-            scores[label] = float("nan")
+            scores[label] = float("nan") if a is b else diagonal_mm
             continue
         box = tuple(
             slice(min(p.start, q.start), max(p.stop, q.stop)) for p, q in zip(a, b, strict=True)
@@ -95,6 +139,11 @@ def voxels_per_label(volume: np.ndarray, labels: Sequence[int]) -> dict[int, int
     """Count the voxels of each label in a label map."""
     counts = dict(zip(*(x.tolist() for x in np.unique(volume, return_counts=True)), strict=True))
     return {n: counts.get(n, 0) for n in labels}
+
+
+def _found(volume: np.ndarray) -> list[int]:
+    """Return the values of a label map."""
+    return np.unique(volume).tolist()
 
 
 def _ranks(volume: np.ndarray, order: np.ndarray) -> np.ndarray:

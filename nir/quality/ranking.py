@@ -198,6 +198,13 @@ def _value(path: Path, row: Row, name: str) -> float:
     if row[name] not in (*MISSING, "nan", "NaN") and math.isnan(value):
         found, cure = f"'{row[name]}' in line {row.line}", "write n/a where a value is not known"
         raise NirError(fault(path, f"numbers in {name}", found, cure))
+    if math.isinf(value):  # to leave the pair out would reward the method
+        cure = (
+            "write the worst value that there can be: as the distance of a label that was lost the"
+            " diagonal of the fixed image, mm"
+        )
+        found = f"'{row[name]}' in line {row.line}"
+        raise NirError(fault(path, f"finite numbers in {name}", found, cure))
     return value
 
 

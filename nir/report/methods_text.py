@@ -122,5 +122,7 @@ def _measures(result: Mapping[str, Any], label_interpolation: str) -> str:
     }
     return (
         f"{text} Labels were resampled {how[label_interpolation]} and compared by the Dice overlap"
-        " and by the 95th percentile of the symmetric distance between their surfaces (HD95)."
+        " and by the 95th percentile of the symmetric distance between their surfaces (HD95), over"
+        " the labels that both images have; one of which nothing was left counted with a Dice of 0"
+        " and with the diagonal of the fixed image."
     )

@@ -46,7 +46,8 @@ def fuse_labels(
         votes: ``majority`` and ``joint``; each writes ``VOTE.nii.gz``.
         truth: the target's own labels, for its score: it is no atlas of itself, so this is
             leave-one-out.
-        include, exclude: labels to score, as `nir.quality.overlap.label_list`.
+        include, exclude: labels to score, as `nir.quality.overlap.label_list`, of those that the
+            target and an atlas have.
 
     Fewer than two atlases make no map.
 
@@ -62,17 +63,19 @@ def fuse_labels(
     maps = [_on_grid(path, grid) for path in labels]
     agreed, first = _majority(maps)
     found: dict[str, Any] = {"atlases": len(labels), "votes": {}}
-    known = _on_grid(truth, grid) if truth else None
+    if truth:
+        known, offered = _on_grid(truth, grid), np.concatenate([np.unique(m) for m in maps])
+        listed = overlap.label_list(known, offered, include, exclude)
+        scored = overlap.scored_labels(listed, known, offered)
     for vote in votes:
         fused = first
         if vote == "joint":
             fused = _joint(brain, [load_volume(p)[0] for p in images], maps, ~agreed, grid)
         save_volume(folder / f"{vote}.nii.gz", fused, grid)
         found["votes"][vote] = {}
-        if known is not None:
-            scored = overlap.label_list(known, first, include, exclude)
+        if truth:
             dice = overlap.dice_per_label(known, fused, scored)
-            found["votes"][vote] = {str(n): value for n, value in dice.items() if value == value}
+            found["votes"][vote] = {str(n): value for n, value in dice.items()}
     save_json(folder / "fusion.json", found)
 
 
@@ -95,7 +98,8 @@ def gather_fusion(records: Sequence[Path], keys: Sequence[tuple[str, str]], outp
         "method": "Registration of the atlases",
         "vote": "How the atlases' labels were fused",
         "atlases": "Labelled subjects that voted; the target is none of them",
-        "labels_scored": "Labels in the mean; 0 where the target has no labels of its own",
+        "labels_scored": "Labels in the mean, those of the target and an atlas; 0 where the target"
+        " has no labels of its own",
         "dice": "Mean Dice of the fused labels with the target's own",
     }
     save_table(output, pd.DataFrame(rows, columns=list(about)))

@@ -16,7 +16,7 @@ import numpy as np
 
 from nir.errors import NirError, fault
 from nir.geometry.grid import Array, apply_matrix
-from nir.geometry.maps import Transform, covers, domain
+from nir.geometry.maps import Transform, count_outside
 from nir.io.files import atomic, readable
 from nir.io.points import COLUMNS, FRAMES, frame_to_lps, load_points, separator
 from nir.transforms.files import read_chain, stated_direction
@@ -61,7 +61,7 @@ def points_file(
         table[name] = [f"{value:.6f}" for value in column]
     with atomic(output) as temporary:
         table.to_csv(temporary, sep=separator(output), index=False)
-    return _outside(mapping, points)
+    return count_outside(mapping, points)
 
 
 def surface_file(
@@ -99,7 +99,7 @@ def surface_file(
     def move(vertices: Array) -> Array:
         nonlocal outside
         points = apply_matrix(to_lps, np.asarray(vertices, dtype=float))
-        outside = _outside(mapping, points)
+        outside = count_outside(mapping, points)
         return apply_matrix(np.linalg.inv(to_lps), mapping(points))
 
     SURFACES[kind](source, output, move)
@@ -119,11 +119,6 @@ def _read(words: list[str], direction: tuple[str, str], spaces: Spaces) -> Trans
             )
     check_affine_beside(words)
     return read_chain(words, spaces.fixed, spaces.moving)
-
-
-def _outside(mapping: Transform, points: Array) -> int:
-    known = domain(mapping)
-    return 0 if known is None else int((~covers(known, known.lps_to_vox(points))).sum())
 
 
 def _stated_frame(source: Path) -> str | None:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from nir.errors import NirError, fault
 from nir.geometry.grid import Grid, apply_matrix
-from nir.geometry.maps import Transform, displacement
+from nir.geometry.maps import Transform, count_outside, displacement
 from nir.geometry.resample import resample
 from nir.io.files import save_json
 from nir.io.images import Source, grid_at, load_labels, name_of
@@ -60,6 +60,10 @@ def evaluate(
     Returns:
         ``label_dice``, ``label_hd95_mm``, ``mask_dice``, ``landmark_error_mm``, ``folds_percent``,
         ``sdlogj`` and their like, means over labels or landmarks; what is not known is left out.
+        With transforms, labels that one image lacks have no score; of maps that are compared as
+        they are, all labels of both have one. A label that one of the two maps has lost counts as
+        in `nir.quality.overlap.label_scores`. ``landmarks_outside`` counts the landmarks at which
+        a transform says nothing: they count in the mean where they are.
 
     Raises:
         NirError: a file is faulty, has no counterpart, or lies on another grid.
@@ -114,9 +118,10 @@ def _score(
             rows += some
             found |= _means(kind, some, ("dice", "hd95_mm"))
     if fixed.landmarks and moving.landmarks:
-        some = _errors(fixed.landmarks, moving.landmarks, mapping, frame, here, there)
+        some, outside = _errors(fixed.landmarks, moving.landmarks, mapping, frame, here, there)
         rows += some
         found |= _means("landmark", some, ("error_before_mm", "error_mm"))
+        found["landmarks_outside"] = outside
     if mapping is not None and here:
         everywhere = np.ones(here.shape), here
         inside, grid = everywhere if fixed.mask is None else load_labels(fixed.mask)
@@ -153,18 +158,19 @@ def _overlaps(
     if not labels:
         cure = "give maps that hold some"
         raise NirError(fault(here, f"a label in it or in {other}", "only background", cure))
-    known = set(labels)
+    scored = labels  # nobody knows what maps that are warped already have lost: all count
     if mapping is not None:
-        known = set(np.intersect1d(target, source).tolist())  # what an image lacks has no score
+        scored = overlap.scored_labels(labels, target, source)
         move = check_chain(mapping, first_name(words), (here, grid), (other, there))
         source = resample(source, there, grid, move, "nearest")
     elif not there.same_as(grid):
         cure = "give the transforms, or labels that are warped already"
         raise NirError(fault(other, f"the grid of {here}", "another grid", cure))
-    dice = overlap.dice_per_label(target, source, labels)
-    dice |= dict.fromkeys(set(labels) - known, math.nan)
-    hd95 = overlap.hd95_per_label(target, source, labels, grid.spacing)
-    return [{"kind": kind, "index": n, "dice": dice[n], "hd95_mm": hd95[n]} for n in labels]
+    found = overlap.label_scores(target, source, labels, scored, grid.spacing)
+    return [
+        {"kind": kind, "index": n} | {name: values[n] for name, values in found.items()}
+        for n in labels
+    ]
 
 
 def _errors(
@@ -174,8 +180,12 @@ def _errors(
     frame: str,
     here: Grid | None,
     there: Grid | None,
-) -> list[dict[str, Any]]:
-    """Return the distance of each mapped fixed landmark from its moving counterpart (TRE)."""
+) -> tuple[list[dict[str, Any]], int]:
+    """Return the distance of each mapped fixed landmark from its moving counterpart (TRE).
+
+    All of them count. Those outside the first warp's grid, which that warp leaves where they are,
+    are counted beside.
+    """
     tables = [load_points(path) for path in (fixed, moving)]
     if len(tables[0]) != len(tables[1]):
         found, cure = f"{len(tables[1])}", "give the same landmarks in the same order"
@@ -188,7 +198,8 @@ def _errors(
     )
     before = np.linalg.norm(a - b, axis=1)
     after = before if mapping is None else np.linalg.norm(mapping(a) - b, axis=1)
-    return [
+    rows = [
         {"kind": "landmark", "index": n, "error_before_mm": old, "error_mm": new}
         for n, (old, new) in enumerate(zip(before.tolist(), after.tolist(), strict=True), start=1)
     ]
+    return rows, 0 if mapping is None else count_outside(mapping, a)

@@ -83,6 +83,36 @@ def test_a_pair_from_files_is_measured_as_the_one_in_memory(tmp_path: Path) -> N
     np.testing.assert_array_equal(kept, PAIR.warped_labels)
 
 
+def test_a_label_that_vanishes_counts_in_every_measure() -> None:
+    moving = PAIR.moving.labels
+    assert moving
+    speck = moving.voxels.copy()
+    speck[0, 0, 0], speck[1, 1, 1] = 7, 8  # 7: maps to no voxel of the fixed grid; 8: not in it
+    fixed = PAIR.fixed.labels
+    assert fixed
+    both = fixed.voxels.copy()
+    both[0, 0, 0] = 7
+    sides = (
+        replace(side, labels=replace(labels, voxels=voxels))
+        for side, labels, voxels in ((PAIR.fixed, fixed, both), (PAIR.moving, moving, speck))
+    )
+    pair = replace(PAIR, **dict(zip(("fixed", "moving"), sides, strict=True)))
+    assert 7 not in pair.warped_labels
+    found, before = measure_pair(pair), measure_pair(PAIR)
+    assert found.labels_scored == [2, 3, 7]
+    table = found.labels.set_index("index")
+    diagonal_mm = np.linalg.norm(np.multiply(FIXED.shape, FIXED.spacing))
+    assert table.loc[7, ["dice_after", "hd95_after_mm"]].tolist() == [0, pytest.approx(diagonal_mm)]
+    assert (
+        table.loc[8, ["dice_before", "dice_after", "hd95_before_mm", "hd95_after_mm"]].isna().all()
+    )
+    for name, least in (("dice_after", 0), ("hd95_after_mm", diagonal_mm)):
+        expected = (2 * before.metrics[name] + least) / 3
+        assert found.metrics[name] == pytest.approx(expected, rel=1e-5)
+    assert (found.metrics["labels_lost"], before.metrics["labels_lost"]) == (1, 0)
+    assert measure_pair(pair, exclude=(7,)).metrics["labels_lost"] == 0
+
+
 def test_keypoints_score_a_pair_in_memory() -> None:
     assert measure_pair(PAIR).metrics["tre_after_mm"] == pytest.approx(1, abs=0.05)
 

@@ -60,12 +60,25 @@ def test_dice_refuses_background() -> None:
         overlap.dice_per_label(volume, volume, [0, 1])
 
 
-def test_hd95_of_a_shift_is_the_shift_in_mm() -> None:
-    fixed = np.zeros((24, 12, 12), dtype=np.int32)
-    fixed[4:12, 3:9, 3:9] = 7
-    warped = np.roll(fixed, 3, axis=0)
-    assert overlap.hd95_per_label(fixed, warped, [7], (2.0, 1.0, 1.0))[7] == pytest.approx(6, abs=1)
-    assert overlap.hd95_per_label(fixed, fixed, [7], (2.0, 1.0, 1.0))[7] == 0
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("voxels", [0, 1, 3])
+def test_hd95_of_a_shift_is_the_shift_in_mm(axis: int, voxels: int) -> None:
+    spacing = 2.0, 1.25, 0.7
+    fixed = np.zeros((24, 24, 24), dtype=np.int32)
+    fixed[4:12, 4:12, 4:12] = 7
+    warped = np.roll(fixed, voxels, axis)  # two faces, more than 5 % of the surface, move so far
+    found = overlap.hd95_per_label(fixed, warped, [7], spacing)[7]
+    assert found == pytest.approx(voxels * spacing[axis], abs=1e-9)
+
+
+def test_hd95_leaves_out_five_percent_of_the_surface() -> None:
+    fixed = np.zeros((40, 24, 24), dtype=np.int32)
+    fixed[10:20, 4:20, 4:20] = 1
+    for width, expected in ((3, 0), (10, 3)):  # what stands out ends in 0.7 and in 8 % of it
+        warped = fixed.copy()
+        warped[20:23, 6 : 6 + width, 6 : 6 + width] = 1
+        found = overlap.hd95_per_label(fixed, warped, [1], (1, 1, 1))[1]
+        assert found == pytest.approx(expected, abs=1e-9)
 
 
 def test_hd95_crop_equals_whole_volume() -> None:
@@ -80,11 +93,34 @@ def test_hd95_crop_equals_whole_volume() -> None:
         assert value == pytest.approx(compute_robust_hausdorff(whole, 95))
 
 
-def test_hd95_is_nan_where_a_map_lacks_the_label() -> None:
-    fixed, warped = cube((8, 8, 8), 2, 3, 5), cube((8, 8, 8), 2, 3, 9)
-    scores = overlap.hd95_per_label(fixed, warped, [5, 9, 11], (1, 1, 1))
-    assert all(math.isnan(value) for value in scores.values())
-    assert overlap.hd95_per_label(fixed, warped, [], (1, 1, 1)) == {}
+def test_a_label_that_is_lost_is_as_far_as_the_image_is_large() -> None:
+    fixed, warped = cube((8, 6, 12), 2, 3, 5), cube((8, 6, 12), 2, 3, 9)
+    spacing = 1.5, 1.0, 0.75
+    scores = overlap.hd95_per_label(fixed, warped, [5, 9, 11], spacing)
+    assert scores[5] == scores[9] == pytest.approx(math.hypot(12, 6, 9))
+    assert math.isnan(scores[11])  # neither map has it
+    assert overlap.hd95_per_label(fixed, warped, [], spacing) == {}
+
+
+def test_scored_labels_are_those_that_both_images_have() -> None:
+    fixed, moving = np.array([0, 3, 7, 9]), np.array([[0, 5], [9, 3]])
+    assert overlap.scored_labels([3, 5, 7, 9, 11], fixed, moving) == [3, 9]
+    assert overlap.scored_labels([5, 7], fixed, moving) == []
+
+
+def test_losing_a_label_never_pays() -> None:
+    fixed, labels = cube((12, 12, 12), 1, 4, 3) + cube((12, 12, 12), 7, 3, 8), [3, 8]
+    poor = np.roll(fixed, 2, 0)
+    lost = np.where(poor == 8, 0, poor)
+    kept, less = (
+        overlap.label_scores(fixed, warped, [3, 4, 8], labels, (1, 1, 1)) for warped in (poor, lost)
+    )
+    for name, sign in (("dice", 1), ("hd95_mm", -1)):
+        assert sign * kept[name][8] > sign * less[name][8]
+        assert kept[name][3] == less[name][3]
+        assert math.isnan(kept[name][4])
+        assert list(less[name]) == [3, 4, 8]
+        assert [n for n in labels if math.isnan(less[name][n])] == []
 
 
 @pytest.mark.parametrize("shape", [(5, 6, 7), (2, 3, 2), (jacobian.SLAB + 1, 4, 4), (40, 5, 5)])

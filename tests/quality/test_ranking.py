@@ -170,6 +170,10 @@ def test_tables_that_are_refused(tmp_path: Path) -> None:
         ({"dice_after": [1, 2]}, "each registration once, found 1, 2, a twice"),
         ({"dice": [1, 2]}, "one or more of dice_after"),
         ({"dice_after": ["1", "good"]}, "numbers in dice_after, found 'good' in line 3"),
+        (
+            {"hd95_after_mm": [1.5, np.inf]},
+            "finite numbers in hd95_after_mm, found 'inf' in line 3.*diagonal",
+        ),
     ):
         pd.DataFrame(rows | columns).to_csv(table, sep="\t", index=False)
         with pytest.raises(NirError, match=sentence):

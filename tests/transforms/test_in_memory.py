@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.synthetic import ball, texture
 from helpers.two_spaces import FIXED, MOVING, WHOLE, points_inside
@@ -56,6 +58,32 @@ def test_scores_of_what_was_warped_by_the_same_transform() -> None:
     assert scores["label_dice"] == 1
     assert scores["folds_percent"] == 0
     assert nir.evaluate(fixed_labels=warped, moving_labels=warped)["label_hd95_mm"] == 0
+
+
+def test_landmarks_off_the_warp_count_and_are_told(warp: Path, tmp_path: Path) -> None:
+    points = points_inside(FIXED, 4)
+    points[0] += 500.0
+    for name, shift in (("f", 0.0), ("m", 3.0)):
+        table = pd.DataFrame(points + np.array([shift, 0, 0]), columns=["x", "y", "z"])
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+    marks = {"fixed_landmarks": tmp_path / "f.csv", "moving_landmarks": tmp_path / "m.csv"}
+    scores = nir.evaluate(warp, **marks, frame="lps")
+    moved = np.linalg.norm(WHOLE(points[1:]) - points[1:] - np.array([3.0, 0, 0]), axis=1)
+    assert scores["landmark_error_mm"] == pytest.approx((3 + moved.sum()) / 4, abs=0.05)
+    assert scores["landmarks_outside"] == 1
+    assert nir.evaluate(**marks)["landmarks_outside"] == 0
+
+
+def test_a_lost_label_counts_in_both_scores() -> None:
+    warped = nir.apply(LABELS, WHOLE, FIXED)
+    lost = replace(warped, voxels=np.where(warped.voxels == 2, 0, warped.voxels))
+    as_they_are = nir.evaluate(fixed_labels=warped, moving_labels=lost)
+    diagonal_mm = np.linalg.norm(np.multiply(FIXED.shape, FIXED.spacing))
+    labels = len(np.unique(warped.voxels)) - 1
+    assert as_they_are["label_dice"] == pytest.approx((labels - 1) / labels)
+    assert as_they_are["label_hd95_mm"] == pytest.approx(diagonal_mm / labels)
+    scores = nir.evaluate(WHOLE, fixed_labels=lost, moving_labels=LABELS)  # never in that image
+    assert (scores["label_dice"], scores["label_hd95_mm"]) == (1, 0)
 
 
 @pytest.mark.parametrize(

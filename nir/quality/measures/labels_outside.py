@@ -7,8 +7,7 @@ from nir.quality.measures.base import Measure, Quantity
 COLUMNS = {
     "labels_outside_percent": Quantity(
         "Labels outside the brain",
-        "Share of the scored labels' voxels outside the brain mask, the larger one of fixed and"
-        " moving",
+        "Share of the labels' voxels outside the brain mask, the larger one of fixed and moving",
         "percent",
         better=-1,
     ),
