@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+Fault = tuple[str, str, str]
+"""What was expected, what was found, what to do; who knows the file or key adds it by `fault`."""
+
 
 class NirError(Exception):
     """A fault of the input or the settings, told in a sentence that a user can act on."""

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nir.cohort.checks import CheckCache, Kind, grid_fault
+from nir.cohort.checks import CheckCache, Kind
 from nir.cohort.pairs import TEMPLATE
 from nir.cohort.subject import Subject
 from nir.errors import fault
+from nir.io.frames import grid_fault
 from nir.io.points import keypoints_fault
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9-])?")

@@ -9,31 +9,25 @@ import gzip
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 
 from nir.cohort.subject import LabelCheck
-from nir.geometry.grid import Array, Grid, corner_gap_mm
-from nir.io.analyze import halves, is_analyze, oriented
+from nir.errors import Fault
+from nir.geometry.grid import Grid
+from nir.io.analyze import halves, oriented
 from nir.io.files import load_json, save_json
+from nir.io.frames import REPAIR, frame_faults, lacks_orientation, lattice_of
 from nir.io.images import load_image
+from nir.io.values import label_faults, mask_faults, number_faults, scale_of
 
 Kind = Literal["image", "labels", "mask", "exclude"]
-
-Fault = tuple[str, str, str]
 
 SPACING_MM = (0.1, 10.0)  # outside this a header is wrong, or its unit is not mm
 
 ANISOTROPY = 10.0  # longest voxel edge / shortest
-
-FORM_TOLERANCE = 1e-3  # between qform and sform, share of a voxel edge: float32 stays far below
-
-GRID_TOLERANCE = 0.1  # between two files of a subject, voxels: nothing a registration can see
-
-SHEAR_TOLERANCE = 1e-3  # cosine between two array axes
 
 
 @dataclass(frozen=True)
@@ -54,12 +48,14 @@ class Demands:
     """What a cohort tells about its files, and asks of them, beyond what holds for all.
 
     Args:
-        orientation: of Analyze images, such as ``LAS``.
+        orientation: of images whose headers do not tell it, such as ``LAS``.
         labels: name and function of a test of label maps.
+        settings: whether an orientation can be declared, which a cure may name.
     """
 
     orientation: str | None = None
     labels: tuple[str, LabelCheck] | None = None
+    settings: bool = False
 
 
 def check_file(path: Path, kind: Kind, demands: Demands = Demands()) -> FileReport:
@@ -83,21 +79,20 @@ def _check_content(path: Path, kind: Kind, demands: Demands) -> FileReport:
             _read_to_end(half)
     image = load_image(path)
     shape = tuple(image.shape)
-    faults = _header_faults(image)
-    sound = not faults
-    if len(shape) < 3 or min(shape[:3]) < 2 or any(n != 1 for n in shape[3:]):
-        faults.append(("a 3-D image", f"shape {shape}", "extract or export one volume"))
+    if any(n != 1 for n in shape[3:]):
+        return FileReport(
+            None, (("a 3-D image", f"shape {shape}", "extract or export one volume"),)
+        )
+    faults = _frame_faults(image, demands)
+    if len(shape) < 3 or min(shape[:3]) < 2:
         return FileReport(None, tuple(faults))
+    grid = None if faults else lattice_of(image)
+    if grid and (odd := _edge_faults(grid)):
+        faults, grid = odd, None
+    if grid and lacks_orientation(image) and demands.orientation:
+        grid = oriented(grid, demands.orientation)
     voxels = np.asanyarray(image.dataobj).reshape(shape[:3])
-    faults += _voxel_faults(voxels, kind)
-    i, j, k = shape[:3]
-    grid = Grid((i, j, k), np.asarray(image.affine, np.float64)) if sound else None
-    if grid and is_analyze(image):
-        if demands.orientation is None:
-            cure = "declare it (cohort.orientation, such as LAS), or convert the file to NIfTI"
-            faults.append(("a header that tells the orientation", "an Analyze image", cure))
-        else:
-            grid = oriented(grid, demands.orientation)
+    faults += _voxel_faults(voxels, kind, scale_of(image))
     if grid and kind == "labels" and demands.labels and not faults:
         found = demands.labels[1](voxels, grid)
         faults += [found] if found else []
@@ -105,17 +100,28 @@ def _check_content(path: Path, kind: Kind, demands: Demands) -> FileReport:
     return FileReport(grid, tuple(faults), labels=tuple(sorted(int(n) for n in values if n)))
 
 
-def grid_fault(image: Grid, other: Grid) -> Fault | None:
-    """Compare the grid of a label map or mask with its image's; None where they agree."""
-    expected = f"the image's grid, shape {image.shape}"
-    cure = "resample it onto the image's grid, labels without interpolation"
-    if other.shape != image.shape:
-        return expected, f"shape {other.shape}", cure
-    gap = corner_gap_mm(image, other)
-    if gap > GRID_TOLERANCE * image.spacing.min():
-        found = f"the same shape, but voxels up to {gap:.3g} mm away"
-        return expected, found, f"{cure}, or copy the image's header if only that is wrong"
-    return None
+def _frame_faults(image: Any, demands: Demands) -> list[Fault]:
+    """Find what makes it unsure where the voxels lie, beyond what is declared."""
+    faults = frame_faults(image)
+    if len(image.shape) < 3 or not lacks_orientation(image):
+        return faults
+    if demands.orientation:
+        return []
+    ((expected, found, cure),) = faults
+    if demands.settings:
+        cure = f"declare it (cohort.orientation, such as LAS), or {cure}"
+    return [(expected, found, cure)]
+
+
+def _edge_faults(grid: Grid) -> list[Fault]:
+    """Find odd sizes of voxels."""
+    low, high = SPACING_MM
+    shortest, longest = grid.spacing.min(), grid.spacing.max()
+    if shortest >= low and longest <= high and longest <= ANISOTROPY * shortest:
+        return []
+    expected = f"voxel edges of {low} to {high} mm that differ by {ANISOTROPY:.0f} times at most"
+    found = " x ".join(f"{edge:.4g}" for edge in grid.spacing) + " mm"
+    return [(expected, found, f"{REPAIR}; if the scan is really so, resample it")]
 
 
 def _access_fault(path: Path) -> Fault | None:
@@ -125,11 +131,11 @@ def _access_fault(path: Path) -> Fault | None:
     except (FileNotFoundError, NotADirectoryError):
         if path.is_symlink():
             return "a file", "a link that leads nowhere", "fetch the file that it stands for"
-        return "a file", "none", "correct the path in the table"
+        return "a file", "none", "correct the path"
     except OSError as error:
         return "a readable file", f"'{error.strerror}'", "ask for access, or copy the file"
     if path.is_dir():
-        return "an image file", "a folder", "write the file's path into the table"
+        return "an image file", "a folder", "name a file in it"
     if not os.access(path, os.R_OK):
         return "a readable file", "no permission to read it", "ask for access, or copy the file"
     if size == 0:
@@ -144,71 +150,26 @@ def _read_to_end(path: Path) -> None:
             pass
 
 
-def _header_faults(image: nib.Nifti1Image) -> list[Fault]:
-    """Find an unusable affine, odd voxel sizes, and a qform that contradicts the sform."""
-    affine = np.asarray(image.affine, np.float64)
-    repair = "repair the header, or convert the scan again"
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all() or spacing.min() <= 0:
-        return [("an affine that can be inverted", "a singular one", repair)]
-    faults: list[Fault] = []
-    cosines = affine[:3, :3] / spacing
-    if abs(np.linalg.det(cosines)) < SHEAR_TOLERANCE:
-        faults.append(("an affine that can be inverted", "a singular one", repair))
-    elif np.abs(cosines.T @ cosines - np.eye(3)).max() > SHEAR_TOLERANCE:
-        cure = "resample the image onto a grid without shear"
-        faults.append(("array axes at right angles", "a sheared affine", cure))
-    low, high = SPACING_MM
-    if spacing.min() < low or spacing.max() > high or spacing.max() > ANISOTROPY * spacing.min():
-        expected = (
-            f"voxel edges of {low} to {high} mm that differ by {ANISOTROPY:.0f} times at most"
-        )
-        found = " x ".join(f"{edge:.4g}" for edge in spacing) + " mm"
-        faults.append((expected, found, f"{repair}; if the scan is really so, resample it"))
-    return faults + _form_faults(image, spacing)
-
-
-def _form_faults(image: nib.Nifti1Image, spacing: Array) -> list[Fault]:
-    """Find a qform and an sform that are both set and disagree."""
-    if not isinstance(image, nib.Nifti1Pair):
-        return []
-    (qform, q_code), (sform, s_code) = image.get_qform(coded=True), image.get_sform(coded=True)
-    if not (q_code > 0 and s_code > 0):
-        return []
-    scale = np.array([*spacing, spacing.min()])
-    if (np.abs(qform - sform)[:3] <= FORM_TOLERANCE * scale).all():
-        return []
-    i, j, k = image.shape[:3]
-    gap = corner_gap_mm(Grid((i, j, k), qform), Grid((i, j, k), sform))
-    found = f"forms that place voxels up to {gap:.3g} mm apart"
-    cure = "find out which one is right and copy it over the other (fslorient, nibabel's set_qform)"
-    return [("qform and sform that agree", found, cure)]
-
-
-def _voxel_faults(voxels: np.ndarray, kind: Kind) -> list[Fault]:
-    """Find values that are no numbers, and content that cannot serve as what the file should be."""
+def _voxel_faults(voxels: np.ndarray, kind: Kind, slope: float) -> list[Fault]:
+    """Find voxels that cannot serve as what the file should be."""
+    if kind == "image":
+        faults = number_faults(voxels)
+    elif kind == "labels":
+        faults = label_faults(voxels, slope)
+    else:
+        faults = mask_faults(voxels, slope, may_be_empty=kind == "exclude")
     if voxels.dtype.kind not in "biuf":
-        return [("one number a voxel", f"voxels of type {voxels.dtype}", "convert to grey values")]
-    faults: list[Fault] = []
-    if voxels.dtype.kind == "f" and not (finite := np.isfinite(voxels)).all():
-        found = f"{voxels.size - np.count_nonzero(finite)} voxel(s) that are NaN or infinite"
-        faults.append(("finite values", found, "replace them, for instance by 0"))
-        voxels = voxels[finite]
+        return faults
+    if voxels.dtype.kind == "f":
+        voxels = voxels[np.isfinite(voxels)]
     if voxels.size == 0:
         return faults
     low, high = voxels.min(), voxels.max()
     if kind == "image" and low == high:
         faults.append(("an image with contrast", f"{low:g} everywhere", "export the scan again"))
-    if kind == "labels" and voxels.dtype.kind == "f" and (voxels != np.rint(voxels)).any():
-        example = voxels[voxels != np.rint(voxels)][0]
-        cure = "resample the original labels without interpolation"
-        faults.append(("whole-number labels", f"fractions such as {example:.4g}", cure))
     if kind == "labels" and low == high == 0:
-        cure = "give the labels, or leave the cell of the table empty"
+        cure = "give the labels, or leave them out"
         faults.append(("at least one label", "0 everywhere", cure))
-    if kind == "mask" and high <= 0:
-        cure = "make the mask again, or leave the cell of the table empty"
-        faults.append(("a brain mask with voxels above 0", "an empty mask", cure))
     return faults
 
 

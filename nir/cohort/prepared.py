@@ -14,7 +14,7 @@ from nir.errors import NirError
 from nir.geometry.grid import Array, Grid
 from nir.geometry.image import Image
 from nir.io.files import load_json
-from nir.io.images import grid_of, load_labels, load_volume, open_image
+from nir.io.images import grid_of, load_labels, load_mask, load_volume, open_image
 from nir.io.layout import SubjectFolder
 from nir.io.points import split_keypoints
 from nir.io.warps import load_affine
@@ -32,7 +32,7 @@ class ImagePair:
         fixed_mask: 1 inside the fixed brain.
         affine_lps: 4 x 4, LPS mm, fixed points to moving points.
         fixed_channels, moving_channels: further contrasts, in one order, on the same grids.
-        fixed_exclude, moving_exclude: 1 where the similarity does not count, as in a lesion.
+        fixed_exclude, moving_exclude: true where the similarity does not count, as in a lesion.
         fixed_points_lps, moving_points_lps: keypoints that guide the fit, mm, shape (N, 3) each.
         fixed_structures, moving_structures: label maps of the structures that guide the fit.
     """
@@ -139,7 +139,8 @@ def load_pair(
         )
     if "excluded" in guides:
         pair.fixed_exclude, pair.moving_exclude = (
-            load_volume(brain.exclude)[0] if brain.exclude else None for brain in (fixed, moving)
+            load_mask(brain.exclude, may_be_empty=True)[0] if brain.exclude else None
+            for brain in (fixed, moving)
         )
     points, _ = keypoints_of(fixed, moving, guidance)
     if points.size and "keypoints" in guides:

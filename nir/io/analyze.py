@@ -1,22 +1,16 @@
-"""Analyze 7.5 images, whose headers do not tell how their axes lie: read as declared."""
+"""Images whose headers do not tell how their axes lie: Analyze's, and NIfTI's with both codes 0."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 from nibabel.orientations import axcodes2ornt
 
 from nir.geometry.grid import Array, Grid
 from nir.io.files import DAMAGED, readable
+from nir.io.frames import lattice_of
 from nir.io.images import open_image, save_volume
-
-
-def is_analyze(image: Any) -> bool:
-    """Tell whether an opened image is an Analyze one (a NIfTI pair is none)."""
-    return isinstance(image, nib.AnalyzeImage) and not isinstance(image, nib.Nifti1Pair)
 
 
 def oriented(grid: Grid, orientation: str) -> Grid:
@@ -35,12 +29,11 @@ def oriented(grid: Grid, orientation: str) -> Grid:
 
 
 def import_image(source: Path, target: Path, orientation: str) -> None:
-    """Write an Analyze image as NIfTI with the declared orientation; its type of voxels is kept."""
+    """Write such an image as NIfTI with the declared orientation; its type of voxels is kept."""
     image = open_image(source)
     with readable(source, "a complete image", DAMAGED):
         voxels = np.asanyarray(image.dataobj).reshape(image.shape[:3])
-    i, j, k = voxels.shape
-    save_volume(target, voxels, oriented(Grid((i, j, k), np.asarray(image.affine)), orientation))
+    save_volume(target, voxels, oriented(lattice_of(image), orientation))
 
 
 def halves(path: Path) -> list[Path]:

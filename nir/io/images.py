@@ -8,10 +8,13 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from nir.errors import NirError, fault
+from nir.errors import Fault, NirError, fault
 from nir.geometry.grid import Grid
 from nir.geometry.image import Image
 from nir.io.files import DAMAGED, atomic, readable
+from nir.io.frames import affine_faults, frame_faults, lattice_of
+from nir.io.values import label_faults, mask_faults, range_faults, scale_of
+from nir.io.vectors import vector_fault
 
 Source = Image | Path | str | nib.spatialimages.SpatialImage | tuple[np.ndarray, np.ndarray]
 """What stands for an image: itself, a file, nibabel's, or voxels with their affine (RAS mm)."""
@@ -34,11 +37,12 @@ def load(source: Source) -> Image:
         voxels, grid = load_volume(source, dtype=None)
         return Image(voxels, grid)
     if isinstance(source, nib.spatialimages.SpatialImage):
-        affine: Any = source.affine
+        image: Any = source
+        grid = grid_of(image)
         with readable(name_of(source), "a complete image", DAMAGED):
-            voxels = np.asanyarray(source.dataobj)
+            voxels = np.asanyarray(image.dataobj)
         spare = tuple(range(3, voxels.ndim)) if all(n == 1 for n in voxels.shape[3:]) else ()
-        source = voxels.squeeze(spare), affine
+        source = voxels.squeeze(spare), grid.affine
     if not isinstance(source, tuple) or len(source) != 2:
         cure = "give one of these"
         what = "a path, an image of nibabel or nir, or (voxels, affine)"
@@ -51,9 +55,7 @@ def load(source: Source) -> Image:
         found, cure = f"voxels of type {voxels.dtype}", "convert it to grey values"
         raise NirError(fault("image", "one real number a voxel", found, cure))
     affine = affine.astype(float)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-        found, cure = "one without an inverse", "correct the affine"
-        raise NirError(fault("image", "an affine from voxels to RAS mm", found, cure))
+    _refuse("image", affine_faults(affine))
     i, j, k = voxels.shape
     return Image(voxels, Grid((i, j, k), affine))
 
@@ -74,7 +76,7 @@ def save(path: Path | str, image: Source) -> None:
         found, cure = f"{voxels.shape}", "give voxels and grid of one shape"
         raise NirError(fault(path, f"voxels of shape {given.grid.shape}", found, cure))
     if voxels.dtype.kind in "iu" and voxels.dtype.itemsize == 8:
-        _check_32_bits(path, voxels)
+        _refuse(path, range_faults(voxels))
         voxels = voxels.astype(np.int32)
     if voxels.dtype.kind == "b":
         voxels = voxels.astype(np.uint8)
@@ -128,14 +130,16 @@ def grid_of(image: nib.Nifti1Image) -> Grid:
     """Return the grid of an opened image in space.
 
     Raises:
-        NirError: the image has fewer than three dimensions.
+        NirError: the image is no volume, or its header does not tell for sure where it lies; see
+            `nir.io.frames.frame_faults`.
     """
-    if len(image.shape) < 3:
-        raise NirError(
-            fault(image.get_filename(), "a 3-D image", f"shape {image.shape}", "give a volume")
-        )
-    i, j, k = image.shape[:3]
-    return Grid((i, j, k), np.asarray(image.affine, dtype=float))
+    _refuse(image.get_filename() or "an image in memory", frame_faults(image))
+    return lattice_of(image)
+
+
+def _refuse(name: Path | str, faults: list[Fault]) -> None:
+    if faults:
+        raise NirError("\n".join(fault(name, *item) for item in faults))
 
 
 def load_volume(path: Path | str, dtype: Any = np.float32) -> tuple[np.ndarray, Grid]:
@@ -166,24 +170,30 @@ def load_series(path: Path | str) -> tuple[np.ndarray, Grid, float]:
         64 bits, which NIfTI tools refuse, become 32 bits.
 
     Raises:
-        NirError: the file cannot be read, is neither 3-D nor 4-D, or holds no real numbers.
+        NirError: the file cannot be read, is neither 3-D nor 4-D, or holds no real numbers, or
+            vectors, which resampling does not turn.
     """
     image = open_image(path)
+    if turning := vector_fault(image):
+        raise NirError(fault(path, *turning))
+    grid = grid_of(image)
     if len(image.shape) not in (3, 4):
         cure = "give a 3-D image or a 4-D series"
         raise NirError(fault(path, "a 3-D or 4-D image", f"shape {tuple(image.shape)}", cure))
     _check_real(path, image)
     with readable(path, "a complete image", DAMAGED):
         voxels = np.asanyarray(image.dataobj).reshape(*image.shape[:3], -1)
+    if turning := vector_fault(image, voxels):
+        raise NirError(fault(path, *turning))
     if voxels.dtype.kind in "iu" and voxels.dtype.itemsize == 8:
-        _check_32_bits(path, voxels)
+        _refuse(path, range_faults(voxels))
         voxels = voxels.astype(np.int32)
     step = 0.0
     if len(image.shape) == 4:
         nifti = isinstance(image, nib.Nifti1Image)
         unit = image.header.get_xyzt_units()[1] if nifti else "sec"
         step = float(image.header.get_zooms()[3]) * {"msec": 1e-3, "usec": 1e-6}.get(unit, 1.0)
-    return voxels, grid_of(image), step
+    return voxels, grid, step
 
 
 def _check_real(path: Path | str, image: nib.Nifti1Image) -> None:
@@ -193,23 +203,26 @@ def _check_real(path: Path | str, image: nib.Nifti1Image) -> None:
         raise NirError(fault(path, "one real number a voxel", found, cure))
 
 
-def _check_32_bits(path: Path | str, labels: np.ndarray) -> None:
-    """Refuse labels that 32 bits do not hold."""
-    limits = np.iinfo(np.int32)
-    if labels.size and not (limits.min <= labels.min() and labels.max() <= limits.max):
-        cure = "store the label map as integers"
-        raise NirError(fault(path, "labels of 32 bits", "larger values", cure))
-
-
 def load_labels(source: Source) -> tuple[np.ndarray, Grid]:
     """Read a label map as int32, shape (X, Y, Z); labels stored as whole floats are accepted."""
-    image, name = load(source), name_of(source)
-    voxels = image.voxels.astype(np.float64)
-    if not np.array_equal(voxels, np.rint(voxels)):
-        cure = "store the label map as integers"
-        raise NirError(fault(name, "whole-number labels", "fractional values", cure))
-    _check_32_bits(name, voxels)
-    return voxels.astype(np.int32), image.grid
+    image = load(source)
+    _refuse(name_of(source), label_faults(image.voxels, _scale_at(source)))
+    return image.voxels.astype(np.int32), image.grid
+
+
+def load_mask(source: Source, *, may_be_empty: bool = False) -> tuple[np.ndarray, Grid]:
+    """Read a mask: true, shape (X, Y, Z), where the image is above 0; see `mask_faults`."""
+    image = load(source)
+    faults = mask_faults(image.voxels, _scale_at(source), may_be_empty=may_be_empty)
+    _refuse(name_of(source), faults)
+    return image.voxels > 0, image.grid
+
+
+def _scale_at(source: Source) -> float:
+    """Return the slope of the integers that an image is stored as."""
+    if isinstance(source, str | Path):
+        return scale_of(open_image(source))
+    return scale_of(source) if isinstance(source, nib.spatialimages.SpatialImage) else 1.0
 
 
 def grid_at(source: Source | Grid) -> Grid:

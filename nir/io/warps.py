@@ -15,6 +15,14 @@ from nir.io.images import _save, grid_of, open_image
 
 VECTOR_INTENT = "vector"  # NIfTI intent code 1007, what ITK reads as a displacement field
 
+LPS, RAS = (1, 1, 1), (-1, -1, 1)
+
+INTENTS = {1007: LPS, 1006: RAS}
+"""Frame of a file's vectors by its intent code, as ITK 5 has it: vectors LPS, displacements RAS."""
+
+OTHERS = {"NREG_TRANS": "NiftyReg's own transform", "Mapping": "SPM's deformation"}
+"""Whose a field is by the name of its intent, which ITK does not look at."""
+
 
 def save_displacement(
     path: Path | str, u_lps: np.ndarray, grid: Grid, *, rounded: bool = False
@@ -39,14 +47,39 @@ def round_displacement(u_lps: np.ndarray) -> np.ndarray:
 
 
 def load_displacement(path: Path | str) -> tuple[np.ndarray, Grid]:
-    """Read an ITK displacement field: LPS mm, float32, shape (X, Y, Z, 3), and its grid."""
+    """Read an ITK displacement field: LPS mm, float32, shape (X, Y, Z, 3), and its grid.
+
+    Raises:
+        NirError: the file is none, or does not tell in which frame its vectors are.
+    """
     image = open_image(path)
     if len(image.shape) != 5 or image.shape[3:] != (1, 3):
         cure = "give an ITK displacement field"
         raise NirError(fault(path, "shape (X, Y, Z, 1, 3)", str(tuple(image.shape)), cure))
+    grid = grid_of(image)
+    signs = _signs(path, image)
     with readable(path, "a complete displacement field", DAMAGED):
         u_lps = np.asarray(image.dataobj, dtype=np.float32)[:, :, :, 0, :]
-    return u_lps, grid_of(image)
+    return (u_lps if signs == LPS else u_lps * np.array(signs, dtype=np.float32)), grid
+
+
+def _signs(path: Path | str, image: nib.Nifti1Image) -> tuple[int, int, int]:
+    """Return what turns a field's vectors into LPS, or refuse a field that is not ITK's."""
+    code, name = int(image.header["intent_code"]), image.header.get_intent()[2]
+    if name in OTHERS:
+        cure = "convert it to ITK's form with the tool that made it"
+        raise NirError(fault(path, "ITK's displacement, LPS mm", OTHERS[name], cure))
+    if code not in INTENTS:
+        known = "intent code 1007 (vectors in LPS mm) or 1006 (displacements in RAS mm)"
+        cure = (
+            "if its vectors are in LPS mm, as those of ITK, ANTs and AFNI, write 1007 into the"
+            " header (nibabel's set_intent('vector')), else convert it with the tool that made it"
+        )
+        raise NirError(fault(path, known, f"{code}, whose vectors ITK does not read", cure))
+    if (unit := image.header.get_xyzt_units()[0]) not in ("mm", "unknown"):
+        cure = "write both its grid and its vectors in mm"
+        raise NirError(fault(path, "a displacement in mm", f"the unit {unit}", cure))
+    return INTENTS[code]
 
 
 def save_affine(path: Path | str, lps: Array) -> None:

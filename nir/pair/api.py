@@ -180,6 +180,7 @@ def _register(
             save_json(record, {"seconds": 0.0, "warnings": []})
         pair = load_pair(fixed, moving, matrix, GUIDANCE, method.card.guides)
         options: Any = {"seed": seed, "device": device, "threads": threads}
+        here, there, scan = Side.read(fixed), Side.read(moving), moving.scan()
         found, fit = run_engine(pair, method, **options, progress=progress, log=log)
         affine = load_json(record)
         for image, source in ((moving, given.moving), (fixed, given.fixed)):
@@ -192,10 +193,7 @@ def _register(
                 (found.inverse, pair.moving_grid),
             )
         )
-        registered = Registered(
-            Side.read(fixed), Side.read(moving), Affine(load_affine(matrix)), forward, inverse
-        )
-        scan = moving.scan()
+        registered = Registered(here, there, Affine(load_affine(matrix)), forward, inverse)
     prepared = preparation(subjects[0].mask)
     return Result(registered, scan, found, fit, affine, told, prepared, command)
 

@@ -18,6 +18,7 @@ from nir.errors import NirError, fault
 from nir.geometry.image import Image
 from nir.geometry.maps import Affine, DisplacementField
 from nir.io.files import save_json
+from nir.io.frames import grid_fault
 from nir.io.images import Source, load_labels, name_of
 from nir.io.layout import ResultFolder
 from nir.io.tables import save_table
@@ -177,10 +178,10 @@ class Result:
             made = Path(name)
             grids = self.pair.forward.grid, self.pair.inverse.grid
             write_registration(made, self.found, grids, self.fit, save_field=True)
-            warp_pair(self.pair, self.scan, made)
             try:
+                warp_pair(self.pair, self.scan, made)
                 save_json(ResultFolder(made).result, self.record)
-            finally:  # a measure that fails must not lose the registration
+            finally:  # a warp or a measure that fails must not lose the registration
                 move_results(made, folder, [file.name for file in PROMISED])
 
     def report(self, page: Path | str, figures: Path | str | None = None) -> None:
@@ -222,9 +223,8 @@ class Result:
 def _with_labels(side: Side, labels: Source) -> Side:
     """Return one image of a pair with other labels."""
     image = Image(*load_labels(labels))
-    if not image.grid.same_as(side.brain.grid):
-        where = f"the grid of the {side.id} image"
-        raise NirError(fault(name_of(labels), where, "another grid", "resample them"))
+    if apart := grid_fault(side.brain.grid, image.grid):
+        raise NirError(fault(name_of(labels), *apart))
     return replace(side, labels=image)
 
 

@@ -13,7 +13,7 @@ from nir.cohort.read import read_subjects
 from nir.cohort.subject import Subject
 from nir.errors import NirError, fault
 from nir.geometry.grid import Grid
-from nir.io.analyze import is_analyze
+from nir.io.frames import lacks_orientation
 from nir.io.images import open_image
 from nir.io.layout import RunFolder
 from nir.io.sheets import label_names
@@ -65,7 +65,8 @@ def load_cohort(
     template = Subject(TEMPLATE, config.output, config.template.labels)
     if not reader.builds:
         needs_mask = config.preprocess.skull_strip == "mask"
-        checks = CheckCache(cache, Demands(config.cohort.orientation, found.check_labels))
+        demands = Demands(config.cohort.orientation, found.check_labels, settings=True)
+        checks = CheckCache(cache, demands)
         faults = check_subjects(subjects, needs_mask, checks, progress)
         sound = [s for s in subjects if s.id not in faults]
         unmatched = _unknown_labels(config, [*sound, template], checks) if sound else []
@@ -97,13 +98,10 @@ def load_cohort(
 
 
 def _imported(subject: Subject, folder: Path, imports: dict[Path, Path]) -> Subject:
-    """Let NIfTI files, noted in ``imports``, stand for the Analyze files of a subject."""
+    """Let NIfTI files, noted in ``imports``, stand for those without an orientation."""
 
     def made(source: Path | None, suffix: str) -> Path | None:
-        bare = Path(source.name.removesuffix(".gz")) if source else Path()
-        if source is None or bare.suffix not in (".hdr", ".img"):
-            return source
-        if not is_analyze(open_image(source)):
+        if source is None or not lacks_orientation(open_image(source)):
             return source
         target = folder / f"{subject.id}_{suffix}.nii.gz"
         imports[target] = source

@@ -17,7 +17,8 @@ from nir.engines.base import ENGINES, EngineSettings
 from nir.errors import NirError
 from nir.geometry.grid import Grid, nominal_grid
 from nir.io.files import load_json
-from nir.io.images import grid_of, open_image
+from nir.io.frames import lattice_of
+from nir.io.images import open_image
 from nir.io.layout import RunFolder
 from nir.pipeline.batches import batch_size, plan_batches
 from nir.pipeline.cohort import Cohort, load_cohort
@@ -226,4 +227,4 @@ def _with_cohort_faults(raw: dict[str, Any], settings_error: NirError) -> str:
 
 @lru_cache(maxsize=100_000)
 def _header_grid(path: Path) -> Grid:
-    return grid_of(open_image(path))
+    return lattice_of(open_image(path))

@@ -19,6 +19,7 @@ from nir.geometry.image import Image, centre_of_mass, coarse, sample_on
 from nir.io.ants import ants_seed, to_ants
 from nir.io.images import load_volume
 from nir.io.warps import load_affine, save_affine
+from nir.preprocess.masks import read_mask
 from nir.preprocess.settings import AffineConfig
 
 # ITK reads this once, at the first call of ANTs. With more threads the sums of the metric depend on
@@ -184,10 +185,4 @@ def _load_mask(path: Path | str | None, image: Image) -> np.ndarray:
     """Read the mask of an image, or take its non-zero voxels; bool, shape (X, Y, Z)."""
     if path is None:
         return image.voxels > 0
-    mask, grid = load_volume(path)
-    if not grid.same_as(image.grid):
-        cure = "give a mask on the image's own grid"
-        raise NirError(fault(path, f"shape {image.grid.shape}", f"shape {grid.shape}", cure))
-    if not mask.any():
-        raise NirError(fault(path, "a brain mask", "no voxel above zero", "give another mask"))
-    return mask > 0
+    return read_mask(path, image.grid) > 0

@@ -16,6 +16,7 @@ from nir.errors import NirError, fault
 from nir.geometry.grid import Grid
 from nir.io.ants import to_ants
 from nir.io.files import load_json, save_json
+from nir.io.frames import grid_fault
 from nir.io.images import load_labels, load_volume, save_volume
 from nir.io.tables import save_table
 from nir.quality import overlap
@@ -108,9 +109,8 @@ def gather_fusion(records: Sequence[Path], keys: Sequence[tuple[str, str]], outp
 
 def _on_grid(path: Path, grid: Grid) -> np.ndarray:
     labels, own = load_labels(path)
-    if not own.same_as(grid):
-        cure = "warp the atlas onto the target first"
-        raise NirError(fault(path, "labels on the target's grid", "another grid", cure))
+    if apart := grid_fault(grid, own):
+        raise NirError(fault(path, *apart))
     return labels
 
 

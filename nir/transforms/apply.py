@@ -106,9 +106,9 @@ def apply_file(
     if interpolation:
         check_known(interpolation)
     check_nifti_name(output)
-    target, source = grid_of(open_image(reference)), grid_of(open_image(image))
-    move = _leading(words, (str(reference), target), (str(image), source))
+    target = grid_of(open_image(reference))
     series, source, step = load_series(image)
+    move = _leading(words, (str(reference), target), (str(image), source))
     chosen, sentence = told(image, series, interpolation)
     dtype = series.dtype if chosen in KEPT else np.float32
     warped = np.empty((*target.shape, series.shape[3]), dtype=dtype)

@@ -85,7 +85,8 @@ def surface_file(
     if kind not in SURFACES or output.suffix.lower() != kind:
         raise NirError(
             f"{source} to {output}: expected two names with the same suffix, one of"
-            f" {', '.join(SURFACES)}; correct the names"
+            f" {', '.join(SURFACES)}; correct the names, and convert a surface of FreeSurfer's own"
+            " kind by mris_convert --to-scanner"
         )
     stated = _stated_frame(source)
     if stated not in (None, frame):
@@ -98,6 +99,9 @@ def surface_file(
 
     def move(vertices: Array) -> Array:
         nonlocal outside
+        if not np.isfinite(vertices).all():
+            cure = "make the surface again"
+            raise NirError(fault(source, "vertices of numbers", "NaN or infinity", cure))
         points = apply_matrix(to_lps, np.asarray(vertices, dtype=float))
         outside = count_outside(mapping, points)
         return apply_matrix(np.linalg.inv(to_lps), mapping(points))
@@ -136,9 +140,33 @@ def _gifti(source: Path, output: Path, move: Callable[[Array], Array]) -> None:
         cure = "give the surface, not a map on it"
         raise NirError(fault(source, "a GIfTI file with vertices", "none", cure))
     for array in arrays:
+        _check_gifti_frame(source, array)
         array.data = move(array.data).astype(np.float32)
     with atomic(output) as temporary:
         nib.save(image, temporary)
+
+
+def _check_gifti_frame(source: Path, array: Any) -> None:
+    """Refuse vertices whose file states a matrix to scanner space that readers do or do not use.
+
+    FreeSurfer's surfaces are in tkr RAS, whose origin is the middle of the volume (its ``c_ras``);
+    what places them is in the matrix of GIfTI's coordinate system, or in its meta data.
+    """
+    stated: Any = array.coordsys
+    centre = [float(array.meta.get(f"VolGeomC_{axis}") or 0) for axis in "RAS"]
+    matrix = np.eye(4) if stated is None else np.asarray(stated.xform, dtype=float)
+    settled = stated is not None and stated.dataspace > 0  # scanner, or a template's space
+    if not np.allclose(matrix, np.eye(4), atol=1e-4) and (
+        not settled or stated.dataspace != stated.xformspace
+    ):
+        found = f"a matrix that moves them by {np.round(matrix[:3, 3], 2).tolist()} mm, from its"
+        found += " dataspace to its xformspace, and which most readers leave out"
+    elif not settled and np.abs(centre).max() > 1e-4:
+        found = f"FreeSurfer's tkr RAS, off by the c_ras {np.round(centre, 2).tolist()} mm"
+    else:
+        return
+    cure = "write it in scanner space: mris_convert --to-scanner, or add what is told here"
+    raise NirError(fault(source, "vertices in scanner space", found, cure))
 
 
 def _polydata(source: Path, output: Path, move: Callable[[Array], Array]) -> None:

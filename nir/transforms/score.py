@@ -16,7 +16,8 @@ from nir.geometry.grid import Grid, apply_matrix
 from nir.geometry.maps import Transform, count_outside, displacement
 from nir.geometry.resample import resample
 from nir.io.files import save_json
-from nir.io.images import Source, grid_at, load_labels, name_of
+from nir.io.frames import grid_fault
+from nir.io.images import Source, grid_at, load_labels, load_mask, name_of
 from nir.io.points import COLUMNS, frame_to_lps, load_points
 from nir.io.tables import save_table
 from nir.quality import jacobian, overlap
@@ -107,27 +108,32 @@ def _score(
     here, there = (_grid(side) for side in (fixed, moving))
     check_affine_beside(words)
     mapping = read_chain(words, here, there) if words else None
+    labels = [None if s.labels is None else load_labels(s.labels) for s in (fixed, moving)]
+    masks = [None if s.mask is None else load_mask(s.mask) for s in (fixed, moving)]
+    errors: list[dict[str, Any]] = []
+    outside = 0
+    if fixed.landmarks and moving.landmarks:
+        errors, outside = _errors(fixed.landmarks, moving.landmarks, mapping, frame, here, there)
     rows: list[dict[str, Any]] = []
     found: dict[str, float] = {}
-    for kind, pair in (
-        ("label", (fixed.labels, moving.labels)),
-        ("mask", (fixed.mask, moving.mask)),
+    for kind, given, pair in (
+        ("label", (fixed.labels, moving.labels), labels),
+        ("mask", (fixed.mask, moving.mask), masks),
     ):
         if pair[0] is not None and pair[1] is not None:
-            some = _overlaps(kind, pair[0], pair[1], mapping, words)
+            names = [name_of(source) for source in given if source is not None]
+            some = _overlaps(kind, names, [pair[0], pair[1]], mapping, words)
             rows += some
             found |= _means(kind, some, ("dice", "hd95_mm"))
-    if fixed.landmarks and moving.landmarks:
-        some, outside = _errors(fixed.landmarks, moving.landmarks, mapping, frame, here, there)
-        rows += some
-        found |= _means("landmark", some, ("error_before_mm", "error_mm"))
+    if errors:
+        rows += errors
+        found |= _means("landmark", errors, ("error_before_mm", "error_mm"))
         found["landmarks_outside"] = outside
     if mapping is not None and here:
-        everywhere = np.ones(here.shape), here
-        inside, grid = everywhere if fixed.mask is None else load_labels(fixed.mask)
+        inside, grid = masks[0] or (np.ones(here.shape, dtype=bool), here)
         u_lps = displacement(mapping, grid)
         det = jacobian.jacobian_determinant(u_lps, grid)
-        found |= jacobian.regularity(det, u_lps, grid, inside > 0)
+        found |= jacobian.regularity(det, u_lps, grid, inside)
     return {name: value for name, value in found.items() if math.isfinite(value)}, rows
 
 
@@ -144,16 +150,14 @@ def _means(kind: str, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> d
 
 def _overlaps(
     kind: str,
-    fixed: Source,
-    moving: Source,
+    names: Sequence[str],
+    pair: Sequence[tuple[np.ndarray, Grid]],
     mapping: Transform | None,
     words: Sequence[Word],
 ) -> list[dict[str, Any]]:
     """Score each label of two maps, the second one resampled through the transforms."""
-    (target, grid), (source, there) = map(load_labels, (fixed, moving))
-    here, other = map(name_of, (fixed, moving))
-    if kind == "mask":
-        target, source = (target > 0).astype(np.int32), (source > 0).astype(np.int32)
+    (target, grid), (source, there) = ((voxels.astype(np.int32), on) for voxels, on in pair)
+    here, other = names
     labels = overlap.label_list(target, source, None, ())
     if not labels:
         cure = "give maps that hold some"
@@ -163,9 +167,9 @@ def _overlaps(
         scored = overlap.scored_labels(labels, target, source)
         move = check_chain(mapping, first_name(words), (here, grid), (other, there))
         source = resample(source, there, grid, move, "nearest")
-    elif not there.same_as(grid):
+    elif apart := grid_fault(grid, there):
         cure = "give the transforms, or labels that are warped already"
-        raise NirError(fault(other, f"the grid of {here}", "another grid", cure))
+        raise NirError(fault(other, f"the grid of {here}", f"another grid ({apart[1]})", cure))
     found = overlap.label_scores(target, source, labels, scored, grid.spacing)
     return [
         {"kind": kind, "index": n} | {name: values[n] for name, values in found.items()}

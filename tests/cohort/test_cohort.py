@@ -277,6 +277,8 @@ def test_headers_that_cannot_be_used(tmp_path: Path, affine: np.ndarray, expecte
     image = nib.Nifti1Image(brain(), None)
     image.header.set_sform(affine, 1)
     image.header["sform_code"] = 1
+    edges = np.linalg.norm(affine[:3, :3], axis=0)
+    image.header.set_zooms(np.where(edges > 0, edges, 1))
     nib.save(nib.Nifti1Image(image.dataobj, None, image.header), tmp_path / "a.nii")
     found = faults_of(cohort_subject.Subject("a", tmp_path / "a.nii"))
     assert len(found) == 1

@@ -260,7 +260,10 @@ class TestLoad:
             ((np.zeros((4, 4)), np.eye(4)), r"found shapes \(4, 4\)"),
             (nib.Nifti1Image(np.zeros((4, 4, 4, 2)), np.eye(4)), r"found shapes \(4, 4, 4, 2\)"),
             ((np.zeros((4, 4, 4), complex), np.eye(4)), "found voxels of type complex128"),
-            ((np.zeros((4, 4, 4)), np.full((4, 4), np.nan)), "one without an inverse"),
+            (
+                (np.zeros((4, 4, 4)), np.full((4, 4), np.nan)),
+                "an affine that can be inverted, found NaN",
+            ),
         ],
     )
     def test_what_is_no_image_is_refused(self, source: Source, sign: str) -> None:

@@ -141,7 +141,7 @@ def test_refused(tmp_path: Path) -> None:
     gather_fusion([out / "fusion.json"], [("a", "nir")], tmp_path / "fusion.tsv")
     assert pd.read_csv(tmp_path / "fusion.tsv", sep="\t").empty
     save_volume(tmp_path / "other.nii.gz", cube(0), OTHER)
-    with pytest.raises(NirError, match="another grid"):
+    with pytest.raises(NirError, match="the image's grid"):
         fuse_labels(
             brain, images(tmp_path, 2), [one, tmp_path / "other.nii.gz"], ["majority"],
             tmp_path / "none",

@@ -1,0 +1,168 @@
+"""Where the voxels of a file lie: all that places them, checked once, as ITK would read it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from nir.errors import Fault
+from nir.geometry.grid import Array, Grid, corner_gap_mm
+
+MM = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}
+"""Millimetres of NIfTI's units of space, by code: none told, metre, mm, micron."""
+
+SHEAR = 1e-4  # cosine between two array axes beyond which ITK refuses an sform
+
+FORMS = 1e-3  # between qform and sform, share of a voxel edge: float32 stays far below
+
+APART_VOXELS = 0.1  # between two files of a subject: nothing a registration can see
+
+PLANAR = "give a volume of two slices or more: NIR does not register planar images"
+
+REPAIR = "repair the header, or convert the scan again"
+
+ORIENT = (
+    "find out how the array lies and write that into the header (nibabel's set_sform with code 1,"
+    " fslorient), or convert the scan again"
+)
+
+
+def lattice_of(image: Any) -> Grid:
+    """Return the grid of an opened image, RAS mm, with no question asked: see `frame_faults`.
+
+    As ITK does, an sform is taken before a qform, unless its axes are not at right angles.
+    """
+    i, j, k = image.shape[:3]
+    affine = np.asarray(image.affine, dtype=float)
+    if isinstance(image, nib.Nifti1Pair):
+        q_code, s_code = _codes(image)
+        if s_code > 0 and q_code > 0 and _shear(affine) > SHEAR:
+            affine = image.get_qform()
+        affine = np.diag([*[MM.get(_unit(image), 1.0)] * 3, 1.0]) @ affine
+    return Grid((i, j, k), affine)
+
+
+def frame_faults(image: Any) -> list[Fault]:
+    """Find what makes it unsure where the voxels of an opened image lie: every file's check.
+
+    A NIfTI header tells it up to three times: by its qform, by its sform and by the edges of its
+    voxels. What readers take differently is a fault, since ITK, ANTs and FSL are to agree with us.
+    """
+    shape = tuple(image.shape)
+    if len(shape) < 3 or min(shape[:3]) < 2:
+        return [("a 3-D image", f"shape {shape}", PLANAR)]
+    if lacks_orientation(image):
+        return [_orientation_fault(image)]
+    if isinstance(image, nib.Nifti1Pair):
+        if _unit(image) not in MM:
+            found = f"code {_unit(image)} for the unit of its voxels"
+            return [("metre, millimetre or micron", found, REPAIR)]
+        try:
+            image.get_qform(coded=True)
+        except ValueError as error:
+            return [("a qform that is a rotation", str(error), REPAIR)]
+    return affine_faults(lattice_of(image).affine) or _disagreements(image)
+
+
+def affine_faults(affine: Array) -> list[Fault]:
+    """Find an affine from voxels to mm that holds no numbers, is singular or shears."""
+    edges = np.linalg.norm(affine[:3, :3], axis=0)
+    what = "an affine that can be inverted"
+    if not np.isfinite(affine).all():
+        return [(what, "NaN or infinity in it", REPAIR)]
+    if edges.min() <= 0 or abs(np.linalg.det(affine[:3, :3] / edges)) < 1e-3:
+        return [(what, "a singular one", REPAIR)]
+    if (shear := _shear(affine)) > SHEAR:
+        degrees = 90 - np.degrees(np.arccos(shear))
+        found = f"a sheared affine, {degrees:.2g} degrees off, which ITK and ANTs do not read"
+        return [("array axes at right angles", found, "resample the image onto a grid without")]
+    return []
+
+
+def lacks_orientation(image: Any) -> bool:
+    """Tell whether the header of an image is silent on how its axes lie.
+
+    So are Analyze's, and NIfTI's with both codes 0: then each reader has a guess of its own.
+    """
+    if isinstance(image, nib.Nifti1Pair):
+        return max(_codes(image)) <= 0
+    return isinstance(image, nib.AnalyzeImage)
+
+
+def grid_fault(image: Grid, other: Grid) -> Fault | None:
+    """Compare the grid of a label map or mask with its image's; None where they agree.
+
+    It is the one measure of what belongs together, before the work and in it.
+    """
+    expected = f"the image's grid, shape {image.shape}"
+    cure = "resample it onto the image's grid, labels without interpolation"
+    if other.shape != image.shape:
+        return expected, f"shape {other.shape}", cure
+    gap = corner_gap_mm(image, other)
+    if gap > APART_VOXELS * image.spacing.min():
+        found = f"the same shape, but voxels up to {gap:.3g} mm away"
+        return expected, found, f"{cure}, or copy the image's header if only that is wrong"
+    return None
+
+
+def _orientation_fault(image: Any) -> Fault:
+    what = "a header that tells the orientation"
+    if not isinstance(image, nib.Nifti1Pair):
+        return what, "an Analyze image", "convert it to NIfTI, its orientation declared"
+    first = np.round(np.asarray(image.affine)[:3, 3], 2).tolist()
+    found = (
+        "qform_code and sform_code of 0, so that the first voxel lies at"
+        f" {first} mm (RAS) for nibabel and at [0, 0, 0] for ITK and ANTs, the y axis turned"
+    )
+    return what, found, ORIENT
+
+
+def _disagreements(image: Any) -> list[Fault]:
+    """Find an sform that contradicts the qform, or where there is none the edges of the voxels."""
+    if not isinstance(image, nib.Nifti1Pair):
+        return []
+    (qform, q_code), (sform, s_code) = image.get_qform(coded=True), image.get_sform(coded=True)
+    if not s_code > 0:
+        return []
+    i, j, k = image.shape[:3]
+    edges = np.linalg.norm(sform[:3, :3], axis=0)
+    if q_code > 0:
+        if (np.abs(qform - sform)[:3] <= FORMS * np.array([*edges, edges.min()])).all():
+            return []
+        gap = MM[_unit(image)] * corner_gap_mm(Grid((i, j, k), qform), Grid((i, j, k), sform))
+        first = (
+            f"{np.round(form[:3, 3], 2).tolist()}, edges {_by(form)}" for form in (qform, sform)
+        )
+        places = "the first one at {} by the qform and at {} by the sform".format(*first)
+        found = f"forms that place voxels up to {gap:.3g} mm apart, {places}"
+        cure = "find out which one is right and copy it over the other (fslorient, nibabel's"
+        return [("qform and sform that agree", found, f"{cure} set_qform)")]
+    told = np.array(image.header.get_zooms()[:3], dtype=float)
+    if (np.abs(told - edges) * (np.array([i, j, k]) - 1) <= APART_VOXELS * edges.min()).all():
+        return []
+    found = (
+        f"edges of {_by(sform)} in its sform, which nibabel takes, and of"
+        f" {' x '.join(f'{edge:.4g}' for edge in told)} in pixdim, which ITK and ANTs take"
+    )
+    cure = "find out which ones are right and write them into both (nibabel's set_sform, set_zooms)"
+    return [("voxels of one size", found, cure)]
+
+
+def _by(affine: Array) -> str:
+    return " x ".join(f"{edge:.4g}" for edge in np.linalg.norm(affine[:3, :3], axis=0))
+
+
+def _codes(image: Any) -> tuple[int, int]:
+    return int(image.header["qform_code"]), int(image.header["sform_code"])
+
+
+def _unit(image: Any) -> int:
+    return int(image.header["xyzt_units"]) & 7
+
+
+def _shear(affine: Array) -> float:
+    """Return the largest cosine between two array axes."""
+    cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return float(np.abs(cosines.T @ cosines - np.eye(3)).max())
