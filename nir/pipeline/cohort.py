@@ -100,14 +100,14 @@ def load_cohort(
 def _imported(subject: Subject, folder: Path, imports: dict[Path, Path]) -> Subject:
     """Let NIfTI files, noted in ``imports``, stand for those without an orientation."""
 
-    def made(source: Path | None, suffix: str) -> Path | None:
+    def made(source: Path | None, part: str) -> Path | None:
         if source is None or not lacks_orientation(open_image(source)):
             return source
-        target = folder / f"{subject.id}_{suffix}.nii.gz"
+        target = folder / f"{subject.id}_{part}.nii.gz"
         imports[target] = source
         return target
 
-    image = made(subject.image, "T1w") or subject.image
+    image = made(subject.image, "image") or subject.image
     return replace(
         subject,
         image=image,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,46 @@ BIDS_VERSION = "1.9.0"
 
 ICBM = "MNI152NLin2009aSym"  # the brain that nilearn ships
 
+REGIONS = ("anat", "func", "dwi")  # kinds of data that may have masks and label maps
+
 IGNORED = "*_xfm.*\n*.html\nlogs/\nfigures/\n"
 
 CODE = "https://doi.org/10.1016/j.media.2024.103249"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What the path of a raw scan tells of the names of its derivatives.
+
+    Args:
+        id: of the subject: ``sub-01`` or ``sub-01_ses-1``.
+        kind: folder of the data, such as ``anat``.
+        suffix: such as ``T2w``.
+    """
+
+    id: str
+    kind: str
+    suffix: str
+
+    @classmethod
+    def of(cls, name: str, path: Path) -> Scan:
+        """Read the path of a scan in a BIDS dataset."""
+        return cls(name, path.parent.name, path.name.split(".")[0].rpartition("_")[2])
+
+    @property
+    def stem(self) -> str:
+        """How the paths of its images begin: ``sub-01/ses-1/anat/sub-01_ses-1``."""
+        return "/".join([*self.id.split("_"), self.kind, self.id])
+
+    @property
+    def region_stem(self) -> str:
+        """How those of its masks and label maps do, which BIDS does not allow everywhere."""
+        return (self if self.kind in REGIONS else replace(self, kind="anat")).stem
+
+    @property
+    def prepared(self) -> str:
+        """The path of the prepared scan, without ``.nii.gz``."""
+        return f"{self.stem}_desc-preproc_{self.suffix}"
 
 
 def write_derivatives(
@@ -34,6 +72,7 @@ def write_derivatives(
     root: Path,
     subjects: Path,
     *,
+    scans: Mapping[str, str],
     name: str,
     own_template: bool,
     label_names: dict[int, str],
@@ -45,12 +84,14 @@ def write_derivatives(
         evaluated: marker, method and pairs (fixed, moving) of each batch; those that failed are
             left out.
         root, subjects: folders of the pairs' results and of the prepared subjects.
+        scans: path of each subject's raw scan.
         name: of the run.
         own_template: the template is not the one that nilearn ships.
         label_names: names of labels, for ``dseg.tsv``.
         stripped: the scans came without skull.
     """
     shutil.rmtree(folder, ignore_errors=True)  # links alone: nothing is lost
+    known = {name: Scan.of(name, Path(path)) for name, path in scans.items()}
     seen: set[str] = set()
     for marker, method, pairs in evaluated:
         failed = failures(marker)
@@ -58,16 +99,24 @@ def write_derivatives(
             seen |= {fixed, moving}
             if pair_name(fixed, moving) not in failed:
                 results = PairFolder(root / pair_name(fixed, moving)).results(method)
-                _link_pair(folder, results, fixed, moving, method, own_template, stripped)
+                _link_pair(
+                    folder,
+                    results,
+                    known.get(fixed),
+                    known[moving],
+                    method,
+                    TEMPLATE if own_template else ICBM,
+                    stripped,
+                )
     for subject in sorted(seen - {TEMPLATE}):
         files = SubjectFolder(subjects / subject)
         if failure(files.record):
             continue
-        stem = _stem(folder, subject)
-        _link(files.brain, f"{stem}_desc-preproc_T1w.nii.gz")
-        save_json(f"{stem}_desc-preproc_T1w.json", {"SkullStripped": True})
-        _link(files.mask, f"{stem}_desc-brain_mask.nii.gz")
-        save_json(f"{stem}_desc-brain_mask.json", {"Type": "Brain"})
+        regions, prepared = folder / known[subject].region_stem, folder / known[subject].prepared
+        _link(files.brain, f"{prepared}.nii.gz")
+        save_json(f"{prepared}.json", {"SkullStripped": True})
+        _link(files.mask, f"{regions}_desc-brain_mask.nii.gz")
+        save_json(f"{regions}_desc-brain_mask.json", {"Type": "Brain"})
     names = pd.DataFrame(sorted(label_names.items()), columns=["index", "name"])
     save_table(folder / "dseg.tsv", names)
     save_text(folder / ".bidsignore", IGNORED)
@@ -86,39 +135,32 @@ def write_derivatives(
 def _link_pair(
     folder: Path,
     results: ResultFolder,
-    fixed: str,
-    moving: str,
+    fixed: Scan | None,
+    moving: Scan,
     method: str,
-    own_template: bool,
+    template: str,
     stripped: bool,
 ) -> None:
-    """Link what was kept of a registration to names of the moving subject."""
-    space = TEMPLATE if fixed == TEMPLATE else _label(fixed)
-    if fixed == TEMPLATE and not own_template:
-        space = ICBM
-    stem, by = _stem(folder, moving), f"desc-{_label(method)}"
-    reference = f"bids::{_relative(fixed)}_desc-preproc_T1w.nii.gz"
-    if fixed == TEMPLATE:
-        reference = "the template of this run"
-    about: dict[str, Any] = {"SkullStripped": stripped}
-    if space != ICBM:
-        about["SpatialReference"] = reference
-    for source, suffix in ((results.warped, "T1w"), (results.warped_labels, "dseg")):
-        target = f"{stem}_space-{space}_{by}_{suffix}"
+    """Link what was kept of a registration to names of the moving subject; None: the template."""
+    space = _label(fixed.id) if fixed else template
+    by = f"desc-{_label(method)}"
+    where = {} if space == ICBM else {"SpatialReference": "the template of this run"}
+    if fixed:
+        where["SpatialReference"] = f"bids::{fixed.prepared}.nii.gz"
+    stripped_too: dict[str, Any] = where | {"SkullStripped": stripped}
+    for source, stem, suffix, facts in (
+        (results.warped, moving.stem, moving.suffix, stripped_too),
+        (results.warped_labels, moving.region_stem, "dseg", where),
+    ):
+        target = folder / f"{stem}_space-{space}_{by}_{suffix}"
         if _link(source, f"{target}.nii.gz"):
-            facts = {k: v for k, v in about.items() if suffix == "T1w" or k != "SkullStripped"}
             save_json(f"{target}.json", facts)
-    _link(results.forward, f"{stem}_from-T1w_to-{space}_mode-image_{by}_xfm.nii.gz")
-    _link(results.inverse, f"{stem}_from-{space}_to-T1w_mode-image_{by}_xfm.nii.gz")
-
-
-def _relative(subject: str) -> str:
-    """Return how the paths of a subject's files begin: ``sub-01/ses-1/anat/sub-01_ses-1``."""
-    return "/".join([*subject.split("_"), "anat", subject])
-
-
-def _stem(folder: Path, subject: str) -> str:
-    return str(folder / _relative(subject))
+    own, end = moving.suffix, f"mode-image_{by}_xfm.nii.gz"
+    for source, way in (
+        (results.forward, f"from-{own}_to-{space}"),
+        (results.inverse, f"from-{space}_to-{own}"),
+    ):
+        _link(source, f"{folder / moving.stem}_{way}_{end}")
 
 
 def _label(text: str) -> str:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ import pytest
 import yaml
 from conftest import ROOT
 from helpers import trees
+from helpers.bids import errors_of
 from helpers.runs import run
 from helpers.tiny import FAST_FIT, copy_workflow, write_settings
 
@@ -108,13 +106,3 @@ def test_bids_derivatives(workplace: Path) -> None:
     assert not errors_of(folder)
     trees.write(folder / "sub-03/anat/sub-03_T1w_extra.nii.gz", trees.brain())
     assert errors_of(folder)  # the validator does look
-
-
-def errors_of(folder: Path) -> list[dict[str, Any]]:
-    """Return what the BIDS validator calls an error."""
-    validator = Path(sys.executable).parent / "bids-validator-deno"
-    checked = subprocess.run(
-        [str(validator), "--json", str(folder)], capture_output=True, text=True, check=False
-    )
-    issues = json.loads(checked.stdout)["issues"]["issues"]
-    return [issue for issue in issues if issue["severity"] == "error"]

@@ -39,7 +39,7 @@ if RUN.cohort.imports:
         benchmark:
             RUN.benchmark("import_analyze", "{id}_{part}")
         wildcard_constraints:
-            part=r"T1w|dseg|mask|exclude|channel\d+",
+            part=r"image|dseg|mask|exclude|channel\d+",
         conda:
             "../../envs/nir.yaml"
         threads: 1

@@ -15,6 +15,7 @@ with job(snakemake):
         params.evaluated,
         Path(params.root),
         Path(params.subjects),
+        scans=params.scans,
         name=params.name,
         own_template=params.own_template,
         label_names=label_names(Path(names[0])) if names else {},

@@ -1,4 +1,4 @@
-"""Any BIDS dataset with T1-weighted scans; masks and labels come from its derivatives."""
+"""Any BIDS dataset; masks and labels come from its derivatives."""
 
 from __future__ import annotations
 
