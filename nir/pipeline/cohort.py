@@ -40,6 +40,11 @@ class Cohort:
     truth: Path | None = None
     grid: Grid | None = None
 
+    @property
+    def scans(self) -> dict[str, Path]:
+        """The scan of each subject as it was found, also where another file stands for it."""
+        return {s.id: self.imports.get(s.image, s.image) for s in self.subjects}
+
 
 def load_cohort(
     config: PipelineConfig, cache: Path | None = None, progress: Progress | None = None

@@ -134,5 +134,9 @@ def test_both_halves_of_an_analyze_image_are_read(inputs_of: Build, table: Path)
     other.write_text("id\timage\ns0\ts0.img\ns1\ts1_T1w.nii.gz\n")
     cohort = {"table": str(other), "orientation": "RAS"}
     inputs = inputs_of(cohort=cohort, preprocess={"skull_strip": "none"})
-    found = inputs.analyze_files(job(id="s0", part="T1w"))
+    found = inputs.analyze_files(job(id="s0", part="image"))
     assert found == [str(table.parent / "s0.img"), str(table.parent / "s0.hdr")]
+    assert inputs.run.cohort.scans == {  # whose names the derivatives follow
+        "s0": table.parent / "s0.img",
+        "s1": table.parent / "s1_T1w.nii.gz",
+    }

@@ -132,7 +132,7 @@ if SETTINGS.cohort.reader.derivatives:
             evaluated=INPUTS.evaluated(),
             root=str(RUN.files.pairs),
             subjects=str(RUN.files.subjects),
-            scans={s.id: str(s.image) for s in RUN.cohort.subjects},
+            scans={name: str(path) for name, path in RUN.cohort.scans.items()},
             name=SETTINGS.name,
             own_template=bool(SETTINGS.template.image or SETTINGS.template.build),
             stripped=SETTINGS.preprocess.skull_strip == "none",
