@@ -83,13 +83,17 @@ def _evaluate(
     spec: dict[str, Any], result: Registration, pair: ImagePair, fixed: Prepared, moving: Prepared
 ) -> Measured:
     """Measure a result, rounded as it would be written, by what measures all methods."""
-    forward, inverse = map(round_displacement, (result.forward, result.inverse))
     registered = Registered(
         Side.read(fixed),
         Side.read(moving),
         Affine(pair.affine_lps),
-        DisplacementField(forward, pair.fixed_grid),
-        DisplacementField(inverse, pair.moving_grid),
+        *(
+            DisplacementField(round_displacement(u_lps, grid), grid)
+            for u_lps, grid in (
+                (result.forward, pair.fixed_grid),
+                (result.inverse, pair.moving_grid),
+            )
+        ),
     )
     return measure_pair(
         registered,

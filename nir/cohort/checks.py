@@ -25,7 +25,7 @@ from nir.io.values import label_faults, mask_faults, number_faults, scale_of
 
 Kind = Literal["image", "labels", "mask", "exclude"]
 
-SPACING_MM = (0.1, 10.0)  # outside this a header is wrong, or its unit is not mm
+SPACING_MM = (0.005, 10.0)  # outside this a header is wrong, or its unit is not mm
 
 ANISOTROPY = 10.0  # longest voxel edge / shortest
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from nir.cohort.settings import NO_GUIDANCE, GuidanceConfig
 from nir.errors import NirError
-from nir.geometry.grid import Array, Grid
+from nir.geometry.grid import Array, Grid, scaled_map
 from nir.geometry.image import Image
 from nir.io.files import load_json
 from nir.io.images import grid_of, load_labels, load_mask, load_volume, open_image
@@ -51,6 +51,21 @@ class ImagePair:
     moving_points_lps: Array | None = None
     fixed_structures: np.ndarray | None = None
     moving_structures: np.ndarray | None = None
+
+    def scaled(self, factor: float) -> ImagePair:
+        """Return the pair in a space that is so many times larger."""
+        if factor == 1:
+            return self
+        sides = (self.fixed_points_lps, self.moving_points_lps)
+        here, there = (None if points is None else factor * points for points in sides)
+        return replace(
+            self,
+            fixed_grid=self.fixed_grid.scaled(factor),
+            moving_grid=self.moving_grid.scaled(factor),
+            affine_lps=scaled_map(self.affine_lps, factor),
+            fixed_points_lps=here,
+            moving_points_lps=there,
+        )
 
 
 def failure(record: Path) -> str | None:

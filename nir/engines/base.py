@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -81,6 +81,19 @@ class Registration:
     repaired: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     fitted: FittedField | None = None
+
+    def scaled(self, factor: float) -> Registration:
+        """Return the same in a space that is so many times larger."""
+        if factor == 1:
+            return self
+        longer = {"step_mm"}
+        return replace(
+            self,
+            forward=np.float32(factor) * self.forward,
+            inverse=np.float32(factor) * self.inverse,
+            trace=[{k: factor * v if k in longer else v for k, v in r.items()} for r in self.trace],
+            fitted=self.fitted and self.fitted.scaled(factor),
+        )
 
 
 class Engine(ABC):

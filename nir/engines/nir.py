@@ -15,6 +15,7 @@ from nir.fit.memory import estimate_mb
 from nir.fit.settings import FitConfig, fit_config
 from nir.fit.words import fit_in_words, stage_titles, works_of
 from nir.geometry.grid import Grid, brain_box
+from nir.geometry.scale import likely_scale
 from nir.losses.similarities.base import Similarity, compared
 
 
@@ -87,6 +88,8 @@ class Nir(Engine):
 
     def megabytes(self, fixed: Grid, moving: Grid, contrasts: int = 1) -> float:
         """Return a fifth more than the estimate that the fits print."""
+        larger = 1 / likely_scale(fixed)
+        fixed, moving = fixed.scaled(larger), moving.scaled(larger)
         return 1.2 * estimate_mb(fixed, self.settings.fit, fixed, moving, contrasts)
 
     def minutes(self, megavoxels: float) -> float:

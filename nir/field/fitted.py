@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from nir.errors import NirError, fault
 from nir.field.network import FieldNetwork
 from nir.field.parts import DenseField, NeuralField, Part
 from nir.field.settings import FieldSettings, FlowSettings
-from nir.geometry.grid import Array, Grid, apply_matrix
+from nir.geometry.grid import Array, Grid, apply_matrix, scaled_map
 from nir.geometry.inverse import solve
 from nir.io.files import atomic, readable
 from nir.settings import Settings
@@ -100,6 +100,16 @@ class FittedField:
             by_lps = self.box.axis_to_lps @ by_axis @ to_axis
             found.append(self.affine_lps[:3, :3] @ (np.eye(3) + by_lps))
         return np.concatenate(found)
+
+    def scaled(self, factor: float) -> FittedField:
+        """Return the field in a space that is so many times larger."""
+        return replace(
+            self,
+            parts=[part.scaled(factor) for part in self.parts],
+            box=self.box.scaled(factor),
+            grid=self.grid.scaled(factor),
+            affine_lps=scaled_map(self.affine_lps, factor),
+        )
 
     def save(self, path: Path | str) -> None:
         """Write weights, grids and provenance."""

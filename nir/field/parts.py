@@ -41,6 +41,10 @@ class DenseField:
         """Return the part on the CPU."""
         return DenseField(self.u_mm.cpu())
 
+    def scaled(self, factor: float) -> DenseField:
+        """Return the part over a cube that is so many times larger."""
+        return DenseField(factor * self.u_mm)
+
 
 @dataclass
 class NeuralField:
@@ -98,6 +102,13 @@ class NeuralField:
     def cpu(self) -> NeuralField:
         """Return the part on the CPU."""
         return replace(self, model=self.model.cpu(), extent=self.extent.cpu())
+
+    def scaled(self, factor: float) -> NeuralField:
+        """Return the part over a cube that is so many times larger."""
+        settings = self.settings.model_copy(update={"gain_mm": factor * self.settings.gain_mm})
+        model = FieldNetwork(settings, seed=0)
+        model.load_state_dict(self.model.state_dict())
+        return replace(self, model=model, settings=settings, extent=factor * self.extent)
 
 
 Part = DenseField | NeuralField

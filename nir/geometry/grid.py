@@ -97,6 +97,12 @@ class Grid:
         scale = (np.array(self.shape) - 1) / (np.array([i, j, k]) - 1)
         return Grid((i, j, k), self.affine @ np.diag([*scale, 1.0]))
 
+    def scaled(self, factor: float) -> Grid:
+        """Return the grid in a space that is so many times larger about the origin."""
+        if factor == 1:
+            return self
+        return Grid(self.shape, np.diag([factor, factor, factor, 1.0]) @ self.affine)
+
     def points_lps(self) -> Array:
         """LPS coordinates of all voxel centres, mm, shape (X, Y, Z, 3), float64."""
         index = np.stack(np.meshgrid(*[np.arange(n) for n in self.shape], indexing="ij"), -1)
@@ -128,6 +134,15 @@ def nearest_voxel(x_vox: Array) -> Array:
     `nir.geometry.lattice.to_nearest`.
     """
     return np.floor(np.asarray(x_vox) + HALF)
+
+
+def scaled_map(matrix: Array, factor: float) -> Array:
+    """Return a map of points, 4 x 4, between two spaces that are so many times larger."""
+    if factor == 1:
+        return matrix
+    larger = np.array(matrix, dtype=float)
+    larger[:3, 3] *= factor
+    return larger
 
 
 def brain_box(mask: np.ndarray, grid: Grid, margin_mm: float) -> tuple[slice, slice, slice]:

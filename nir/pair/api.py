@@ -187,7 +187,7 @@ def _register(
             notes = load_json(SubjectFolder(image.brain.parent).record)["warnings"]
             affine["warnings"][:0] = [f"{short(name_of(source))}: {sentence}" for sentence in notes]
         forward, inverse = (
-            DisplacementField(round_displacement(u_lps), grid)
+            DisplacementField(round_displacement(u_lps, grid), grid)
             for u_lps, grid in (
                 (found.forward, pair.fixed_grid),
                 (found.inverse, pair.moving_grid),

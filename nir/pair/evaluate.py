@@ -133,11 +133,11 @@ def _similarities(pair: Registered, further: Mapping[str, Similarity]) -> dict[s
     """Score the images by similarities that are no measures of their own."""
     if not further:
         return {}
-    fixed, mask = pair.fixed.brain.voxels, pair.fixed.mask
+    fixed, mask, grid = pair.fixed.brain.voxels, pair.fixed.mask, pair.grid.scaled(1 / pair.scale)
     return {
         f"{name}_{when}": score
         for when, image in (("before", pair.aligned), ("after", pair.warped))
-        for name, score in terms.compare(further, fixed, image, mask, pair.grid).items()
+        for name, score in terms.compare(further, fixed, image, mask, grid).items()
     }
 
 

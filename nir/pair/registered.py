@@ -15,6 +15,7 @@ from nir.geometry.grid import Array, Grid
 from nir.geometry.image import Image
 from nir.geometry.maps import Affine, DisplacementField
 from nir.geometry.resample import resample
+from nir.geometry.scale import scale_of
 from nir.io.ants import interpolate
 from nir.io.images import load_labels, load_volume
 from nir.io.layout import ResultFolder
@@ -99,6 +100,11 @@ class Registered:
         """The fixed grid, on which all that is warped lies."""
         return self.forward.grid
 
+    @cached_property
+    def scale(self) -> float:
+        """The length of a millimetre of our settings in the fixed brain, mm."""
+        return scale_of(self.fixed.mask, self.fixed.brain.grid)
+
     @property
     def labels(self) -> tuple[Image, Image] | None:
         """The labels of both images, where both have some."""
@@ -142,6 +148,7 @@ class Registered:
             u_lps=self.forward.u_lps,
             grid=self.grid,
             inverse=(self.inverse.u_lps, self.inverse.grid),
+            scale=self.scale,
             fixed_labels=self.labels[0].voxels if self.labels else None,
             warped_labels=self.warped_labels if self.labels else None,
         )

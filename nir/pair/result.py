@@ -139,7 +139,7 @@ class Result:
     def checks(self) -> list[Check]:
         """What tells a sound registration from one that failed, each with its reason."""
         bends = deforms(self.fit["engine"])
-        return judge(self._measured.metrics, VerdictConfig(), bends)
+        return judge(self._measured.metrics, VerdictConfig(), bends, self.fit["length_scale"])
 
     @property
     def verdict(self) -> str:

@@ -25,6 +25,7 @@ from nir.errors import NirError
 from nir.geometry.grid import Grid
 from nir.geometry.image import Image
 from nir.geometry.kernels import set_threads
+from nir.geometry.scale import scale_of
 from nir.io.files import load_json, save_json
 from nir.io.images import save_volume
 from nir.io.layout import ResultFolder
@@ -136,12 +137,20 @@ def run_engine(
     progress: Progress | None = None,
     log: Callable[[str], None] = print,
 ) -> tuple[Registration, dict[str, Any]]:
-    """Register a pair in memory; return what the engine found, and the record of how."""
+    """Register a pair in memory; return what the engine found, and the record of how.
+
+    The engine sees a brain of human size (`nir.geometry.scale`): all its millimetres are those of
+    a human brain.
+    """
     set_threads(threads)
     engine = method.card
     chosen = pick_device(device if engine.on_gpu else "cpu")
     start = time.perf_counter()
-    result = engine.register(pair, Job(seed, chosen, threads, progress, log))
+    scale = scale_of(pair.fixed_mask, pair.fixed_grid)
+    if scale != 1:
+        log(f"the fixed brain is small: a millimetre of the settings is {scale:.3g} mm of it")
+    job = Job(seed, chosen, threads, progress, log)
+    result = engine.register(pair.scaled(1 / scale), job).scaled(scale)
     elapsed = time.perf_counter() - start
     for u_lps, grid in ((result.forward, pair.fixed_grid), (result.inverse, pair.moving_grid)):
         if u_lps.shape != (*grid.shape, 3):
@@ -153,6 +162,7 @@ def run_engine(
         "method": method.name,
         "engine": method.engine,
         "settings": method.own_settings,
+        "length_scale": scale,
         "guides": engine.guided_by(pair),
         "seed": seed,
         "device": str(chosen),

@@ -14,8 +14,9 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from nir.errors import NirError, fault
-from nir.geometry.grid import Array
+from nir.geometry.grid import Array, Grid, scaled_map
 from nir.geometry.image import Image, centre_of_mass, coarse, sample_on
+from nir.geometry.scale import scale_of, volume_ml
 from nir.io.ants import ants_seed, to_ants
 from nir.io.images import load_volume
 from nir.io.warps import load_affine, save_affine
@@ -35,6 +36,8 @@ SEARCH_DEGREES = (-30, -15, 0, 15, 30)
 SAMPLING = 0.25  # share of the voxels that enter the metric
 
 BINS = 32
+
+UNLIKE = 3.0  # times as long: an adult's brain is 1.7 times as long as a newborn's
 
 CLIP_PERCENTILE = 99.5  # a few bright voxels would leave most histogram bins empty
 
@@ -69,7 +72,8 @@ def register_affine(
 
     The brains may lie anywhere in scanner space, up to some 40 degrees from each other. A search
     over rotations about the centres of mass starts ANTs, which fits a rigid map and then, if
-    ``config.kind`` asks for more, scales and shears, by Mattes mutual information.
+    ``config.kind`` asks for more, scales and shears, by Mattes mutual information. A small brain is
+    brought to the size of a human one first, see `nir.geometry.scale`.
 
     Args:
         fixed_path, moving_path: images, zero outside the brain.
@@ -79,11 +83,15 @@ def register_affine(
         The map; the identity and a warning if no map improved the similarity.
 
     Raises:
-        NirError: an image cannot be read or is zero everywhere, or the mask is on another grid.
+        NirError: an image cannot be read or is zero everywhere, the mask is on another grid, or the
+            brains are of sizes too unlike to belong together.
     """
     start = time.perf_counter()
     fixed, moving = _load_brain(fixed_path), _load_brain(moving_path)
     mask = _load_mask(fixed_mask_path, fixed)
+    _check_sizes((fixed_path, mask, fixed.grid), (moving_path, moving.voxels, moving.grid))
+    scale = scale_of(mask, fixed.grid)
+    fixed, moving = (Image(v.voxels, v.grid.scaled(1 / scale)) for v in (fixed, moving))
     low = [coarse(v, WORKING_MM) for v in (fixed, moving)]
     inside = sample_on(Image(mask.astype(np.float32), fixed.grid), low[0].grid) > 0.5
     first = starting_map(coarse(fixed, SEARCH_MM), coarse(moving, SEARCH_MM))
@@ -97,6 +105,7 @@ def register_affine(
             f" images ({before:.3f} before, {after:.3f} after): the identity is kept."
         )
         matrix, after = np.eye(4), before
+    matrix = scaled_map(matrix, scale)
     return LinearResult(matrix, time.perf_counter() - start, before, after, warnings)
 
 
@@ -179,6 +188,20 @@ def _load_brain(path: Path | str) -> Image:
         raise NirError(fault(path, "a brain", "no voxel above zero", cure))
     high = float(np.percentile(voxels[voxels > 0], CLIP_PERCENTILE))
     return Image(np.clip(voxels, 0, high) / high, grid)
+
+
+def _check_sizes(
+    fixed: tuple[Path | str, np.ndarray, Grid], moving: tuple[Path | str, np.ndarray, Grid]
+) -> None:
+    """Refuse two brains, each with its file and what is not zero, of which no map is sound."""
+    here, there = volume_ml(*fixed[1:]), volume_ml(*moving[1:])
+    if max(here, there) > UNLIKE**3 * min(here, there):
+        found = f"{there:.3g} ml and {here:.3g} ml in {fixed[0]}"
+        cure = (
+            "look at the unit of both headers; a template of another species is replaced by"
+            " template.image and template.mask"
+        )
+        raise NirError(fault(moving[0], "brains of like size", found, cure))
 
 
 def _load_mask(path: Path | str | None, image: Image) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 
 from nir.errors import NirError, fault
 from nir.geometry.grid import Grid
+from nir.geometry.scale import scale_of
 from nir.io.ants import ants_seed, to_ants
 
 BIAS_MM = 8.0  # voxels N4 works on: the field is smooth, and at 4 mm it takes six times as long
@@ -47,10 +48,12 @@ def normalise(
 def correct_bias(voxels: np.ndarray, mask: np.ndarray, grid: Grid, seed: int) -> np.ndarray:
     """Divide out the smooth bias field that N4 finds inside the mask (Tustison et al. 2010).
 
-    N4 takes logarithms, so intensities below a small positive floor are lifted to it.
+    N4 takes logarithms, so intensities below a small positive floor are lifted to it. Its splines
+    have a mesh in mm: it sees a brain of human size.
     """
     import ants
 
+    grid = grid.scaled(1 / scale_of(mask, grid))
     floor = 1e-3 * float(voxels[mask > 0].max())
     image = to_ants(np.maximum(voxels, floor), grid)
     shrink = max(1, round(BIAS_MM / float(grid.spacing.max())))

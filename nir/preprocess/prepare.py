@@ -11,6 +11,7 @@ import numpy as np
 
 from nir.geometry.grid import Grid
 from nir.geometry.image import holds_labels
+from nir.geometry.scale import scale_of, volume_ml
 from nir.io.files import save_json
 from nir.io.images import load_volume, save_volume
 from nir.io.layout import SubjectFolder
@@ -109,15 +110,22 @@ def _measures(
     mask: np.ndarray, grid: Grid, plausible_ml: tuple[float, float] | None
 ) -> dict[str, Any]:
     """Brain volume in ml, and a warning if it is not plausible."""
-    volume_ml = float((mask > 0).sum() * abs(np.linalg.det(grid.affine[:3, :3])) / 1000)
+    volume, scale = volume_ml(mask, grid), scale_of(mask, grid)
     warnings = []
-    if plausible_ml and not plausible_ml[0] <= volume_ml <= plausible_ml[1]:
+    if plausible_ml and not plausible_ml[0] <= volume <= plausible_ml[1]:
         low, high = plausible_ml
-        warnings.append(
-            f"The brain mask holds {volume_ml:.0f} ml; {low:.0f} to {high:.0f} ml are plausible:"
+        held = f"{volume:.0f}" if volume >= 10 else f"{volume:.2g}"
+        sentence = (
+            f"The brain mask holds {held} ml; {low:.0f} to {high:.0f} ml are plausible:"
             " look at the mask, choose another skull_strip method, or set preprocess.plausible_ml."
         )
-    return {"brain_volume_ml": volume_ml, "warnings": warnings}
+        if scale != 1:
+            sentence += (
+                " It is taken for a small animal's brain, in which a millimetre of the settings is"
+                f" {scale:.2g} mm."
+            )
+        warnings.append(sentence)
+    return {"brain_volume_ml": volume, "warnings": warnings}
 
 
 def _write(

@@ -16,6 +16,7 @@ from scipy import ndimage
 from nir.errors import NirError, fault, nearest
 from nir.geometry.grid import Grid
 from nir.geometry.image import Image, coarse, sample_on
+from nir.geometry.scale import box_ml, holds_human_brain, volume_ml
 from nir.io.images import load_volume
 from nir.preprocess.masks import largest_component, read_mask
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 
 BET_MM = 2.0
+
+LEAST_BOX = 0.25  # of the template's brain: a newborn's whole head is half as large
 
 BET_THRESHOLD = 0.7  # with the usual 0.5 the surface runs down into the neck
 
@@ -90,6 +93,14 @@ def _from_template(scan: Scan) -> np.ndarray:
 
     if scan.template is None:
         raise NirError(fault("skull_strip", "a template", "none", "give one to method 'template'"))
+    needed = volume_ml(scan.template.mask, scan.template.grid)
+    if box_ml(scan.grid) < LEAST_BOX * needed:
+        expected = f"a head whose brain may have the {needed:.3g} ml of the template's"
+        cure = (
+            "look at the unit of its header; for another species give template.image and"
+            " template.mask, or masks"
+        )
+        raise NirError(fault(scan.path, expected, _box_in_words(scan.grid), cure))
     brain = Image(scan.template.brain, scan.template.grid)
     head = Image(scan.voxels, scan.grid)
     mask = carried_mask(head, brain, scan.template.mask, scan.seed)
@@ -106,6 +117,9 @@ def _bet(scan: Scan) -> np.ndarray:
     except ImportError as error:
         cure = "run: pip install 'nir-registration[bet]', or choose another preprocess.skull_strip"
         raise NirError(fault("skull_strip", "brainextractor", "no such package", cure)) from error
+    if not holds_human_brain(scan.grid):
+        cure = "look at the unit of its header; for another species give masks (skull_strip: mask)"
+        raise NirError(fault(scan.path, "a human head", _box_in_words(scan.grid), cure))
     head = coarse(Image(scan.voxels, scan.grid), BET_MM)
     affine = np.diag([BET_MM, BET_MM, BET_MM, 1.0])
     with contextlib.redirect_stdout(io.StringIO()):  # it prints every one of its 1000 steps
@@ -113,6 +127,11 @@ def _bet(scan: Scan) -> np.ndarray:
         extractor.run()
     found = np.asarray(extractor.compute_mask(), np.float32)
     return sample_on(Image(found, head.grid), scan.grid) > 0.5
+
+
+def _box_in_words(grid: Grid) -> str:
+    edges = " x ".join(f"{n * edge:.3g}" for n, edge in zip(grid.shape, grid.spacing, strict=True))
+    return f"an image of {edges} mm"
 
 
 METHODS: dict[str, Callable[[Scan], np.ndarray]] = {

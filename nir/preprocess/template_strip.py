@@ -19,6 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from nir.geometry.grid import RAS_TO_LPS, Array, Grid, apply_matrix
 from nir.geometry.image import Image, centre_of_mass, coarse, sample_on
+from nir.geometry.scale import scale_of
 from nir.io.ants import ants_seed, to_ants
 from nir.io.warps import save_affine
 
@@ -60,6 +61,9 @@ SULCUS_MM = 6.0  # half-width of the CSF that counts as brain between two gyri
 def carried_mask(head: Image, brain: Image, mask: np.ndarray, seed: int) -> np.ndarray:
     """Find the brain of a T1-weighted head by registration of a template.
 
+    The lengths below are those of a human head; a small template and its heads are brought to human
+    size first (`nir.geometry.scale`).
+
     Args:
         head: the scan, any grid, upright within some 30 degrees, the whole brain in view.
         brain, mask: the template, intensities in [0, 1].
@@ -68,6 +72,8 @@ def carried_mask(head: Image, brain: Image, mask: np.ndarray, seed: int) -> np.n
     Returns:
         Brain mask on the head's grid, bool, shape (X, Y, Z).
     """
+    larger = 1 / scale_of(mask, brain.grid)
+    head, brain = (Image(v.voxels, v.grid.scaled(larger)) for v in (head, brain))
     high = float(np.percentile(head.voxels, 99.5))
     low = coarse(Image(np.clip(head.voxels, 0, high) / (high or 1.0), head.grid), REFINE_MM)
     shelled, inside, region = _shelled(brain, mask)

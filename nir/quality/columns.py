@@ -56,6 +56,12 @@ RUN = {
     "seed": Column("Seed", "Seed of the random numbers"),
     "device": Column("Device", "Device that computed the fit"),
     "threads": Column("Threads", "Threads of the registration"),
+    "length_scale": Column(
+        "Length scale",
+        "Length of a millimetre of the settings in the fixed brain, where that is smaller than any"
+        " human one; else 1",
+        "mm",
+    ),
     "labels_scored": Column(
         "Labels scored", "Number of labels that enter the means: those that both images have", "1"
     ),

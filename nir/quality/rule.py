@@ -54,6 +54,12 @@ class Rule:
         beyond_warn, beyond_fail = (self.bad * (value - x) > 0 for x in (limits.warn, limits.fail))
         return "fail" if beyond_fail else "warn" if beyond_warn else "pass"
 
+    def for_scale(self, limits: Limits, scale: float) -> Limits:
+        """Return thresholds for a brain of which ``scale`` mm are a millimetre of a setting."""
+        if scale == 1 or self.unit != " mm":
+            return limits
+        return Limits(**{name: float(f"{scale * x:.3g}") for name, x in limits})
+
     def in_order(self, limits: Limits) -> Limits:
         """Refuse thresholds of which the failure comes before the doubt."""
         if self.bad * (limits.warn - limits.fail) > 0:

@@ -36,7 +36,10 @@ class Check:
 
 
 def judge(
-    metrics: Mapping[str, Any], thresholds: VerdictConfig, deforms: bool = True
+    metrics: Mapping[str, Any],
+    thresholds: VerdictConfig,
+    deforms: bool = True,
+    length_scale: float = 1.0,
 ) -> list[Check]:
     """Hold the metrics of a registration against thresholds.
 
@@ -44,6 +47,7 @@ def judge(
         metrics: a row of ``metrics.tsv``, or those of ``result.json``; None and NaN are missing.
         thresholds: of the run's settings.
         deforms: whether the engine does more than the affine.
+        length_scale: of the fixed brain (`nir.geometry.scale`): thresholds in mm shrink by it.
 
     Returns:
         The checks whose metrics are known. Of an affine alone no gain over the affine is asked, nor
@@ -60,7 +64,7 @@ def judge(
             continue
         value = rule.measure(*(known[name] for name in rule.needs))
         if not math.isnan(value):
-            limits = getattr(thresholds, rule.name)
+            limits = rule.for_scale(getattr(thresholds, rule.name), length_scale)
             sentence = _sentence(rule, value, limits, known)
             grade = rule.grade(value, limits)
             checks.append(Check(rule.name, rule.title, grade, sentence, value))

@@ -59,7 +59,9 @@ def _metric_row(result: dict[str, Any]) -> dict[str, Any]:
     """Flatten one ``result.json``."""
     row: dict[str, Any] = {key: result[key] for key in (*KEYS, "engine")}
     row |= {name: float("nan") if value is None else value for name, value in _numbers(result)}
-    row |= {key: result.get(key) for key in ("peak_mb", "seed", "device", "threads")}
+    row |= {
+        key: result.get(key) for key in ("peak_mb", "seed", "device", "threads", "length_scale")
+    }
     row["labels_scored"] = len(result.get("labels_scored") or [])
     sentences = [" ".join(str(w).split()) for w in result.get("warnings") or []]
     return row | {"warnings": WARNINGS_JOIN.join(sentences) or None}

@@ -34,7 +34,7 @@ def methods_text(
     return [
         _preparation(preprocess),
         _linear(str(result.get("initial", "affine")), affine),
-        ENGINES[result["engine"]].sentence(result) + _guides(result),
+        ENGINES[result["engine"]].sentence(result) + _guides(result) + _lengths(result),
         _measures(result, label_interpolation),
     ]
 
@@ -98,6 +98,17 @@ def _guides(result: Mapping[str, Any]) -> str:
 
 def _weight(weights: Mapping[str, Any], key: str) -> str:
     return f" (weight {weights[key]:g})" if key in weights else ""
+
+
+def _lengths(result: Mapping[str, Any]) -> str:
+    """Tell by how much lengths shrank for a small brain; records of earlier versions do not."""
+    scale = result.get("length_scale", 1)
+    if scale == 1:
+        return ""
+    return (
+        " Lengths in mm that belong to these settings are those of a human brain: they were"
+        f" multiplied by {scale:.3g}, the size of the fixed brain."
+    )
 
 
 def _measures(result: Mapping[str, Any], label_interpolation: str) -> str:

@@ -60,9 +60,14 @@ def judge_all(metrics: pd.DataFrame, thresholds: VerdictConfig) -> dict[Key, lis
     """Judge every registration of the table of metrics."""
     rows: Any = metrics.to_dict("records")
     return {
-        key: judge(row, thresholds, deforms(row["engine"]))
+        key: judge(row, thresholds, deforms(row["engine"]), _length_scale(row.get("length_scale")))
         for key, row in zip(keys_of(metrics), rows, strict=True)
     }
+
+
+def _length_scale(told: Any) -> float:
+    """Return the scale of a row; results of earlier versions have none."""
+    return 1.0 if told is None or pd.isna(told) else float(told)
 
 
 def report_tables(

@@ -35,7 +35,7 @@ def side(name: str, grid: Grid, seed: int) -> Side:
 
 
 def field(mapping: object, grid: Grid) -> DisplacementField:
-    return DisplacementField(round_displacement(displacement(mapping, grid)), grid)
+    return DisplacementField(round_displacement(displacement(mapping, grid), grid), grid)
 
 
 POINTS = FIXED.points_lps()[8:10, 8, 8]

@@ -8,6 +8,7 @@ from helpers.synthetic import ball, make_grid, texture
 from pydantic import ValidationError
 
 from nir.errors import NirError
+from nir.geometry.scale import HUMAN_ML, volume_ml
 from nir.io.files import load_json
 from nir.io.images import load_volume, save_volume
 from nir.preprocess.intensities import correct_bias, normalise
@@ -95,6 +96,23 @@ def test_bias_correction_flattens_a_ramp(brain_file: Path) -> None:
 
     assert spread(flat * ramp) > 0.1
     assert spread(corrected) < 0.05
+
+
+def test_bias_correction_does_not_know_the_species() -> None:
+    """N4's shrink and the mesh of its splines are lengths of a human brain."""
+    mask = ball(SHAPE, 16.0)
+    human = GRID.scaled((HUMAN_ML / volume_ml(mask, GRID)) ** (1 / 3))
+    voxels = (100 + texture(SHAPE, 2.0)) * np.linspace(0.6, 1.4, SHAPE[0])[:, None, None]
+    large, small = (correct_bias(voxels, mask, grid, 1) for grid in (human, human.scaled(0.05)))
+    assert small == pytest.approx(large, rel=1e-3)
+
+
+def test_a_small_brain_is_told(tmp_path: Path) -> None:
+    voxels = (1 + texture(SHAPE, 3.0)) * ball(SHAPE, 16.0)
+    save_volume(tmp_path / "scan.nii.gz", voxels, make_grid(SHAPE, (0.3, 0.3, 0.3)))
+    record = prepare_subject(tmp_path / "scan.nii.gz", tmp_path, PreprocessConfig())
+    assert "holds 0.47 ml" in record["warnings"][0]
+    assert "a millimetre of the settings is 0.069 mm" in record["warnings"][0]
 
 
 def test_shipped_template() -> None:

@@ -127,3 +127,17 @@ def test_real_head(shared_data: Path, tmp_path: Path, oblique: bool) -> None:
     template = load_template(TemplateConfig())
     mask = skull_strip(tmp_path / "scan.nii.gz", "template", template=template)
     assert dice(mask, truth) >= 0.95
+
+
+def test_a_small_template_strips_small_heads(tmp_path: Path) -> None:
+    """A mouse's head, its own template in skull and scalp, as long as a 40th of a human one."""
+    brain = load_template(TemplateConfig(spacing_mm=4.0))
+    template = brain._replace(grid=brain.grid.scaled(1 / 40))
+    inside = np.pad(brain.mask, 6) > 0
+    depth = 4 * distance_transform_edt(~inside)
+    around = np.where(depth < 8, 0.1, np.where(depth < 14, 0.75, 0.0))
+    noise = np.random.default_rng(1).normal(0, 0.01, inside.shape)
+    head = np.where(inside, np.pad(brain.brain, 6), around) + np.abs(noise)
+    grid = template.grid.crop((-6, -6, -6), tuple(n + 6 for n in brain.grid.shape))
+    save_volume(tmp_path / "scan.nii.gz", head.astype(np.float32), grid)
+    assert dice(skull_strip(tmp_path / "scan.nii.gz", "template", template=template), inside) > 0.9

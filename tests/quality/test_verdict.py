@@ -231,3 +231,18 @@ def raised_of(fixed: Prepared, scan: Scan, folder: Path) -> set[str]:
     for check in checks:
         print(f"{check.grade}: {check.title}: {check.sentence}")
     return {check.name for check in checks if check.grade != "pass"}
+
+
+def test_thresholds_in_mm_shrink_with_a_small_brain() -> None:
+    lengths = {"displacement_p99_mm": 0.9, "inverse_consistency_mean_mm": 0.01}
+    human, mouse = (
+        {c.name: c for c in judge(SOUND | lengths, VerdictConfig(), length_scale=scale)}
+        for scale in (1.0, 0.05)
+    )
+    for name, check in human.items():
+        if name not in ("displacement", "inverse_consistency"):
+            assert mouse[name] == check  # of shares and angles no size matters
+    assert (human["displacement"].grade, mouse["displacement"].grade) == ("pass", "warn")
+    assert "more than 0.75 mm is doubtful" in mouse["displacement"].sentence
+    assert mouse["inverse_consistency"].grade == "pass"
+    assert "up to 0.025 mm passes" in mouse["inverse_consistency"].sentence

@@ -29,7 +29,7 @@ DISPLACEMENT = LinearSegmentedColormap.from_list(  # viridis without its dark en
 
 JACOBIAN_RANGE = (0.25, 4.0)
 
-INVERSE_RANGE_MM = (0.01, 10.0)  # the same for all pairs, so that their pictures compare
+INVERSE_RANGE_MM = (0.01, 10.0)  # of all human brains, so that their pictures compare
 
 GRID_LINES = 24  # along the longest side of the brain
 
@@ -43,7 +43,7 @@ class Scales:
     grey: dict[str, Normalize]
     difference: Normalize
     jacobian: LogNorm = field(default_factory=lambda: LogNorm(*JACOBIAN_RANGE, clip=True))
-    inverse: LogNorm = field(default_factory=lambda: LogNorm(*INVERSE_RANGE_MM, clip=True))
+    inverse: LogNorm = field(default_factory=lambda: _inverse_norm(1.0))
     residual: Normalize = field(default_factory=Normalize)
 
     @classmethod
@@ -58,8 +58,15 @@ class Scales:
                 for name in ("fixed", "affine", "warped")
             },
             difference=Normalize(-(top or 1.0), top or 1.0),
-            residual=Normalize(0, max(float(largest), 1.0)),
+            inverse=_inverse_norm(images.scale),
+            residual=Normalize(0, max(float(largest), images.scale)),
         )
+
+
+def _inverse_norm(scale: float) -> LogNorm:
+    """Return the range of the inverse consistency, mm, for a brain of a scale."""
+    low, high = INVERSE_RANGE_MM
+    return LogNorm(scale * low, scale * high, clip=True)
 
 
 Draw = Callable[[Axes, View, Plane, Scales], None]
@@ -158,7 +165,9 @@ def inverse_consistency(axes: Axes, view: View, plane: Plane, scales: Scales) ->
     inside = view.cut(view.images.mask, plane).astype(bool)
     ground = np.ma.masked_where(~inside, np.full(inside.shape, 0.4))
     _show(axes, view, plane, ground, cmap=GREY, vmin=0, vmax=1)
-    picture = np.ma.masked_invalid(view.inverse_error_mm(plane).clip(INVERSE_RANGE_MM[0]))
+    picture = np.ma.masked_invalid(
+        view.inverse_error_mm(plane).clip(view.images.scale * INVERSE_RANGE_MM[0])
+    )
     _show(axes, view, plane, picture, cmap=DISPLACEMENT, norm=scales.inverse)
 
 

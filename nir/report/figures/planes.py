@@ -31,6 +31,8 @@ class PairImages:
         grid: the fixed grid, of any orientation.
         inverse: displacement from moving to fixed points, mm, and the moving grid it lies on.
         fixed_labels, warped_labels: label maps, shape (X, Y, Z), both or neither.
+        scale: by which margins and colours in mm shrink for a small brain, see
+            `nir.geometry.scale`.
     """
 
     fixed: np.ndarray
@@ -43,6 +45,7 @@ class PairImages:
     inverse: tuple[np.ndarray, Grid]
     fixed_labels: np.ndarray | None = None
     warped_labels: np.ndarray | None = None
+    scale: float = 1.0
 
     @property
     def volumes(self) -> dict[str, np.ndarray]:
@@ -77,7 +80,7 @@ def canonical(images: PairImages) -> PairImages:
     return replace(images, grid=Grid(turned["fixed"].shape, affine), **turned)
 
 
-def cropped(images: PairImages, margin_mm: float = MARGIN_MM) -> PairImages:
+def cropped(images: PairImages) -> PairImages:
     """Crop to the bounding box of the mask and a margin.
 
     Raises:
@@ -89,7 +92,7 @@ def cropped(images: PairImages, margin_mm: float = MARGIN_MM) -> PairImages:
     for axis, size_mm in enumerate(images.grid.spacing):
         others = tuple(a for a in range(3) if a != axis)
         inside = np.flatnonzero(images.mask.any(axis=others))
-        margin = int(np.ceil(margin_mm / size_mm))
+        margin = int(np.ceil(images.scale * MARGIN_MM / size_mm))
         stop = min(int(inside[-1]) + margin + 1, images.mask.shape[axis])
         box.append((max(int(inside[0]) - margin, 0), stop))
     (i, p), (j, q), (k, r) = box
