@@ -40,7 +40,7 @@ def lattice_of(image: Any) -> Grid:
         q_code, s_code = _codes(image)
         if s_code > 0 and q_code > 0 and _shear(affine) > SHEAR:
             affine = image.get_qform()
-        affine = np.diag([*[MM.get(_unit(image), 1.0)] * 3, 1.0]) @ affine
+        affine = np.diag([*[MM.get(unit_code(image), 1.0)] * 3, 1.0]) @ affine
     return Grid((i, j, k), affine)
 
 
@@ -56,8 +56,8 @@ def frame_faults(image: Any) -> list[Fault]:
     if lacks_orientation(image):
         return [_orientation_fault(image)]
     if isinstance(image, nib.Nifti1Pair):
-        if _unit(image) not in MM:
-            found = f"code {_unit(image)} for the unit of its voxels"
+        if unit_code(image) not in MM:
+            found = f"code {unit_code(image)} for the unit of its voxels"
             return [("metre, millimetre or micron", found, REPAIR)]
         try:
             image.get_qform(coded=True)
@@ -89,6 +89,11 @@ def lacks_orientation(image: Any) -> bool:
     if isinstance(image, nib.Nifti1Pair):
         return max(_codes(image)) <= 0
     return isinstance(image, nib.AnalyzeImage)
+
+
+def unit_code(image: Any) -> int:
+    """Return NIfTI's code for the unit of the edges of voxels, see `MM`."""
+    return int(image.header["xyzt_units"]) & 7
 
 
 def grid_fault(image: Grid, other: Grid) -> Fault | None:
@@ -131,7 +136,7 @@ def _disagreements(image: Any) -> list[Fault]:
     if q_code > 0:
         if (np.abs(qform - sform)[:3] <= FORMS * np.array([*edges, edges.min()])).all():
             return []
-        gap = MM[_unit(image)] * corner_gap_mm(Grid((i, j, k), qform), Grid((i, j, k), sform))
+        gap = MM[unit_code(image)] * corner_gap_mm(Grid((i, j, k), qform), Grid((i, j, k), sform))
         first = (
             f"{np.round(form[:3, 3], 2).tolist()}, edges {_by(form)}" for form in (qform, sform)
         )
@@ -156,10 +161,6 @@ def _by(affine: Array) -> str:
 
 def _codes(image: Any) -> tuple[int, int]:
     return int(image.header["qform_code"]), int(image.header["sform_code"])
-
-
-def _unit(image: Any) -> int:
-    return int(image.header["xyzt_units"]) & 7
 
 
 def _shear(affine: Array) -> float:

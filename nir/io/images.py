@@ -16,6 +16,9 @@ from nir.io.frames import affine_faults, frame_faults, lattice_of
 from nir.io.values import label_faults, mask_faults, range_faults, scale_of
 from nir.io.vectors import vector_fault
 
+SECONDS = {16: 1e-3, 24: 1e-6}
+"""Seconds of NIfTI's units of time, milliseconds and microseconds, by code."""
+
 Source = Image | Path | str | nib.spatialimages.SpatialImage | tuple[np.ndarray, np.ndarray]
 """What stands for an image: itself, a file, nibabel's, or voxels with their affine (RAS mm)."""
 
@@ -191,8 +194,8 @@ def load_series(path: Path | str) -> tuple[np.ndarray, Grid, float]:
     step = 0.0
     if len(image.shape) == 4:
         nifti = isinstance(image, nib.Nifti1Image)
-        unit = image.header.get_xyzt_units()[1] if nifti else "sec"
-        step = float(image.header.get_zooms()[3]) * {"msec": 1e-3, "usec": 1e-6}.get(unit, 1.0)
+        unit = int(image.header["xyzt_units"]) & 56 if nifti else 0
+        step = float(image.header.get_zooms()[3]) * SECONDS.get(unit, 1.0)
     return voxels, grid, step
 
 

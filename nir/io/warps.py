@@ -12,6 +12,7 @@ from scipy.io import loadmat, savemat
 from nir.errors import NirError, fault
 from nir.geometry.grid import Array, Grid
 from nir.io.files import DAMAGED, atomic, readable
+from nir.io.frames import MM, unit_code
 from nir.io.images import _save, grid_of, open_image
 
 VECTOR_INTENT = "vector"  # NIfTI intent code 1007, what ITK reads as a displacement field
@@ -70,7 +71,10 @@ def load_displacement(path: Path | str) -> tuple[np.ndarray, Grid]:
 
 def _signs(path: Path | str, image: nib.Nifti1Image) -> tuple[int, int, int]:
     """Return what turns a field's vectors into LPS, or refuse a field that is not ITK's."""
-    code, name = int(image.header["intent_code"]), image.header.get_intent()[2]
+    code, name = (
+        int(image.header["intent_code"]),
+        image.header["intent_name"].item().decode("latin"),
+    )
     if name in OTHERS:
         cure = "convert it to ITK's form with the tool that made it"
         raise NirError(fault(path, "ITK's displacement, LPS mm", OTHERS[name], cure))
@@ -81,9 +85,9 @@ def _signs(path: Path | str, image: nib.Nifti1Image) -> tuple[int, int, int]:
             " header (nibabel's set_intent('vector')), else convert it with the tool that made it"
         )
         raise NirError(fault(path, known, f"{code}, whose vectors ITK does not read", cure))
-    if (unit := image.header.get_xyzt_units()[0]) not in ("mm", "unknown"):
+    if MM[unit_code(image)] != 1:
         cure = "write both its grid and its vectors in mm"
-        raise NirError(fault(path, "a displacement in mm", f"the unit {unit}", cure))
+        raise NirError(fault(path, "a displacement in mm", "metre or micron as its unit", cure))
     return INTENTS[code]
 
 

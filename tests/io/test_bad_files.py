@@ -103,7 +103,7 @@ def test_no_damage_escapes_as_another_error(
         content[place] = value
     cut = data.draw(st.integers(0, len(content)))
     path.write_bytes(gzip.compress(content[:cut], 1))
-    for read in (io.load_volume, io_warps.load_displacement):
+    for read in (io.load_volume, io.load_series, io_warps.load_displacement):
         with pytest.raises(NirError):
             read(path)
             raise NirError("the damage did not matter")
