@@ -15,12 +15,10 @@ import numpy as np
 import torch
 from scipy.ndimage import map_coordinates
 
-from nir.geometry.grid import Array, Grid, apply_matrix
+from nir.geometry.grid import Array, Grid, apply_matrix, nearest_voxel
 from nir.geometry.inverse import invert
 
 CHUNK = 2**20  # points mapped at once: bounds the memory
-
-EDGE = 0.5 + 1e-6  # voxels beyond the outer centres up to which ITK holds a field to be known
 
 
 class Transform(Protocol):
@@ -196,8 +194,12 @@ def domain(mapping: Transform) -> Grid | None:
 
 
 def covers(grid: Grid, vox: Array) -> np.ndarray:
-    """Tell which voxel indices, shape (..., 3), lie in a grid, half a voxel around it included."""
-    return np.all((vox >= -EDGE) & (vox <= np.array(grid.shape) - 1 + EDGE), axis=-1)
+    """Tell which voxel indices, shape (..., 3), lie in a grid, half a voxel around it included.
+
+    As in ITK the face behind the first voxels belongs to the grid, that behind the last does not.
+    """
+    near = nearest_voxel(vox)
+    return np.all((near >= 0) & (near < grid.shape), axis=-1)
 
 
 def count_outside(mapping: Transform, points: Array) -> int:

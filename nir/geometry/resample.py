@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from scipy.ndimage import map_coordinates, spline_filter
 
 from nir.geometry.grid import Grid, nearest_voxel
-from nir.geometry.maps import DisplacementField, Transform, slabs
+from nir.geometry.maps import DisplacementField, Transform, covers, slabs
 
 
 def resample(
@@ -38,10 +38,9 @@ def resample(
     for rows, slab in slabs(target):
         points = slab.points_lps()
         vox = source.lps_to_vox(transform(points) if u_lps is None else points + u_lps[rows])
-        near = nearest_voxel(vox)
-        inside = np.all((near >= 0) & (near < source.shape), axis=-1)
+        inside = covers(source, vox)
         if mode == "nearest":
-            index = near[inside].astype(np.intp)
+            index = nearest_voxel(vox[inside]).astype(np.intp)
             result[rows] = 0
             result[rows][inside] = volume[index[:, 0], index[:, 1], index[:, 2]]
             continue

@@ -8,8 +8,9 @@ import SimpleITK
 from helpers.two_spaces import AFFINE, FIXED, MOVING, WARP, WHOLE, points_inside
 from scipy.spatial.transform import Rotation
 
-from nir.geometry.grid import apply_matrix
+from nir.geometry.grid import Grid, apply_matrix
 from nir.geometry.maps import Affine, Composite, DisplacementField, chain, displacement, domain
+from nir.transforms.formats.itk import to_itk
 
 POINTS = points_inside(FIXED)
 
@@ -88,3 +89,12 @@ def test_one_point_is_mapped_as_many_are() -> None:
     point = points_inside(FIXED)[0]
     for mapping in (AFFINE, WARP, WHOLE):
         assert mapping(point) == pytest.approx(mapping(point[None])[0])
+
+
+def test_a_field_is_known_where_itk_knows_it() -> None:
+    grid = Grid((4, 5, 6), np.diag([-1.0, -1.0, 1.0, 1.0]))
+    field = DisplacementField(np.ones((*grid.shape, 3), np.float32), grid)
+    theirs = to_itk(field)
+    for x in (-0.50001, -0.5, -0.49999, 3.49999, 3.5, 3.50001):
+        point = (x, 1.0, 2.0)
+        assert field(np.array(point)) == pytest.approx(theirs.TransformPoint(point), abs=1e-9)
