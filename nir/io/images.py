@@ -250,13 +250,24 @@ def save_volume(path: Path | str, voxels: np.ndarray, grid: Grid) -> None:
     _save(path, nib.Nifti1Image(voxels, grid.affine), grid)
 
 
-def save_series(path: Path | str, voxels: np.ndarray, grid: Grid, step: float) -> None:
-    """Write volumes, shape (X, Y, Z, T), ``step`` seconds apart; a single one as a 3-D image."""
-    if voxels.shape[3] == 1:
-        save_volume(path, voxels[..., 0], grid)
-        return
-    image = nib.Nifti1Image(voxels, grid.affine)
-    image.header.set_zooms((*grid.spacing, step))
+def intent_of(image: Any) -> dict[str, Any]:
+    """Return what the header of an opened image says its numbers are: labels, z scores, ..."""
+    fields = ("intent_code", "intent_p1", "intent_p2", "intent_p3", "intent_name")
+    return {n: image.header[n] for n in fields} if isinstance(image, nib.Nifti1Pair) else {}
+
+
+def save_series(
+    path: Path | str, voxels: np.ndarray, grid: Grid, step: float, intent: dict[str, Any]
+) -> None:
+    """Write volumes, shape (X, Y, Z, T), ``step`` seconds apart; a single one as a 3-D image.
+
+    ``intent``: as of `intent_of`.
+    """
+    image = nib.Nifti1Image(voxels.squeeze(3) if voxels.shape[3] == 1 else voxels, grid.affine)
+    for name, value in intent.items():
+        image.header[name] = value
+    if len(image.shape) == 4:
+        image.header.set_zooms((*grid.spacing, step))
     _save(path, image, grid)
 
 

@@ -25,6 +25,7 @@ from nir.io.images import (
     check_nifti_name,
     grid_at,
     grid_of,
+    intent_of,
     load,
     load_series,
     name_of,
@@ -94,7 +95,7 @@ def apply_file(
             on a point of the reference, as in ANTs.
         reference: any image on the grid of the result.
         output: NIfTI; the type of the voxels is kept by ``nearest`` and ``genericLabel``, else it
-            is float32.
+            is float32. The image's intent, as of labels or z scores, stays.
         interpolation: as of `apply`.
 
     Returns:
@@ -115,7 +116,7 @@ def apply_file(
     for n in range(series.shape[3]):
         volume = np.asarray(series[..., n], dtype=dtype)
         warped[..., n] = interpolate(volume, source, target, move, chosen)
-    save_series(output, warped, target, step)
+    save_series(output, warped, target, step, intent_of(open_image(image)))
     return sentence
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from nir.errors import NirError
 from nir.geometry.image import holds_labels
-from nir.io.images import Source, open_image
+from nir.io.images import Source, intent_of, open_image
 
 INTERPOLATIONS = ("linear", "cubic", "nearest", "genericLabel")
 
@@ -89,4 +89,4 @@ def _suffix(source: Source) -> str:
 def _intent(source: Source) -> int:
     """Return the intent code of a NIfTI header; 0 where there is none."""
     image = open_image(source) if isinstance(source, str | Path) else source
-    return int(image.header["intent_code"]) if isinstance(image, nib.Nifti1Pair) else 0
+    return int(intent_of(image).get("intent_code", 0))

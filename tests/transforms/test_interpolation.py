@@ -106,6 +106,15 @@ def test_what_is_asked_for_is_obeyed_with_a_warning_for_labels(folder: Path) -> 
     assert warp(folder, "x.nii.gz", scan, "-n", "cubic")[1] == ""
 
 
+def test_the_intent_stays(folder: Path) -> None:
+    scores = nifti(SCAN.astype(np.float32))
+    scores.header.set_intent("t test", (12,), name="effect")
+    warp(folder, "t.nii.gz", scores)
+    assert nib.load(folder / "out.nii.gz").header.get_intent() == ("t test", (12.0,), "effect")
+    warp(folder, "atlas.nii.gz", nifti(BITS, intent="label"))
+    assert nib.load(folder / "out.nii.gz").header.get_intent()[0] == "label"
+
+
 def test_python_chooses_by_name_and_header_as_well(folder: Path) -> None:
     nib.save(nifti(BITS), folder / "x_dseg.nii.gz")
     for image in (folder / "x_dseg.nii.gz", nifti(BITS, intent="label")):
