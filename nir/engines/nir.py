@@ -70,7 +70,7 @@ class Nir(Engine):
         prepared = time.perf_counter()
         result = fit_pair(*images, grid, config, job.seed, job.progress, guides)
         fitted = time.perf_counter()
-        forward, inverse = both_directions(result.u_mm, pair, box, grid)
+        forward, inverse = both_directions(result.u_mm, pair, box, grid, config.repair_folds)
         seconds = {
             "prepare": prepared - start,
             **{f"phase_{n}": s for n, s in enumerate(result.seconds)},

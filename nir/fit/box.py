@@ -35,12 +35,13 @@ def images_on(
 
 
 def both_directions(
-    u_mm: Tensor, pair: ImagePair, box: Box, grid: Grid
+    u_mm: Tensor, pair: ImagePair, box: Box, grid: Grid, repair: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sample the whole mapping both ways, so that the two undo each other.
 
     Args:
         u_mm: the fitted displacement in ``axis`` mm on the grid of the box, (1, 3, X, Y, Z).
+        repair: whether folds of the sampled inverse are smoothed.
 
     Returns:
         Displacements in LPS mm, float32 (X, Y, Z, 3): fixed to moving points on the fixed grid, and
@@ -52,6 +53,7 @@ def both_directions(
         pair.fixed_grid,
         pair.moving_grid,
         _tensor(pair.fixed_mask, u_mm.device) > 0,
+        repair,
     )
     return forward.cpu().numpy(), inverse.cpu().numpy()
 

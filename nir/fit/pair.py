@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -81,15 +82,14 @@ def fit_pair(
     """
     fixed, moving, mask = (x.reshape(1, -1, *grid.shape).float() for x in (fixed, moving, mask))
     images = Images(fixed, moving, mask, guides or Guides())
-    extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=fixed.device)
     result = FitResult(torch.zeros(1, 3, *grid.shape, device=fixed.device))
     if start is not None:
         if start.shape != result.u_mm.shape:
             expected, found = tuple(result.u_mm.shape), tuple(start.shape)
             cure = "resample it to the grid of the fit"
             raise NirError(fault("start", f"a displacement of shape {expected}", str(found), cure))
-        result.u_mm = start.clone()  # folds are repaired in place
-        result.parts = [DenseField(result.u_mm)]
+        result.u_mm = start
+        result.parts = [DenseField(start)]
     for number in range(len(config.phases)):
         began = time.perf_counter()
         told = partial(progress, number) if progress else lambda step, loss: None
@@ -101,7 +101,9 @@ def fit_pair(
         result.seconds.append(time.perf_counter() - began)
     if config.repair_folds:
         with torch.no_grad():
-            result.repaired = unfold(result.u_mm, extent)
+            u = result.u_mm[0].movedim(0, -1).clone(memory_format=torch.contiguous_format)
+            result.repaired = unfold(u, np.diag(grid.spacing))
+            result.u_mm = u.movedim(-1, 0)[None].contiguous()
     return result
 
 

@@ -133,7 +133,7 @@ class FitConfig(FlowSettings):
     """How one pair is registered: phases of search, fluid steps or neural fields."""
 
     repair_folds: bool = Field(
-        True, description="smooth the composed displacement in the few cells that fold"
+        True, description="smooth the displacement, and its inverse, in the few cells that fold"
     )
     margin_mm: NonNegative = Field(10.0, description="border kept around the fixed brain mask")
     keypoint_weight: NonNegative = Field(

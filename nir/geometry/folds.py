@@ -1,76 +1,98 @@
-"""Jacobians of a lattice's displacement, and folds that are smoothed away."""
+"""Folds of a sampled map, smoothed away or undone; Jacobians by forward differences."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from nir.geometry.lattice import require_one
+from nir.geometry.grid import Array
+from nir.geometry.tetrahedra import folded_cells, smallest_volumes
 
-UNFOLD_SLAB = 16  # slices whose gradient is held at once
+NEARLY = 0.01  # relative volume up to which a cell counts as folded: rounding must not fold it
+
+KEPT, ATTEMPTS = 0.8, 20  # share of a change that is kept in each attempt to undo a fold
 
 
-def unfold(u: Tensor, extent: Tensor, floor: float = 0.01, iterations: int = 100) -> int:
+def unfold(u: Tensor, matrix: Array, iterations: int = 300) -> int:
     """Smooth a displacement, in place, just where its map folds or nearly so.
 
-    A composition of fold-free maps is fold-free, its samples on a lattice need not be: where the
-    map shears strongly, a few cells turn over. Each such cell and its neighbours are replaced by
-    the mean of their surroundings, until none is left.
+    A composition of fold-free maps is fold-free, and so is the inverse of one; their samples on a
+    grid need not be: where the map shears strongly, a few cells turn over. The corners of such
+    cells are moved half the way to the mean of their surroundings, until none is left.
 
     Args:
-        u: displacement in mm, shape (1, 3, X, Y, Z); changed.
-        floor: determinants of forward differences up to this are repaired.
+        u: displacement, shape (X, Y, Z, 3), contiguous; changed.
+        matrix: from node indices to the frame of ``u``, 3 x 3.
         iterations: at most.
 
     Returns:
         How many cells were folded at the start.
-
-    Raises:
-        ValueError: a batch of displacements.
     """
-    require_one(u)
-    spacing = extent / (torch.tensor(u.shape[2:], device=u.device) - 1)
-    slabs = range(0, u.shape[2] - 1, UNFOLD_SLAB)
-    found = []
-    for start in slabs:  # slab by slab: the gradient has nine numbers a voxel
-        part = u[:, :, start : start + UNFOLD_SLAB + 1]
-        cells = (determinant(gradient(part, spacing))[0] <= floor).nonzero()
-        found.append(cells + torch.tensor([start, 0, 0], device=u.device))
-    bad = torch.cat(found)
-    count = len(bad)
-    size = torch.tensor(u.shape[2:], device=u.device)
+    bad = folded_cells(u, matrix, NEARLY)
+    count, last = len(bad), _last(u)
     for _ in range(iterations):
         if len(bad) == 0:
             break
-        region = _inside(_neighbours(bad, -1, 2), size - 1).unique(dim=0)
-        around = _inside(_neighbours(region, -1, 1), size - 1)
+        region = _unique(_neighbours(bad, 0, 1, last), last)
+        around = _neighbours(region, -1, 1, last)
         x, y, z = region.T
         i, j, k = around.T
-        u[0, :, x, y, z] = u[0, :, i, j, k].reshape(3, len(region), -1).mean(-1)
-        touched = _inside(_neighbours(region, -1, 0), size - 2).unique(dim=0)
-        bad = touched[_cell_determinants(u, touched, spacing) <= floor]
+        u[x, y, z] = u[x, y, z].lerp(u[i, j, k].reshape(len(region), -1, 3).mean(1), 0.5)
+        bad = _folded(u, _cells_at(region, last), matrix)
     return count
 
 
-def _inside(index: Tensor, last: Tensor) -> Tensor:
-    """Move voxels that lie outside the lattice to its border, shape (N, 3)."""
-    return torch.minimum(index.clamp(min=0), last)
+def undo_folds(u: Tensor, before: Tensor, matrix: Array) -> None:
+    """Take a change of a displacement back, in place, so far as it folds cells that did not.
+
+    Args:
+        u, before: displacements, shape (X, Y, Z, 3), contiguous; ``u`` is changed.
+        matrix: from node indices to their frame, 3 x 3.
+    """
+
+    def new(cells: Tensor) -> Tensor:
+        return cells[smallest_volumes(before, cells, matrix) > NEARLY]
+
+    bad, last = new(folded_cells(u, matrix, NEARLY)), _last(u)
+    for attempt in range(2 * ATTEMPTS):
+        if len(bad) == 0:
+            break
+        corners = _unique(_neighbours(bad, 0, 1, last), last)
+        x, y, z = corners.T
+        share = KEPT if attempt < ATTEMPTS else 0.0
+        u[x, y, z] = before[x, y, z].lerp(u[x, y, z], share)
+        bad = new(_folded(u, _cells_at(corners, last), matrix))
 
 
-def _neighbours(index: Tensor, low: int, high: int) -> Tensor:
-    """Return all neighbours of voxels, offsets low..high along each axis; (N, 3) -> (N * k, 3)."""
+def _folded(u: Tensor, cells: Tensor, matrix: Array) -> Tensor:
+    return cells[smallest_volumes(u, cells, matrix) <= NEARLY]
+
+
+def _last(u: Tensor) -> Tensor:
+    return torch.tensor(u.shape[:3], device=u.device) - 1
+
+
+def _cells_at(nodes: Tensor, last: Tensor) -> Tensor:
+    """Return the cells that have one of the nodes as a corner, each once, shape (N, 3)."""
+    return _unique(_neighbours(nodes, -1, 0, last - 1), last)
+
+
+def _unique(index: Tensor, last: Tensor) -> Tensor:
+    """Return each index, shape (N, 3), once; by one number, as rows take ten times as long."""
+    _, y, z = (last + 1).tolist()
+    flat = ((index[:, 0] * y + index[:, 1]) * z + index[:, 2]).unique()
+    return torch.stack([flat // (y * z), flat // z % y, flat % z], dim=1)
+
+
+def _neighbours(index: Tensor, low: int, high: int, last: Tensor) -> Tensor:
+    """Return all neighbours, offsets low..high along each axis, (N, 3) -> (N * k, 3).
+
+    Those outside the lattice, which ends at ``last``, are moved to its border.
+    """
     steps = torch.arange(low, high + 1, device=index.device)
     offsets = torch.cartesian_prod(steps, steps, steps)
-    return (index[:, None] + offsets[None]).reshape(-1, 3)
-
-
-def _cell_determinants(u: Tensor, index: Tensor, spacing: Tensor) -> Tensor:
-    """Return det J by forward differences at voxels, shape (N, 3) -> (N,)."""
-    x, y, z = index.T
-    base = u[0, :, x, y, z]
-    ahead = [u[0, :, x + 1, y, z], u[0, :, x, y + 1, z], u[0, :, x, y, z + 1]]
-    columns = [(value - base) / spacing[axis] for axis, value in enumerate(ahead)]
-    return determinant(torch.stack(columns, dim=1)[None])[0]
+    found = (index[:, None] + offsets[None]).reshape(-1, 3)
+    return torch.minimum(found.clamp(min=0), last)
 
 
 def gradient(u: Tensor, spacing: Tensor) -> Tensor:

@@ -184,11 +184,11 @@ def invert_points(u, scale, goals, iterations, tolerance, found):
 
 
 @_inline
-def _slope(u, i, j, k, back, to_vox, g):
-    """Write the derivative by LPS mm at a node: to one voxel ahead, from one behind (``back``)."""
+def _slope(u, i, j, k, to_vox, g):
+    """Write the derivative by LPS mm at a node, from one voxel behind to one ahead."""
     nx, ny, nz, _ = u.shape
     i1, j1, k1 = min(i + 1, nx - 1), min(j + 1, ny - 1), min(k + 1, nz - 1)
-    i0, j0, k0 = max(i - back, 0), max(j - back, 0), max(k - back, 0)
+    i0, j0, k0 = max(i - 1, 0), max(j - 1, 0), max(k - 1, 0)
     for c in range(3):
         x = (u[i1, j, k, c] - u[i0, j, k, c]) / np.float32(i1 - i0)
         y = (u[i, j1, k, c] - u[i, j0, k, c]) / np.float32(j1 - j0)
@@ -251,7 +251,7 @@ def undo(u, other, index, to_lps, to_vox, to_other, close_mm, step_mm, out):
             for c in range(3):
                 out[i, j, k, c] = u[i, j, k, c]
             continue
-        _slope(u, i, j, k, 1, to_vox, g)
+        _slope(u, i, j, k, to_vox, g)
         share = 1 / (1 + min(max(_determinant(g), np.float32(0.01)), np.float32(100)))
         for c in range(3):
             q[c] = share * (p[c] + g[c, 0] * p[0] + g[c, 1] * p[1] + g[c, 2] * p[2])
@@ -259,16 +259,3 @@ def undo(u, other, index, to_lps, to_vox, to_other, close_mm, step_mm, out):
         cut = np.float32(1.0) if length <= step_mm else step_mm / length
         for c in range(3):
             out[i, j, k, c] = u[i, j, k, c] - cut * q[c]
-
-
-@_parallel
-def cell_determinants(u, index, to_vox, out):
-    """Determinants of id + u by forward differences at nodes that have a next one, (N, 3) -> (N,).
-
-    Twin: `nir.geometry.reconcile`, on another device than the CPU.
-    """
-    nodes = len(index)
-    for n in prange(nodes):
-        g = np.empty((3, 3), np.float32)
-        _slope(u, index[n, 0], index[n, 1], index[n, 2], 0, to_vox, g)
-        out[n] = _determinant(g)

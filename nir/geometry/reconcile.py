@@ -1,4 +1,4 @@
-"""The inverse of a transform, sampled on its own grid, made to undo the forward map there."""
+"""Both directions of a transform, each sampled on its own grid: they undo each other, unfolded."""
 
 from __future__ import annotations
 
@@ -7,48 +7,65 @@ import torch
 from torch import Tensor
 
 from nir.geometry import kernels
-from nir.geometry.folds import determinant
+from nir.geometry.folds import determinant, undo_folds, unfold
 from nir.geometry.grid import Array, Grid
 from nir.geometry.lattice import fused, sample
 
 MARGIN_VOXELS = 3  # around the fixed brain
 
+SETTLED = 0.7  # share of the step that the inverse takes: both directions miss about as much
+
 FAR_MM = 0.3  # a node of T that is led back no closer is moved itself
 
-ROUNDS = 4
+ROUNDS = 10
 
 STEP_MM = 0.3  # that a node moves in a round at most
 
-NEARLY_FOLDED = 0.01  # det J up to which a cell counts as folded: rounding must not fold it
-
-KEPT, ATTEMPTS = 0.9, 40  # share of a step that is kept in each attempt to unfold a cell
-
 
 def reconcile(
-    forward: Tensor, inverse: Tensor, fixed_grid: Grid, moving_grid: Grid, fixed_mask: Tensor
+    forward: Tensor,
+    inverse: Tensor,
+    fixed_grid: Grid,
+    moving_grid: Grid,
+    fixed_mask: Tensor,
+    repair: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Let S, the inverse, undo T, the forward map, at the voxels of the fixed brain.
+    """Let S, the inverse, and T, the forward map, undo each other, and neither fold.
 
     An inverse that is exact at its own nodes misses between them, where it bends, and the voxels of
-    the fixed grid lie there: r(x) = S(T(x)) - x. First one step of simultaneous algebraic
-    reconstruction (Gilbert 1972) moves each node of S by the mean of what its surroundings miss,
-    weighted as they read it. Where T squeezes many voxels into one cell of S that cannot be enough:
-    the few T(x) that are left far off move by damped Newton steps, -w J_T r with
-    w = 1 / (1 + det J_T). To move all of them would smooth T and cost overlap.
+    the fixed grid lie there: r(x) = S(T(x)) - x. Its samples may fold, too, though it does not:
+    there they are smoothed. Then a part of one step of simultaneous algebraic reconstruction
+    (Gilbert 1972) moves each node of S by the mean of what its surroundings miss, weighted as they
+    read it; the whole step would make T(S(y)) - y larger than r. Where T squeezes many voxels into
+    one cell of S that cannot be enough: the few T(x) that are left far off move by damped Newton
+    steps, -w J_T r with w = 1 / (1 + det J_T). To move all of them would smooth T and cost overlap.
+    What of these moves would fold a cell is taken back.
 
     Args:
         forward: T as displacements in LPS mm on the fixed grid, float32 (X, Y, Z, 3).
         inverse: S on the moving grid, likewise.
         fixed_mask: brain, bool; what lies in it and near it counts.
+        repair: whether folds of S are smoothed.
 
     Returns:
-        Both. Cells of T that would fold, and did not before, move less.
+        Both. In no tetrahedron of `nir.geometry.tetrahedra` do they fold where they did not before;
+        nor does a repaired S anywhere.
     """
     one = _Forward(forward, fixed_grid, _grown(fixed_mask, MARGIN_VOXELS))
-    settled = one.settle(inverse, moving_grid)
+    sound = inverse.contiguous().clone()
+    if repair:
+        unfold(sound, _directions(moving_grid))
+    settled = sound.lerp(one.settle(sound, moving_grid), SETTLED)
+    undo_folds(settled, sound, _directions(moving_grid))
     for _ in range(ROUNDS):
         one.step(settled, moving_grid)
-    return one.unfolded(), settled
+    undo_folds(one.u, one.before, _directions(fixed_grid))
+    return one.u, settled
+
+
+def _directions(grid: Grid) -> Array:
+    """Return the matrix from voxel indices to LPS mm, without the shift."""
+    return grid.vox_to_lps[:3, :3]
 
 
 def _grown(mask: Tensor, voxels: int) -> Tensor:
@@ -70,8 +87,7 @@ class _Forward:
         self.before = u_lps.contiguous()
         self.u, self.next = self.before.clone(), self.before.clone()
         self.last = torch.tensor(grid.shape, device=u_lps.device) - 1
-        self.index = region.nonzero()
-        self.cells = _with_corners_in(region).nonzero()
+        self.index = region.nonzero().contiguous()
         self.to_lps = _tensor(grid.vox_to_lps[:3], u_lps.device)
         self.to_vox = _tensor(np.linalg.inv(grid.vox_to_lps[:3, :3]), u_lps.device)
 
@@ -89,7 +105,7 @@ class _Forward:
         return moved[0].movedim(0, -1).contiguous()
 
     def step(self, inverse: Tensor, grid: Grid) -> None:
-        """Move the nodes that are led back far off."""
+        """Move the nodes that are led back far off; the others need no further look."""
         if fused(self.u):
             to_other = _tensor(np.linalg.inv(grid.vox_to_lps)[:3], self.u.device)
             matrices = self.to_lps, self.to_vox, to_other
@@ -102,11 +118,13 @@ class _Forward:
             read = sample(inverse.movedim(-1, 0)[None], at)[0, :, :, 0, 0].T
             missing = (moved + read) * inside.reshape(-1, 1)
             missing *= missing.norm(dim=1, keepdim=True) > FAR_MM
-            slope = self._slope(self.u, self.index, -1)
+            slope = self._slope()
             step = missing + torch.einsum("abn,nb->na", slope, missing)
             step /= 1 + determinant(slope[None])[0].clamp(0.01, 100)[:, None]
             step *= (STEP_MM / step.norm(dim=1, keepdim=True).clamp(min=1e-6)).clamp(max=1)
             self.next[x, y, z] = moved - step
+        x, y, z = self.index.T
+        self.index = self.index[(self.next[x, y, z] != self.u[x, y, z]).any(1)]
         self.u, self.next = self.next, self.u
 
     def _targets(self, grid: Grid) -> tuple[Tensor, Tensor]:
@@ -118,61 +136,15 @@ class _Forward:
         inside = (cube.abs() <= 1).all(1)
         return cube.T[None, :, :, None, None], inside[None, None, :, None, None]
 
-    def unfolded(self) -> Tensor:
-        """Return the field; so much of all steps is taken back as folds cells that did not."""
-        cells = self._new_folds(self.cells)
-        for attempt in range(2 * ATTEMPTS):
-            if len(cells) == 0:
-                break
-            corners = self._around(cells, 1)
-            x, y, z = corners.T
-            share = KEPT if attempt < ATTEMPTS else 0.0
-            self.u[x, y, z] = self.before[x, y, z].lerp(self.u[x, y, z], share)
-            cells = self._new_folds(self._around(corners, -1))
-        return self.u
-
-    def _new_folds(self, cells: Tensor) -> Tensor:
-        """Return those cells that are folded and were not before."""
-        cells = cells[self._determinants(self.u, cells) <= NEARLY_FOLDED]
-        return cells[self._determinants(self.before, cells) > NEARLY_FOLDED]
-
-    def _determinants(self, u: Tensor, cells: Tensor) -> Tensor:
-        if fused(u):
-            result = torch.empty(len(cells))
-            arrays = [x.numpy() for x in (u, cells, self.to_vox, result)]
-            kernels.cell_determinants(*arrays)
-            return result
-        return determinant(self._slope(u, cells, 0)[None])[0]
-
-    def _slope(self, u: Tensor, index: Tensor, low: int) -> Tensor:
-        """Differentiate by LPS mm, from ``low`` to one voxel ahead, (3, 3, N)."""
+    def _slope(self) -> Tensor:
+        """Differentiate by LPS mm at the nodes, from one voxel behind to one ahead, (3, 3, N)."""
         columns = []
-        for row in _STEPS.to(index.device):
-            ahead = torch.minimum(index + row, self.last)
-            behind = (index + low * row).clamp(min=0)
-            step = u[tuple(ahead.T)] - u[tuple(behind.T)]
+        for row in _STEPS.to(self.index.device):
+            ahead = torch.minimum(self.index + row, self.last)
+            behind = (self.index - row).clamp(min=0)
+            step = self.u[tuple(ahead.T)] - self.u[tuple(behind.T)]
             columns.append(step / (ahead - behind).sum(1, keepdim=True))
         return torch.einsum("vnc,va->can", torch.stack(columns), self.to_vox)
-
-    def _around(self, index: Tensor, sign: int) -> Tensor:
-        """Return voxels and those one step along each axis, each once, (N, 3).
-
-        Backwards they are the cells that a voxel is a corner of: the last voxel has none.
-        """
-        last = self.last if sign > 0 else self.last - 1
-        steps = torch.cat([0 * _STEPS[:1], _STEPS]).to(index.device)
-        found = (index[:, None] + sign * steps).reshape(-1, 3).clamp(min=0)
-        return torch.minimum(found, last).unique(dim=0)
-
-
-def _with_corners_in(region: Tensor) -> Tensor:
-    """Return the cells, (X, Y, Z), that have a node of the region as a corner."""
-    cells = region.clone()
-    for axis, count in enumerate(region.shape):
-        cells.narrow(axis, 0, count - 1).logical_or_(region.narrow(axis, 1, count - 1))
-    for axis, count in enumerate(region.shape):  # the last node has no cell
-        cells.narrow(axis, count - 1, 1).zero_()
-    return cells
 
 
 _STEPS = torch.eye(3, dtype=torch.long)

@@ -11,8 +11,7 @@ from helpers.synthetic import waves
 from scipy.linalg import expm
 from torch import Tensor
 
-from nir.geometry import folds as transform
-from nir.geometry.folds import determinant, gradient, unfold
+from nir.geometry.folds import determinant, gradient
 from nir.geometry.grid import nearest_voxel
 from nir.geometry.inverse import INVERSE_MM, invert
 from nir.geometry.lattice import (
@@ -235,51 +234,6 @@ class TestInvert:
         assert torch.equal(goal, before)
 
 
-class TestUnfold:
-    def cells(self, u: Tensor) -> Tensor:
-        return determinant(gradient(u, spacing()))[0]
-
-    def jump(self) -> Tensor:
-        """One voxel that jumps over its neighbours."""
-        u = waves(SHAPE, 1.0)
-        u[0, 0, 10, 11, 12] -= 5.0
-        return u
-
-    def test_a_fold_is_smoothed_where_it_is(self) -> None:
-        u = self.jump()
-        before, folded = u.clone(), int((self.cells(u) <= 0.01).sum())
-        assert unfold(u, EXTENT) == folded > 0
-        assert self.cells(u).min() > 0.01
-        changed = (u != before).any(1)[0].nonzero()
-        assert (changed - torch.tensor([10, 11, 12])).abs().max() < 6
-
-    def test_nothing_folds_nothing_changes(self) -> None:
-        u = exponential(waves(SHAPE, 4.0), EXTENT, 7)
-        before = u.clone()
-        assert unfold(u, EXTENT) == 0
-        assert torch.equal(u, before)
-
-    def test_many_folds(self) -> None:
-        noise = torch.randn(1, 3, *SHAPE, generator=torch.Generator().manual_seed(0))
-        u = waves(SHAPE, 2.0) + 6 * smooth(noise, 1.5)
-        assert unfold(u, EXTENT) > 20
-        assert self.cells(u).min() > 0.01
-
-    @pytest.mark.parametrize("at", [(0, 0, 0), (-1, 11, 12), (10, -1, 0)])
-    def test_a_fold_at_the_border(self, at: tuple[int, int, int]) -> None:
-        u = waves(SHAPE, 1.0)
-        u[0, :, *at] = torch.tensor([9.0 if k == 0 else -9.0 for k in at])
-        assert unfold(u, EXTENT) > 0
-        assert self.cells(u).min() > 0.01
-
-    def test_slabs_do_not_show(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        whole, parts = self.jump(), self.jump()
-        count = unfold(whole, EXTENT)
-        monkeypatch.setattr(transform, "UNFOLD_SLAB", 3)
-        assert unfold(parts, EXTENT) == count
-        assert torch.equal(whole, parts)
-
-
 class TestBatches:
     """Every sample of a batch is done, with and without the fused kernels."""
 
@@ -311,5 +265,3 @@ class TestBatches:
     def test_what_takes_one_refuses_more(self) -> None:
         with pytest.raises(ValueError, match="one displacement"):
             invert(self.FIELDS, EXTENT, torch.zeros(4, 3))
-        with pytest.raises(ValueError, match="one displacement"):
-            unfold(self.FIELDS, EXTENT)

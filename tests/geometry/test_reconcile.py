@@ -10,12 +10,12 @@ import torch
 from helpers.synthetic import ball, make_grid, texture
 from scipy.ndimage import gaussian_filter
 
-from nir.geometry import lattice as module_lattice
 from nir.geometry import reconcile as module
+from nir.geometry.folds import unfold
 from nir.geometry.grid import Grid
 from nir.geometry.inverse import invert
 from nir.geometry.reconcile import reconcile
-from nir.quality.jacobian import jacobian_determinant
+from nir.geometry.tetrahedra import folded_cells
 from nir.quality.metrics import inverse_consistency
 
 FIXED = make_grid((30, 33, 28), (2.0, 2.0, 2.5), degrees=(10.0, 0, 5.0))
@@ -29,12 +29,12 @@ class Sampled(NamedTuple):
     inverse: np.ndarray
 
 
-@pytest.fixture(scope="module")
-def sampled() -> Sampled:
+def pair_of(peak_mm: float, sigma_vox: float) -> Sampled:
     """A rough map on the fixed grid, and its inverse at the nodes of the moving grid."""
-    u = np.stack([texture(FIXED.shape, 1.5, seed=n) for n in range(3)], -1) - 0.5
-    u = PEAK_MM * u * gaussian_filter(ball(FIXED.shape, 10.0).astype(float), 2)[..., None]
+    u = np.stack([texture(FIXED.shape, sigma_vox, seed=n) for n in range(3)], -1) - 0.5
+    u = peak_mm * u * gaussian_filter(ball(FIXED.shape, 10.0).astype(float), 2)[..., None]
     u = u.astype(np.float32)
+    unfold(torch.from_numpy(u), FIXED.vox_to_lps[:3, :3])
     axis = torch.from_numpy(np.moveaxis(u @ FIXED.axis_to_lps, -1, 0).copy()).float()[None]
     points = MOVING.points_lps()
     goals = FIXED.vox_to_cube(FIXED.lps_to_vox(points)).reshape(-1, 3)
@@ -44,9 +44,20 @@ def sampled() -> Sampled:
     return Sampled(u, (there.reshape(points.shape) - points).astype(np.float32))
 
 
-def run(pair: Sampled, mask: np.ndarray = MASK) -> Sampled:
+@pytest.fixture(scope="module")
+def sampled() -> Sampled:
+    return pair_of(PEAK_MM, 1.5)
+
+
+@pytest.fixture(scope="module")
+def strong() -> Sampled:
+    """A map that shears so much that the samples of its inverse fold, though it does not."""
+    return pair_of(24.0, 1.5)
+
+
+def run(pair: Sampled, mask: np.ndarray = MASK, repair: bool = True) -> Sampled:
     forward, inverse = (torch.from_numpy(u) for u in pair)
-    found = reconcile(forward, inverse, FIXED, MOVING, torch.from_numpy(mask > 0))
+    found = reconcile(forward, inverse, FIXED, MOVING, torch.from_numpy(mask > 0), repair)
     return Sampled(*(u.numpy() for u in found))
 
 
@@ -55,13 +66,13 @@ def there_and_back(pair: Sampled) -> tuple[float, float]:
 
 
 def folds(u: np.ndarray, grid: Grid) -> int:
-    return int((jacobian_determinant(u, grid) <= 0).sum())
+    return len(folded_cells(torch.from_numpy(u), grid.vox_to_lps[:3, :3], 0.0))
 
 
 def test_the_way_back_is_shorter(sampled: Sampled) -> None:
     before, after = there_and_back(sampled), there_and_back(run(sampled))
     assert before[0] > 0.1
-    assert after[0] < 0.5 * before[0]
+    assert after[0] < 0.6 * before[0]  # a whole step takes more, at the cost of the other way
     assert after[1] < 0.5 * before[1]
 
 
@@ -71,7 +82,7 @@ def test_the_other_way_round_stays_good(sampled: Sampled) -> None:
     inside = MASK[tuple(np.clip(index, 0, np.array(FIXED.shape) - 1).reshape(-1, 3).T)]
     mask = inside.reshape(MOVING.shape)
     mean, largest, _ = inverse_consistency(after.inverse, MOVING, after.forward, FIXED, mask)
-    assert mean < there_and_back(sampled)[0]
+    assert mean < there_and_back(after)[0]
     assert largest < 1.5 * there_and_back(sampled)[1]
 
 
@@ -90,9 +101,21 @@ def test_no_cell_folds_that_did_not(sampled: Sampled, monkeypatch: pytest.Monkey
     rough = Sampled(sampled.forward, (sampled.inverse + noise).astype(np.float32))
     assert folds(rough.forward, FIXED) == 0
     with monkeypatch.context() as patch:
-        patch.setattr(module._Forward, "_new_folds", lambda self, cells: cells[:0])
-        assert folds(run(rough).forward, FIXED) > 0  # else this shows nothing
-    assert folds(run(rough).forward, FIXED) == 0
+        patch.setattr(module, "undo_folds", lambda u, before, matrix: None)
+        assert folds(run(rough, repair=False).forward, FIXED) > 0  # else this shows nothing
+    assert folds(run(rough, repair=False).forward, FIXED) == 0
+
+
+def test_neither_direction_of_a_strong_map_folds(
+    strong: Sampled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert folds(strong.forward, FIXED) == 0
+    assert folds(strong.inverse, MOVING) > 0
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "undo_folds", lambda u, before, matrix: None)
+        assert folds(run(strong).inverse, MOVING) > 0  # settling alone folds it again
+    after = run(strong)
+    assert folds(after.forward, FIXED) == folds(after.inverse, MOVING) == 0
 
 
 def test_a_field_that_folds_already_is_no_trap(sampled: Sampled) -> None:
@@ -119,7 +142,7 @@ def test_a_map_beyond_the_other_grid(sampled: Sampled) -> None:
 def test_the_kernels_equal_pytorch(sampled: Sampled, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ROUNDS", 3)
     quick = run(sampled)
-    monkeypatch.setattr(module_lattice, "fused", lambda *tensors: False)
+    monkeypatch.setattr(module, "fused", lambda *tensors: False)
     plain = run(sampled)
     for one, other in zip(quick, plain, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-3)
