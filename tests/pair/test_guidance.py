@@ -109,9 +109,11 @@ def test_exclude_and_channels_lie_on_the_scans_grid(tmp_path: Path) -> None:
     image = trees.write(tmp_path / "a.nii.gz", trees.brain())
     nothing = trees.write(tmp_path / "nothing.nii.gz", np.zeros(trees.SHAPE, np.uint8))
     other = trees.write(tmp_path / "other.nii.gz", trees.brain(trees.SCANNER), trees.SCANNER)
+    lesion = (trees.brain(trees.SCANNER) > 0).astype(np.uint8)
+    elsewhere = trees.write(tmp_path / "lesion.nii.gz", lesion, trees.SCANNER)
     sound = Subject("a", image, exclude=nothing, channels=(image,))
     assert check_subjects([sound], needs_mask=False) == {}
-    for wrong in (replace(sound, exclude=other), replace(sound, channels=(image, other))):
+    for wrong in (replace(sound, exclude=elsewhere), replace(sound, channels=(image, other))):
         (fault,) = check_subjects([wrong], needs_mask=False)["a"]
         assert "the image's grid" in fault
 
