@@ -21,7 +21,7 @@ from nir.io.analyze import halves, oriented
 from nir.io.files import load_json, save_json
 from nir.io.frames import REPAIR, frame_faults, lacks_orientation, lattice_of
 from nir.io.images import load_image
-from nir.io.values import label_faults, mask_faults, number_faults, scale_of
+from nir.io.values import label_faults, mask_faults, number_faults, slope_of
 
 Kind = Literal["image", "labels", "mask", "exclude"]
 
@@ -92,7 +92,7 @@ def _check_content(path: Path, kind: Kind, demands: Demands) -> FileReport:
     if grid and lacks_orientation(image) and demands.orientation:
         grid = oriented(grid, demands.orientation)
     voxels = np.asanyarray(image.dataobj).reshape(shape[:3])
-    faults += _voxel_faults(voxels, kind, scale_of(image))
+    faults += _voxel_faults(voxels, kind, slope_of(image))
     if grid and kind == "labels" and demands.labels and not faults:
         found = demands.labels[1](voxels, grid)
         faults += [found] if found else []

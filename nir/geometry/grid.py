@@ -73,13 +73,13 @@ class Grid:
         """3 x 3 direction cosines: turns vectors along the array axes (mm) into LPS vectors."""
         return self.vox_to_lps[:3, :3] / self.spacing
 
-    def same_as(self, other: Grid, tolerance_mm: float = 1e-3) -> bool:
-        """Tell whether two grids have equal shape and, within a tolerance, equal corners."""
+    def same_as(self, other: Grid, tolerance_voxels: float = 1e-3) -> bool:
+        """Tell whether two grids have equal shape and, within a share of an edge, equal corners."""
         if self.shape != other.shape:
             return False
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape])).reshape(3, -1).T
         gap = apply_matrix(self.affine, corners) - apply_matrix(other.affine, corners)
-        return bool(np.abs(gap).max() <= tolerance_mm)
+        return bool(np.abs(gap).max() <= tolerance_voxels * self.spacing.min())
 
     def crop(self, start: tuple[int, int, int], stop: tuple[int, int, int]) -> Grid:
         """Return the grid of the sub-array ``[start, stop)``, in the same scanner space."""

@@ -40,7 +40,8 @@ def lattice_of(image: Any) -> Grid:
         q_code, s_code = _codes(image)
         if s_code > 0 and q_code > 0 and _shear(affine) > SHEAR:
             affine = image.get_qform()
-        affine = np.diag([*[MM.get(unit_code(image), 1.0)] * 3, 1.0]) @ affine
+        mm = MM.get(unit_code(image), 1.0)
+        affine = affine * np.array([[mm], [mm], [mm], [1]])
     return Grid((i, j, k), affine)
 
 

@@ -13,7 +13,7 @@ from nir.geometry.grid import Grid
 from nir.geometry.image import Image
 from nir.io.files import DAMAGED, atomic, readable
 from nir.io.frames import affine_faults, frame_faults, lattice_of
-from nir.io.values import label_faults, mask_faults, range_faults, scale_of
+from nir.io.values import label_faults, mask_faults, range_faults, slope_of
 from nir.io.vectors import vector_fault
 
 SECONDS = {16: 1e-3, 24: 1e-6}
@@ -209,23 +209,23 @@ def _check_real(path: Path | str, image: nib.Nifti1Image) -> None:
 def load_labels(source: Source) -> tuple[np.ndarray, Grid]:
     """Read a label map as int32, shape (X, Y, Z); labels stored as whole floats are accepted."""
     image = load(source)
-    _refuse(name_of(source), label_faults(image.voxels, _scale_at(source)))
+    _refuse(name_of(source), label_faults(image.voxels, _slope_at(source)))
     return image.voxels.astype(np.int32), image.grid
 
 
 def load_mask(source: Source, *, may_be_empty: bool = False) -> tuple[np.ndarray, Grid]:
     """Read a mask: true, shape (X, Y, Z), where the image is above 0; see `mask_faults`."""
     image = load(source)
-    faults = mask_faults(image.voxels, _scale_at(source), may_be_empty=may_be_empty)
+    faults = mask_faults(image.voxels, _slope_at(source), may_be_empty=may_be_empty)
     _refuse(name_of(source), faults)
     return image.voxels > 0, image.grid
 
 
-def _scale_at(source: Source) -> float:
+def _slope_at(source: Source) -> float:
     """Return the slope of the integers that an image is stored as."""
     if isinstance(source, str | Path):
-        return scale_of(open_image(source))
-    return scale_of(source) if isinstance(source, nib.spatialimages.SpatialImage) else 1.0
+        return slope_of(open_image(source))
+    return slope_of(source) if isinstance(source, nib.spatialimages.SpatialImage) else 1.0
 
 
 def grid_at(source: Source | Grid) -> Grid:

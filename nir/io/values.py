@@ -14,7 +14,7 @@ from nir.errors import Fault
 LIMITS = np.iinfo(np.int32)
 
 
-def scale_of(image: Any) -> float:
+def slope_of(image: Any) -> float:
     """Return the slope by which a file's stored integers are multiplied; 1: as they are."""
     return float(getattr(image.dataobj, "slope", 1.0))
 

@@ -120,7 +120,7 @@ def test_same_as_sees_shape_and_corners() -> None:
     assert grid.same_as(moved)
     moved.affine[0, 3] += 0.01
     assert not grid.same_as(moved)
-    assert grid.same_as(moved, tolerance_mm=0.02)
+    assert grid.same_as(moved, tolerance_voxels=0.02)
     assert not grid.same_as(Grid((5, 6, 8), grid.affine))
     turned = make_grid(grid.shape, (1.0, 2.0, 1.5), (20.0, -15.0, 35.1), centre=(10.0, -40.0, 25.0))
     assert not grid.same_as(turned)

@@ -163,5 +163,5 @@ def test_faults_are_sentences(pair: tuple[Path, Path, Array], tmp_path: Path) ->
     with pytest.raises(NirError, match="no voxel above zero"):
         register_affine(tmp_path / "zero.nii.gz", pair[1], AffineConfig(), 1)
     save_volume(tmp_path / "mask.nii.gz", np.ones((8, 8, 8), np.uint8), grid)
-    with pytest.raises(NirError, match="the image.s grid"):
+    with pytest.raises(NirError, match="the image's grid"):
         register_affine(pair[0], pair[1], AffineConfig(), 1, tmp_path / "mask.nii.gz")

@@ -319,6 +319,49 @@ class TestSurface:
         np.testing.assert_allclose(points, self.moved(), atol=1e-3)
         np.testing.assert_array_equal(triangles, TRIANGLES)
 
+    @pytest.mark.parametrize(
+        ("stated", "sign"),
+        [
+            (((0, 0), (3, -18, 22), None), r"FreeSurfer's tkr RAS, off by the c_ras \[3.0, -18"),
+            (((0, 1), None, (3, -18, 22)), r"a matrix that moves them by \[3.0, -18.0, 22.0\] mm"),
+            (((1, 3), None, (3, -18, 22)), "from its dataspace to its xformspace"),
+            (((1, 1), (3, -18, 22), None), ""),  # as mris_convert --to-scanner writes it
+            (((0, 0), (0, 0, 0), None), ""),
+            (((3, 3), None, None), ""),
+        ],
+    )
+    def test_the_frame_that_gifti_states(
+        self, data: Path, tmp_path: Path, stated: tuple, sign: str
+    ) -> None:
+        (here, there), centre, moved = stated
+        matrix = np.eye(4)
+        if moved:
+            matrix[:3, 3] = moved
+        names = [f"VolGeomC_{axis}" for axis in "RAS"]
+        array = nib.gifti.GiftiDataArray(
+            self.vertices(),
+            intent="NIFTI_INTENT_POINTSET",
+            coordsys=nib.gifti.GiftiCoordSystem(here, there, matrix),
+            meta=dict(zip(names, map(str, centre), strict=True)) if centre else None,
+        )
+        nib.save(nib.GiftiImage(darrays=[array]), tmp_path / "in.gii")
+        if sign:
+            with pytest.raises(NirError, match=sign):
+                self.call(data, tmp_path / "in.gii", tmp_path / "out.gii")
+            assert not (tmp_path / "out.gii").exists()
+            return
+        self.call(data, tmp_path / "in.gii", tmp_path / "out.gii")
+        found = nib.load(tmp_path / "out.gii").darrays[0].data
+        np.testing.assert_allclose(found, self.moved(), atol=1e-3)
+
+    def test_vertices_are_numbers(self, data: Path, tmp_path: Path) -> None:
+        vertices = self.vertices()
+        vertices[1, 2] = np.nan
+        array = nib.gifti.GiftiDataArray(vertices, intent="NIFTI_INTENT_POINTSET")
+        nib.save(nib.GiftiImage(darrays=[array]), tmp_path / "in.gii")
+        with pytest.raises(NirError, match="vertices of numbers, found NaN"):
+            self.call(data, tmp_path / "in.gii", tmp_path / "out.gii")
+
     def test_vtk(self, data: Path, tmp_path: Path) -> None:
         numbers = "\n".join(" ".join(map(str, p)) for p in self.vertices().tolist())
         (tmp_path / "in.vtk").write_text(
