@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,7 +22,7 @@ from nir.geometry.maps import DisplacementField
 from nir.geometry.resample import resample
 from nir.io.images import load_volume, save_volume
 from nir.io.layout import FIELD, FORWARD, INVERSE
-from nir.io.warps import save_displacement
+from nir.io.warps import load_displacement, save_displacement
 
 PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
 BLOCKS = {
@@ -83,7 +84,7 @@ def expected(folder: Path) -> np.ndarray:
 
 
 def test_every_block_is_known() -> None:
-    of_warps = {"voxel", "ants", "simpleitk", "nitransforms", "nir", "field"}
+    of_warps = {"voxel", "ants", "simpleitk", "nitransforms", "nir", "field", "positions"}
     assert set(BLOCKS) == of_warps | set(IN_PYTHON)
 
 
@@ -104,6 +105,17 @@ def test_a_tool_gives_our_warped_image(folder: Path, tool: str) -> None:
     inside = ((vox > 0.5) & (vox < np.array(MOVING.shape) - 1.5)).all(-1)
     assert inside.mean() > 0.3
     assert np.abs(warped - expected(folder))[inside].max() < 1e-3
+
+
+def test_positions_become_a_displacement(folder: Path) -> None:
+    vectors = np.load(folder / "forward.npy")
+    positions = (FIXED.points_lps() + vectors) * (-1, -1, 1)
+    image = nib.Nifti1Image(positions[:, :, :, None].astype(np.float32), FIXED.affine)
+    nib.save(image, folder / "positions.nii")
+    run(folder, "positions")
+    u_lps, grid = load_displacement(folder / "warp.nii.gz")
+    assert grid.same_as(FIXED)
+    np.testing.assert_allclose(u_lps, vectors, atol=1e-4)
 
 
 def test_nir_writes_what_the_page_names(folder: Path) -> None:

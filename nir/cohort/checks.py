@@ -21,6 +21,7 @@ from nir.io.analyze import halves, oriented
 from nir.io.files import load_json, save_json
 from nir.io.frames import REPAIR, frame_faults, lacks_orientation, lattice_of
 from nir.io.images import load_image
+from nir.io.told import absent, told
 from nir.io.values import label_faults, mask_faults, number_faults, slope_of
 
 Kind = Literal["image", "labels", "mask", "exclude"]
@@ -66,6 +67,8 @@ def check_file(path: Path, kind: Kind, demands: Demands = Demands()) -> FileRepo
     try:
         return _check_content(path, kind, demands)
     except Exception as error:  # a damaged file makes nibabel raise almost anything
+        if other := told(path, "image"):
+            return FileReport(None, (("a NIfTI image", *other),), lasting=False)
         gist = (str(error).strip() or type(error).__name__).splitlines()[0]
         found = f"a file that cannot be read to its end ({gist})"
         cure = "it is damaged or incomplete: copy or export it again"
@@ -78,7 +81,7 @@ def _check_content(path: Path, kind: Kind, demands: Demands) -> FileReport:
         if half.suffix == ".gz":
             _read_to_end(half)
     image = load_image(path)
-    shape = tuple(image.shape)
+    shape = tuple(int(n) for n in image.shape)
     if any(n != 1 for n in shape[3:]):
         return FileReport(
             None, (("a 3-D image", f"shape {shape}", "extract or export one volume"),)
@@ -129,13 +132,11 @@ def _access_fault(path: Path) -> Fault | None:
     try:
         size = path.stat().st_size
     except (FileNotFoundError, NotADirectoryError):
-        if path.is_symlink():
-            return "a file", "a link that leads nowhere", "fetch the file that it stands for"
-        return "a file", "none", "correct the path"
+        return "a file", *absent(path)
     except OSError as error:
         return "a readable file", f"'{error.strerror}'", "ask for access, or copy the file"
     if path.is_dir():
-        return "an image file", "a folder", "name a file in it"
+        return "an image file", *(told(path, "image") or ("a folder", "name a file in it"))
     if not os.access(path, os.R_OK):
         return "a readable file", "no permission to read it", "ask for access, or copy the file"
     if size == 0:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nir.errors import NirError, fault
+from nir.io.kinds import Wanted
+from nir.io.told import absent_fault, told
 
 DAMAGED = "the file is truncated or damaged: restore it"
 
@@ -39,13 +41,20 @@ def atomic(path: Path | str) -> Iterator[Path]:
 
 
 @contextmanager
-def readable(path: Path | str, expected: str, cure: str) -> Iterator[None]:
-    """Turn what a reader raises on a damaged file, which may be any error, into a sentence."""
+def readable(path: Path | str, expected: str, cure: str, wanted: Wanted = "any") -> Iterator[None]:
+    """Turn what a reader raises on a damaged file, which may be any error, into a sentence.
+
+    Args:
+        wanted: as what the file is read, so that one of another kind is named.
+    """
     try:
         yield
+    except NirError:
+        raise
     except Exception as error:
         gist = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise NirError(fault(path, expected, gist, cure)) from error
+        found = told(Path(path), wanted) or (gist, cure)
+        raise NirError(fault(path, expected, *found)) from error
 
 
 def text_of(path: Path, expected: str) -> str:
@@ -54,8 +63,12 @@ def text_of(path: Path, expected: str) -> str:
     Raises:
         NirError: it is not there, not ours to read, or no such text.
     """
+    if other := told(path, "text"):
+        raise NirError(fault(path, expected, *other))
     try:
         content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise NirError(absent_fault(path, expected)) from error
     except OSError as error:
         raise NirError(fault(path, expected, f"'{error.strerror}'", "correct the path")) from error
     cure = "save it as plain text in UTF-8"

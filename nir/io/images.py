@@ -13,6 +13,7 @@ from nir.geometry.grid import Grid
 from nir.geometry.image import Image
 from nir.io.files import DAMAGED, atomic, readable
 from nir.io.frames import affine_faults, frame_faults, lattice_of
+from nir.io.told import absent_fault, told
 from nir.io.values import label_faults, mask_faults, range_faults, slope_of
 from nir.io.vectors import vector_fault
 
@@ -94,6 +95,10 @@ def check_nifti_name(path: Path | str) -> None:
         raise NirError(f"{path}: expected a name that ends in .nii.gz or .nii; correct the name")
 
 
+READ = (nib.Nifti1Pair, nib.AnalyzeImage, nib.MGHImage)
+"""The kinds of images, of those that nibabel opens, whose frames are known here."""
+
+
 def as_file(source: Source, path: Path) -> Path:
     """Return the file of an image; one that is in memory is written to ``path`` first."""
     if isinstance(source, str | Path):
@@ -110,8 +115,8 @@ def open_image(path: Path | str) -> nib.Nifti1Image:
     """
     path = Path(path)
     if not path.exists():
-        raise NirError(fault(path, "an image file", "no such file", "correct the path"))
-    with readable(path, "a readable NIfTI image", "convert or restore the file"):
+        raise NirError(absent_fault(path, "an image file"))
+    with readable(path, "a readable NIfTI image", "convert or restore the file", "image"):
         image = load_image(path)
         assert image.shape is not None
     return image
@@ -126,7 +131,11 @@ def load_image(path: Path) -> Any:
             kind: Any = nib.Nifti1Pair if nifti else nib.AnalyzeImage
             names = {"header": str(path), "image": str(voxels)}
             return kind.from_file_map(kind.make_file_map(names))
-    return nib.load(path)
+    image = nib.load(path)
+    if not isinstance(image, READ):
+        kind = told(path, "image") or (type(image).__name__, "convert it to NIfTI")
+        raise NirError(fault(path, "a readable NIfTI image", *kind))
+    return image
 
 
 def grid_of(image: nib.Nifti1Image) -> Grid:

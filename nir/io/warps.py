@@ -14,6 +14,7 @@ from nir.geometry.grid import Array, Grid
 from nir.io.files import DAMAGED, atomic, readable
 from nir.io.frames import MM, unit_code
 from nir.io.images import _save, grid_of, open_image
+from nir.io.told import absent_fault
 
 VECTOR_INTENT = "vector"  # NIfTI intent code 1007, what ITK reads as a displacement field
 
@@ -21,9 +22,6 @@ LPS, RAS = (1, 1, 1), (-1, -1, 1)
 
 INTENTS = {1007: LPS, 1006: RAS}
 """Frame of a file's vectors by its intent code, as ITK 5 has it: vectors LPS, displacements RAS."""
-
-OTHERS = {"NREG_TRANS": "NiftyReg's own transform", "Mapping": "SPM's deformation"}
-"""Whose a field is by the name of its intent, which ITK does not look at."""
 
 
 def save_displacement(
@@ -71,13 +69,7 @@ def load_displacement(path: Path | str) -> tuple[np.ndarray, Grid]:
 
 def _signs(path: Path | str, image: nib.Nifti1Image) -> tuple[int, int, int]:
     """Return what turns a field's vectors into LPS, or refuse a field that is not ITK's."""
-    code, name = (
-        int(image.header["intent_code"]),
-        image.header["intent_name"].item().decode("latin"),
-    )
-    if name in OTHERS:
-        cure = "convert it to ITK's form with the tool that made it"
-        raise NirError(fault(path, "ITK's displacement, LPS mm", OTHERS[name], cure))
+    code = int(image.header["intent_code"])
     if code not in INTENTS:
         known = "intent code 1007 (vectors in LPS mm) or 1006 (displacements in RAS mm)"
         cure = (
@@ -106,9 +98,9 @@ def load_affine(path: Path | str) -> Array:
     """
     path = Path(path)
     if not path.exists():
-        raise NirError(fault(path, "an ITK affine file", "no such file", "correct the path"))
+        raise NirError(absent_fault(path, "an ITK affine file"))
     cure = "give the GenericAffine.mat of ANTs or one of ours"
-    with readable(path, "an ITK affine .mat file", cure):
+    with readable(path, "an ITK affine .mat file", cure, "transform"):
         content = loadmat(path)
         key = next((k for k in content if "Transform" in k), "no transform")
         parameters, centre = content[key].ravel(), content["fixed"].ravel()

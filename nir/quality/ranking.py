@@ -178,8 +178,6 @@ def read_metrics(paths: Sequence[Path]) -> pd.DataFrame:
 
 def _read(path: Path) -> pd.DataFrame:
     """Read one table of metrics."""
-    if not path.is_file():
-        raise NirError(fault(path, "a table of metrics", "no such file", "correct the path"))
     rows = read_rows(path, KEYS)
     measures = [name for name in RANKED if name in rows[0]]
     if not measures:

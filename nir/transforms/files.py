@@ -16,6 +16,7 @@ from nir.errors import NirError, fault
 from nir.geometry.grid import Grid
 from nir.geometry.maps import Affine, Composite, DisplacementField, Transform, chain, domain
 from nir.io.images import Source, grid_at
+from nir.io.told import absent_fault, told
 from nir.registry import Registry
 from nir.transforms.formats.base import Format, Spaces, bare_matrix
 
@@ -151,8 +152,11 @@ def _told(word: str) -> tuple[bool, Format, Path]:
     """Return whether a transform is turned around, its format and its file."""
     turn, name, path = _split(word)
     if not path.is_file():
-        raise NirError(fault(path, "a transform file", "no such file", "correct the path"))
-    return turn, FORMATS[name] if name else _recognise(path), path
+        raise NirError(absent_fault(path, "a transform file"))
+    form = FORMATS[name] if name else _recognise(path)
+    if form in (FORMATS[own] for own in FORMATS.own) and (other := told(path, "transform")):
+        raise NirError(fault(path, "a transform", *other))
+    return turn, form, path
 
 
 def _read(turn: bool, form: Format, path: Path, spaces: Spaces) -> Transform:
@@ -168,8 +172,8 @@ def _split(word: str) -> tuple[bool, str | None, Path]:
     rest = word.removeprefix(TURNED)
     form, colon, name = rest.partition(":")
     if colon and re.fullmatch(r"[a-z0-9-]{2,}", form) and not Path(rest).exists():
-        return turn, form, Path(name)
-    return turn, None, Path(rest)
+        return turn, form, Path(name).expanduser()
+    return turn, None, Path(rest).expanduser()
 
 
 def _recognise(path: Path) -> Format:
@@ -179,6 +183,8 @@ def _recognise(path: Path) -> Format:
     for _, form in FORMATS.sound():
         if form.knows(path, head):
             return form
+    if other := told(path, "transform"):
+        raise NirError(fault(path, "a transform", *other))
     if bare_matrix(head) is not None:
         raise NirError(
             f"{path}: expected to know whose matrix this is, found 16 bare numbers; write"

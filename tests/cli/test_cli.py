@@ -239,4 +239,4 @@ def test_main_prints_the_sentence_and_exits_2(
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 2
-    assert "a.nii.gz: expected a file, found none" in capsys.readouterr().err
+    assert "a.nii.gz: expected a file, found no such file" in capsys.readouterr().err

@@ -101,7 +101,7 @@ def planted(tmp_path: Path) -> Path:
 
 PLANTED = {
     "s02": "an id that occurs once, found 2 rows",
-    "s03": "s03_image.nii.gz: expected a file, found none",
+    "s03": "s03_image.nii.gz: expected a file, found no such file",
     "s04": "s04_image.nii.gz: expected a 3-D image, found shape (10, 9, 8, 3)",
     "s05": "s05_image.nii.gz: expected finite values, found 2 voxel(s)",
     "s06": "s06_image.nii.gz: expected an image with contrast, found 7 everywhere",
@@ -245,7 +245,8 @@ def test_damaged_files(tmp_path: Path, kind: str) -> None:
     damaged(subject.labels, kind)
     found = faults_of(subject)
     assert len(found) == 1
-    assert "a_labels.nii.gz: expected a complete NIfTI image" in found[0]
+    expected = "a NIfTI image, found a text file" if kind == "text" else "a complete NIfTI image"
+    assert f"a_labels.nii.gz: expected {expected}" in found[0]
 
 
 def test_uncompressed_truncated_file(tmp_path: Path) -> None:
@@ -257,7 +258,7 @@ def test_uncompressed_truncated_file(tmp_path: Path) -> None:
 def test_files_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "a folder" in faults_of(cohort_subject.Subject("a", tmp_path))[0]
     (tmp_path / "link.nii").symlink_to("nowhere")
-    assert "link that leads" in faults_of(cohort_subject.Subject("a", tmp_path / "link.nii"))[0]
+    assert "a link to nowhere" in faults_of(cohort_subject.Subject("a", tmp_path / "link.nii"))[0]
     subject = make_subject(tmp_path, "b")
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert "no permission" in faults_of(cohort_subject.Subject("b", subject.image))[0]
@@ -422,7 +423,7 @@ def test_empty_image_cell_is_a_fault_of_the_subject(tmp_path: Path) -> None:
             "id,image\nä,b\n".encode("utf-16"),
             "text in UTF-16, or no text; save it as plain text in UTF-8",
         ),
-        (None, "No such file"),
+        (None, "found no such file"),
     ],
 )
 def test_tables_that_cannot_be_read(tmp_path: Path, content: bytes | None, expected: str) -> None:

@@ -67,7 +67,7 @@ def test_files(tmp_path: Path) -> None:
         (b"cohort:\n\ttable: t\n", "no tabs before keys"),
         (b"a: [1\n", "what is no YAML"),
         (b"- a\n", "expected keys with their values, found list"),
-        (None, "No such file"),
+        (None, "found no such file"),
     ],
 )
 def test_files_that_are_none(tmp_path: Path, content: bytes | None, sentence: str) -> None:

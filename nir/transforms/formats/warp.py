@@ -4,34 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nibabel as nib
-
-from nir.errors import NirError, fault
+from nir.errors import NirError
 from nir.geometry.maps import DisplacementField, Transform
 from nir.io.images import open_image
 from nir.io.warps import load_displacement, save_displacement
 from nir.transforms.formats.base import Format, Spaces, sampled
 
-FSL = {
-    2006: "displacement field",
-    2007: "spline coefficients",
-    2008: "cosine coefficients",
-    2009: "spline coefficients",
-    2016: "topup field",
-    2017: "topup coefficients",
-    2018: "topup coefficients",
-}
-"""What FSL's files hold, by their intent code."""
-
 
 def read(path: Path, spaces: Spaces) -> Transform:
     """Read a displacement field."""
-    image = open_image(path)
-    shape = image.shape
-    code = int(image.header["intent_code"]) if isinstance(image, nib.Nifti1Image) else 0
-    if code in FSL:
-        cure = "convert it: wb_command -convert-warpfield -from-fnirt FILE SOURCE -to-itk OUTPUT"
-        raise NirError(fault(path, "ITK's displacement, LPS mm", f"FSL's {FSL[code]}", cure))
+    shape = open_image(path).shape
     if len(shape) == 4 and shape[3] == 3:
         raise NirError(
             f"{path}: expected an ITK displacement field of shape (X, Y, Z, 1, 3), found a 4-D"
