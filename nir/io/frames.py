@@ -34,7 +34,7 @@ def lattice_of(image: Any) -> Grid:
 
     As ITK does, an sform is taken before a qform, unless its axes are not at right angles.
     """
-    i, j, k = image.shape[:3]
+    i, j, k = (int(n) for n in image.shape[:3])  # of MGH they are numpy's
     affine = np.asarray(image.affine, dtype=float)
     if isinstance(image, nib.Nifti1Pair):
         q_code, s_code = _codes(image)
@@ -132,7 +132,7 @@ def _disagreements(image: Any) -> list[Fault]:
     (qform, q_code), (sform, s_code) = image.get_qform(coded=True), image.get_sform(coded=True)
     if not s_code > 0:
         return []
-    i, j, k = image.shape[:3]
+    i, j, k = (int(n) for n in image.shape[:3])  # of MGH they are numpy's
     edges = np.linalg.norm(sform[:3, :3], axis=0)
     if q_code > 0:
         if (np.abs(qform - sform)[:3] <= FORMS * np.array([*edges, edges.min()])).all():
