@@ -14,7 +14,7 @@ from nir.geometry.grid import Array, Grid
 from nir.io.files import DAMAGED, atomic, readable
 from nir.io.frames import MM, unit_code
 from nir.io.images import _save, grid_of, open_image
-from nir.io.told import absent_fault
+from nir.io.told import absent_fault, told
 
 VECTOR_INTENT = "vector"  # NIfTI intent code 1007, what ITK reads as a displacement field
 
@@ -57,6 +57,8 @@ def load_displacement(path: Path | str) -> tuple[np.ndarray, Grid]:
         NirError: the file is none, or does not tell in which frame its vectors are.
     """
     image = open_image(path)
+    if other := told(Path(path), "transform"):
+        raise NirError(fault(path, "an ITK displacement field", *other))
     if len(image.shape) != 5 or image.shape[3:] != (1, 3):
         cure = "give an ITK displacement field"
         raise NirError(fault(path, "shape (X, Y, Z, 1, 3)", str(tuple(image.shape)), cure))

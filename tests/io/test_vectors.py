@@ -39,7 +39,7 @@ def test_a_field_is_read_as_itk_reads_it(tmp_path: Path, code: int) -> None:
     [
         (0, "", 2, r"1007 \(vectors in LPS mm\).* found 0, whose vectors ITK does not read; if"),
         (1005, "", 2, "found 1005, whose"),
-        (2006, "", 2, "found 2006, whose"),
+        (2006, "", 2, "a displacement field of FSL"),
         (77, "", 2, "found 77, whose"),
         (1007, "NREG_TRANS", 2, "NiftyReg's own transform"),
         (1007, "Mapping", 2, "SPM's deformation"),
