@@ -7,13 +7,15 @@ import platform
 import shlex
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.cells import ROOT, installed
 from nir import __version__, provenance
+
+ROOT = Path(__file__).resolve().parents[1]
 
 LIBRARIES = ("torch", "numba", "numpy", "antspyx", "picsl-greedy", "fireants", "simpleitk")
 
@@ -70,3 +72,11 @@ def _relative(word: str) -> str:
         return word
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else path.name
+
+
+def installed(name: str) -> str | None:
+    """Version of a distribution, None where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -11,19 +11,16 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from benchmarks.plan import Entry, Plan, within
 from benchmarks.prepare import Preparation, Ready, digest
 
-import benchmarks
+from benchmarks.machine import ROOT, installed
 from nir.engines.base import ENGINES
 from nir.errors import NirError
 from nir.io.files import load_json, save_json
-
-ROOT = Path(benchmarks.__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -181,14 +178,6 @@ def environment(threads: int) -> dict[str, str]:
     limits["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     return os.environ | limits | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": path}
-
-
-def installed(name: str) -> str | None:
-    """Version of a distribution, None where it is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def sources(own_settings: Mapping[str, Any]) -> list[str]:

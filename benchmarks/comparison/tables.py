@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -107,7 +107,7 @@ def markdown(table: pd.DataFrame, cells: pd.DataFrame, entries: Sequence[Entry])
     lines: list[str] = []
     for group, part in table.groupby("group", sort=False) if len(table) else ():
         lines += [f"## {group}", ""] if group else []
-        lines += [*_means(part), ""]
+        lines += [*means(part), ""]
     lines.append(NOTES)
     if len(table) and table["busy_cells"].any():
         lines += ["", _dagger(table)]
@@ -127,9 +127,9 @@ def markdown(table: pd.DataFrame, cells: pd.DataFrame, entries: Sequence[Entry])
     return "\n".join(lines) + "\n"
 
 
-def _means(part: pd.DataFrame) -> list[str]:
-    """Write the means of the methods on a part of the pairs."""
-    shown = [c for c in MEASURES if c in part and part[c].notna().any()]
+def means(part: pd.DataFrame, columns: Iterable[str] = MEASURES) -> list[str]:
+    """Write the means of the methods on a part of the pairs, of those columns that are known."""
+    shown = [c for c in columns if c in part and part[c].notna().any()]
     references = [r for r in REFERENCES if r in set(part["method"])]
     heads = ["method", "n", *(MEASURES[c].heading for c in shown)]
     heads += [f"seconds / {r}" for r in references]
@@ -167,7 +167,7 @@ def differences(table: pd.DataFrame, reference: str) -> list[str]:
         if method == reference or not known:
             continue
         told = [
-            f"{r[key]:+.4f}{_spread(r[f'{key}_sd'], 4)} ({r[common]})" if r else ""
+            f"{r[key]:+.4f}{spread(r[f'{key}_sd'], 4)} ({r[common]})" if r else ""
             for r in map(known.get, groups)
         ]
         lines.append(line([str(method), *told]))
@@ -180,7 +180,7 @@ def value(row: dict[Any, Any], column: str) -> str:
     text = number(row[column], digits)
     if column == "folds_percent" and text != "n/a":
         return f"{text} ({number(row['folds_percent_worst'], digits)})"
-    return text if text == "n/a" else text + _spread(row[f"{column}_sd"], digits)
+    return text if text == "n/a" else text + spread(row[f"{column}_sd"], digits)
 
 
 def number(value: float, digits: int) -> str:
@@ -188,7 +188,8 @@ def number(value: float, digits: int) -> str:
     return "n/a" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _spread(sd: float, digits: int) -> str:
+def spread(sd: float, digits: int) -> str:
+    """Write a standard deviation behind its mean, if there is one."""
     return "" if math.isnan(sd) else f" ± {sd:.{digits}f}"
 
 

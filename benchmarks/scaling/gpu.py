@@ -20,6 +20,7 @@ from benchmarks.heads import CACHE, Case, Shape, load_head, parse_shape, simulat
 from benchmarks.timing import timed
 
 from benchmarks import rivals
+from benchmarks.machine import machine
 from nir import __version__
 from nir.cohort.prepared import ImagePair
 from nir.engines.affine import Affine
@@ -186,6 +187,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"nir: {error}", file=sys.stderr)
         return 2
     save_json(given.output / "gpu.json", found)
+    save_json(given.output / "machine.json", machine(given.seed, given.threads))
     save_text(given.output / "gpu.md", markdown(found))
     print(markdown(found))
     return 0

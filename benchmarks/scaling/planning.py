@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from benchmarks.machine import machine
 from nir.geometry.grid import Grid
-from nir.io.files import save_text
+from nir.io.files import save_json, save_text
 from nir.io.images import save_volume
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,7 +81,7 @@ def measure(subjects: int, batch: int) -> dict[str, float]:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description="Seconds and memory of planning large cohorts.")
-    output = Path("results/benchmarks/planning/planning.md")
+    output = Path("results/benchmarks/planning")
     parser.add_argument("--output", type=Path, default=output, help="default: %(default)s")
     given = parser.parse_args(words)
     rows = []
@@ -89,7 +90,9 @@ def main(words: Sequence[str] | None = None) -> int:
         pairs = subjects * (subjects - 1)
         rows.append({"cohort": name, "pairs": pairs, "methods": 2, "batch": batch} | found)
         print(rows[-1], flush=True)
-    save_text(given.output, pd.DataFrame(rows).to_markdown(index=False, floatfmt=".0f") + "\n")
+    text = pd.DataFrame(rows).to_markdown(index=False, floatfmt=".0f") + "\n"
+    save_text(given.output / "planning.md", text)
+    save_json(given.output / "machine.json", machine())
     return 0
 
 

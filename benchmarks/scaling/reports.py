@@ -19,6 +19,7 @@ import pandas as pd
 from matplotlib.image import imsave
 
 from benchmarks.browser import CHROMIUM, DRIVER, chromium, open_page
+from benchmarks.machine import machine
 from nir.engines.base import make_method
 from nir.io.files import save_json, save_text
 from nir.io.layout import ResultFolder, RunFolder
@@ -151,7 +152,7 @@ def measure(output: Path, subjects: int) -> dict[str, float]:
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description="Seconds to make and open a large report.")
-    output = Path("results/benchmarks/reports/reports.md")
+    output = Path("results/benchmarks/reports")
     parser.add_argument("--subjects", type=int, default=SUBJECTS, help="default: %(default)s")
     parser.add_argument("--output", type=Path, default=output, help="default: %(default)s")
     given = parser.parse_args(words)
@@ -160,8 +161,10 @@ def main(words: Sequence[str] | None = None) -> int:
     words = {
         name: f"{value:.3g}" if value < 1000 else f"{value:.0f}" for name, value in found.items()
     }
-    save_text(given.output, pd.DataFrame([words]).to_markdown(index=False) + "\n")
-    print(given.output.read_text(encoding="utf-8"))
+    text = pd.DataFrame([words]).to_markdown(index=False) + "\n"
+    save_text(given.output / "reports.md", text)
+    save_json(given.output / "machine.json", machine())
+    print(text)
     return 0
 
 

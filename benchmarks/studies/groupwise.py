@@ -12,14 +12,17 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from benchmarks.machine import machine
 from nir.cohort.pairs import TEMPLATE
 from nir.errors import NirError
-from nir.io.files import save_text
+from nir.io.files import save_json, save_text
 from nir.io.images import load_labels
 from nir.pipeline.run import Run, plan_run
 from nir.quality import overlap
+from nir.report.figures.convergence import draw_convergence
 
 CONFIG = Path("config/miccai2012-template.yaml")
+RESULTS = Path("results/benchmarks/groupwise")
 DIRECT = Path("results/benchmarks/miccai2012/pairs.tsv")
 
 
@@ -84,6 +87,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description="What a template built from a cohort is worth.")
     parser.add_argument("--config", type=Path, default=CONFIG, help="default: %(default)s")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="default: %(default)s")
     parser.add_argument("--direct", type=Path, default=DIRECT, help="default: %(default)s")
     parser.add_argument("--direct-method", default="nir-default")
     given = parser.parse_args(words)
@@ -95,7 +99,10 @@ def main(words: Sequence[str] | None = None) -> int:
     except NirError as error:
         print(f"nir: {error}", file=sys.stderr)
         return 2
-    save_text(run.output / "groupwise.md", text)
+    save_text(given.output / "groupwise.md", text)
+    picture = given.output / "convergence.png"
+    draw_convergence(run.files.subject(TEMPLATE).convergence, picture)
+    save_json(given.output / "machine.json", machine(run.config.seed, run.config.threads))
     print(text)
     return 0
 

@@ -1,6 +1,6 @@
-"""Verdicts on simulated heads, sound ones and ones that were spoilt in a known way.
+"""Verdicts on simulated and on real heads, sound ones and ones that were spoilt in a known way.
 
-``python -m benchmarks.verdicts --pictures docs`` draws the pictures of docs/verdicts.md.
+``python -m benchmarks.verdicts --pictures docs`` also draws the pictures of docs/verdicts.md.
 """
 
 from __future__ import annotations
@@ -8,16 +8,18 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from benchmarks.machine import machine
 from nir.cohort.prepared import Prepared
 from nir.cohort.readers.demo import DemoCohort
 from nir.cohort.simulate import build_demo
@@ -26,16 +28,17 @@ from nir.engines.nir import Nir
 from nir.geometry.grid import Array, Grid, apply_matrix
 from nir.geometry.maps import Affine
 from nir.geometry.resample import resample
-from nir.io.files import atomic, load_json
+from nir.io.files import atomic, load_json, save_json
 from nir.io.images import load_labels, load_volume, save_volume
 from nir.io.layout import AffineFolder, ResultFolder, SubjectFolder
+from nir.io.tables import save_table
 from nir.pair.evaluate import evaluate_pair
 from nir.pair.registered import Registered
 from nir.pair.steps import align, register_pair, warp_pair
 from nir.preprocess.prepare import prepare_subject
 from nir.preprocess.settings import AffineConfig, PreprocessConfig
 from nir.quality.thresholds import VerdictConfig
-from nir.quality.verdict import judge, overall
+from nir.quality.verdict import judge, overall, worst_first
 
 AFFINE = AffineConfig()
 SAME = np.eye(4)
@@ -170,6 +173,13 @@ PICTURES = {
     "head tilted by 40 degrees": "verdict-doubtful.png",
     "field of view ends in the brain": "verdict-bad.png",
 }
+AGAIN = "sound, scanned again"
+BRAINS = ("simulated", "real")
+DATA = Path("../shared/data/oasis")
+SUBJECTS = ("sub-1000", "sub-1001", "sub-1113")
+RESULTS = Path("results/benchmarks/verdicts")
+METHOD = Nir.Settings(name="nir", engine="nir", preset="fast")
+SEED, THREADS = 1, 1
 GREYS = 52  # grey levels of a picture: few make a small file
 
 
@@ -195,8 +205,8 @@ def register_scans(
     """Run the pipeline's steps on one pair; return ``result.json``."""
     own = AffineFolder(folder)
     matrix, record = own.affine, own.affine_record
-    align(fixed, moving, affine, 1, matrix, record)
-    options: Any = {"seed": 1, "device": "cpu", "threads": 1, "log": lambda line: None}
+    align(fixed, moving, affine, SEED, matrix, record)
+    options: Any = {"seed": SEED, "device": "cpu", "threads": THREADS, "log": lambda line: None}
     register_pair(fixed, moving, matrix, method, folder, **options)
     pair = Registered.read(fixed, moving, matrix, folder)
     warp_pair(pair, moving.scan(), folder)
@@ -236,37 +246,56 @@ def picture(fixed: Prepared, moving: Prepared, folder: Path, path: Path) -> None
         )
 
 
+def measured(
+    scans: tuple[Scan, Scan, Scan], work: Path, pictures: Path | None = None
+) -> Iterator[dict[str, Any]]:
+    """Register a scan with one that is sound or spoilt; yield the case and its metrics.
+
+    Args:
+        scans: fixed, moving, and that of the person who is mistaken for it.
+        work: folder for what is computed.
+        pictures: folder that takes the pictures of `PICTURES`; None: none are drawn.
+    """
+    fixed, scan, other = scans
+    brain = write(fixed, work / "fixed")
+    cases = {title: spoil(scan, other.on(scan.grid)) for title, spoil in PLANTED.items()}
+    for title, case in {**cases, AGAIN: rescanned(fixed)}.items():
+        folder = work / title.replace(" ", "-")
+        moving = write(case, folder / "moving")
+        metrics = register_scans(brain, moving, METHOD, folder)["metrics"]
+        if pictures and title in PICTURES:
+            picture(brain, moving, folder, pictures / PICTURES[title])
+        yield {"case": title} | metrics
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description="Verdicts on sound and on spoilt registrations.")
-    parser.add_argument("--scans", type=Path, help="folder of ID_T1w, ID_dseg, ID_mask.nii.gz")
+    parser.add_argument("--scans", type=Path, default=DATA, help="folder of ID_T1w, ID_dseg, ...")
     parser.add_argument(
-        "--subjects", nargs=3, help="ids: fixed, moving, and the one mistaken for it"
+        "--subjects", nargs=3, default=SUBJECTS, help="fixed, moving, the one mistaken for it"
     )
-    parser.add_argument("--pictures", type=Path, help="folder; of simulated heads only")
+    parser.add_argument("--brains", nargs="+", choices=BRAINS, default=list(BRAINS))
+    parser.add_argument("--output", type=Path, default=RESULTS, help="default: %(default)s")
+    parser.add_argument("--pictures", type=Path, help="folder; of simulated heads")
     given = parser.parse_args(words)
-    if (given.scans is None) != (given.subjects is None):
-        parser.error("--scans and --subjects belong together")
-    if given.scans and given.pictures:
-        parser.error("--pictures shows simulated heads: leave out --scans")
-    method = Nir.Settings(name="nir", engine="nir", preset="fast")
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        if given.scans is None:
-            build_demo(DemoCohort(subjects=3), work / "demo")
-        folder, ids = given.scans or work / "demo", given.subjects or DemoCohort().ids
-        fixed, scan, other = (Scan.load(folder, subject) for subject in ids[:3])
-        brain = write(fixed, work / "fixed")
-        cases = {title: spoil(scan, other.on(scan.grid)) for title, spoil in PLANTED.items()}
-        for title, case in {"sound, scanned again": rescanned(fixed), **cases}.items():
-            folder = work / title.replace(" ", "-")
-            moving = write(case, folder / "moving")
-            found = judge(register_scans(brain, moving, method, folder)["metrics"], VerdictConfig())
-            print(f"{title}: {overall(found)}", flush=True)
-            for check in found:
-                print(f"  {check.grade}: {check.title}: {check.sentence}")
-            if given.pictures and title in PICTURES:
-                picture(brain, moving, folder, given.pictures / PICTURES[title])
+        for brains in given.brains:
+            folder, ids, pictures = given.scans, given.subjects, None
+            if brains == "simulated":
+                folder, ids, pictures = work / "demo", DemoCohort().ids[:3], given.pictures
+                build_demo(DemoCohort(subjects=3), folder)
+            one, two, three = (Scan.load(folder, subject) for subject in ids)
+            for row in measured((one, two, three), work / brains, pictures):
+                rows.append({"brains": brains} | row)
+                save_table(given.output / "metrics.tsv", pd.DataFrame(rows))
+                checks = worst_first(judge(row, VerdictConfig()))
+                print(f"{brains}, {row['case']}: {overall(checks)}", flush=True)
+                print("".join(f"  {c.grade}: {c.sentence}\n" for c in checks), flush=True)
+    own = {"method": METHOD.own_settings}
+    save_json(given.output / "machine.json", machine(SEED, THREADS) | own)
     return 0
 
 

@@ -12,7 +12,7 @@ PARALLEL_JOBS, LARGEST_BATCH = 32, 20  # what batches are made for where none ar
 def batch_size(pairs: int) -> int:
     """Return a size of batches that leaves enough jobs to run beside each other.
 
-    A job starts in 5 to 10 s, in which a pair is half done.
+    A job takes seconds to start, in which a small pair is half done.
     """
     return min(LARGEST_BATCH, max(1, pairs // PARALLEL_JOBS))
 

@@ -22,10 +22,8 @@ CHECKS = (
         "Similarity gain",
         BELOW,
         Limits(warn=5, fail=0),
-        why=(
-            "LNCC gained over the affine, percent of what was missing to 1. Sound pairs gain 20"
-            " to 80; one that loses lost what it was fitted for"
-        ),
+        why="LNCC gained over the affine, percent of what was missing to 1",
+        finds="a fit that did not work",
         needs=("similarity_before", "similarity_after"),
         found=(
             "The local correlation of the images (LNCC) went from {similarity_before:.3f} after"
@@ -42,9 +40,10 @@ CHECKS = (
         BELOW,
         Limits(warn=5, fail=3),
         why=(
-            "mean Dice gained over the affine, percent of what was missing to 1. Sound pairs gain"
-            " 15 to 60; labels of a mirrored or another brain below 4"
+            "mean Dice gained over the affine, percent of what was missing to 1, where there "
+            "are labels"
         ),
+        finds="left and right flipped, labels of another subject",
         needs=("dice_before", "dice_after"),
         found=(
             "The mean Dice of the labels went from {dice_before:.3f} after the affine to"
@@ -63,9 +62,10 @@ CHECKS = (
         ABOVE,
         Limits(warn=0.01, fail=1),
         why=(
-            "share of the brain with det J <= 0, percent. Sound pairs have next to none; at 1 %"
-            " volumes of small structures mean nothing"
+            "share of the brain with det J <= 0, percent; at 1 % volumes of small structures "
+            "mean nothing"
         ),
+        finds="space that is turned inside out",
         needs=("folds_percent", "min_jacobian"),
         found=(
             "{value} of the brain is folded (det J of 0 or less; the smallest is"
@@ -79,10 +79,8 @@ CHECKS = (
         "Largest displacements",
         ABOVE,
         Limits(warn=15, fail=30),
-        why=(
-            "99th percentile of the displacement beyond the affine, mm. Sound pairs of adults"
-            " stay below 10, half brains reach 17; no structure lies 30 mm off"
-        ),
+        why="99th percentile of the displacement beyond its affine part, mm",
+        finds="one brain pulled over another that it is not like",
         needs=("displacement_p99_mm", "displacement_max_mm", "min_jacobian"),
         found=(
             "Beyond the affine, 99 % of the brain moves by up to {value}, the farthest point by"
@@ -97,9 +95,10 @@ CHECKS = (
         ABOVE,
         Limits(warn=0.5, fail=2),
         why=(
-            "mean distance of points taken there and back, mm. Sound pairs stay below 0.2; 2 mm"
-            " is the thickness of the cortex"
+            "mean distance of points taken there and back, mm; 2 mm is about the thickness of "
+            "the cortex"
         ),
+        finds="an inverse that does not undo the transform",
         needs=("inverse_consistency_mean_mm", "inverse_consistency_max_mm"),
         found=(
             "Points taken there and back miss their start by {value} on average, by"
@@ -113,10 +112,8 @@ CHECKS = (
         "Brain overlap after the affine",
         BELOW,
         Limits(warn=0.9, fail=0.8),
-        why=(
-            "Dice of the brain masks after the affine. Sound pairs have 0.94, half brains 0.66 to"
-            " 0.85"
-        ),
+        why="Dice of the two brain masks after the affine",
+        finds="an affine that failed, a wrong mask, a cut brain",
         needs=("brain_overlap_before",),
         found="After the affine the two brain masks overlap with a Dice of {value}",
         advice="Look at the image after the affine and at both masks: one of the three went wrong.",
@@ -127,10 +124,10 @@ CHECKS = (
         BELOW,
         Limits(warn=0.4, fail=0.25),
         why=(
-            "correlation of the intensities after the affine, sign apart. Sound pairs of one"
-            " contrast have 0.5 to 0.7, half brains 0.2 to 0.4, noise 0.15 to 0.22; set it to 0"
-            " for unlike contrasts"
+            "correlation of the intensities after the affine, sign apart; 0 for images of "
+            "unlike contrast"
         ),
+        finds="noise, another contrast, the wrong mask",
         needs=("affine_correlation",),
         found="After the affine the intensities of the two brains correlate by {value}",
         advice="Look at the moving image: noise, another contrast, or a brain that was not found.",
@@ -140,10 +137,8 @@ CHECKS = (
         "Brain overlap",
         BELOW,
         Limits(warn=0.95, fail=0.85),
-        why=(
-            "Dice of the brain masks after the whole mapping. Sound pairs have 0.97 and more,"
-            " half brains 0.81 to 0.94"
-        ),
+        why="Dice of the two brain masks after the whole mapping",
+        finds="masks of different parts of the brain",
         needs=("brain_overlap_after",),
         found="After the whole mapping the two brain masks overlap with a Dice of {value}",
         advice="Look at both masks: one of them is cut, or holds more than the brain.",
@@ -154,10 +149,8 @@ CHECKS = (
         "Rotation of the affine",
         ABOVE,
         Limits(warn=30, fail=60),
-        why=(
-            "angle of the affine's rotation, degrees. Heads lie within some 20 degrees of each"
-            " other; from 40 on the affine does not find the way"
-        ),
+        why="angle of the affine's rotation, degrees",
+        finds="a tilted head, a wrong orientation in the header",
         needs=("affine_rotation_deg",),
         found="The affine turns the brain by {value}",
         unit=" degrees",
@@ -168,10 +161,8 @@ CHECKS = (
         "Scale of the affine",
         ABOVE,
         Limits(warn=1.25, fail=1.5),
-        why=(
-            "largest factor by which the affine scales, up or down. Adults stay below 1.15; one"
-            " half of a brain is stretched by 1.6 to fit a whole one"
-        ),
+        why="largest factor by which the affine scales, up or down",
+        finds="a brain stretched over another that is cut",
         needs=("affine_scale_min", "affine_scale_max"),
         found=(
             "The affine scales the brain by factors of {affine_scale_min:.2f} to"
@@ -186,10 +177,10 @@ CHECKS = (
         ABOVE,
         Limits(warn=8, fail=20),
         why=(
-            "share of the brain where fixed and warped differ by more than the fixed brain's"
-            " contrast, percent. Sound pairs stay below 4, an affine alone leaves 6 to 10; set it"
-            " to 100 for unlike contrasts"
+            "share of the brain where the images differ by more than the brain's contrast, "
+            "percent; 100 for images of unlike contrast"
         ),
+        finds="missing tissue, large lesions, artefacts",
         needs=("outlier_percent",),
         found=(
             "In {value} of the brain the fixed and the warped image differ by more than the"
@@ -206,10 +197,8 @@ CHECKS = (
         "Brain cut off",
         ABOVE,
         Limits(warn=15, fail=60),
-        why=(
-            "area in which a face of the image cuts the brain, percent of volume^(2/3). A"
-            " brainstem has 5, a cut 5 mm below the top 16, one through the middle 200"
-        ),
+        why="area in which a face of either image cuts its brain, percent of volume^(2/3)",
+        finds="a field of view that ends in the brain",
         needs=("cut_percent",),
         found=(
             "A face of the image cuts the brain over an area of {value} of its size (volume^(2/3))"
@@ -222,10 +211,8 @@ CHECKS = (
         "Field of view",
         ABOVE,
         Limits(warn=2, fail=10),
-        why=(
-            "share of the fixed brain mapped outside the moving image, percent. Sound pairs have"
-            " none; 2 % is a slice or two at the edge, 10 % a part of a lobe"
-        ),
+        why="share of the fixed brain mapped outside the moving image, percent",
+        finds="a fixed brain that the moving image does not show in full",
         needs=("outside_percent",),
         found="{value} of the fixed brain is mapped outside the moving image",
         unit=" %",
@@ -236,10 +223,8 @@ CHECKS = (
         "Labels on the brain",
         ABOVE,
         Limits(warn=5, fail=10),
-        why=(
-            "share of the labels' voxels outside the brain mask, percent. Labels drawn on the"
-            " same scan have next to none, those of another subject 14 to 27"
-        ),
+        why="share of the labels' voxels outside the brain mask, percent",
+        finds="labels of another subject or another grid",
         needs=("labels_outside_percent",),
         found="{value} of the labelled voxels lie outside the brain mask",
         unit=" %",

@@ -29,6 +29,7 @@ class Rule:
         bad: `ABOVE` or `BELOW` the thresholds.
         limits: the thresholds, unless the settings have others.
         why: what is measured, and what the thresholds tell apart: the key's description.
+        finds: what goes wrong where it objects, in a few words.
         needs: the metrics it is made from.
         found: what to say, a format string of ``value`` and the metrics.
         advice: what to do if it does not pass.
@@ -42,6 +43,7 @@ class Rule:
     bad: int
     limits: Limits
     why: str
+    finds: str
     needs: tuple[str, ...]
     found: str
     advice: str
