@@ -71,7 +71,7 @@ def apply(
     """Resample an image through transforms, once: warped(x) = image(T(x))."""
     from nir.transforms.apply import apply_file
 
-    if sentence := apply_file(image, transform, reference, output, interpolation):
+    for sentence in apply_file(image, transform, reference, output, interpolation):
         typer.echo(sentence, err=True)
 
 

@@ -12,7 +12,11 @@ from nir.geometry.grid import Array, Grid, apply_matrix
 
 FEW = 16  # a scan has more grey values
 
-SAMPLE = 2**20  # voxels that tell how many values there are
+EQUAL = 0.4  # of the neighbours in a label map are at least equal
+
+LEAST_BACKGROUND = 0.01  # of the voxels: among fractions every value may be there once
+
+SAMPLE = 2**20  # voxels that tell which values there are
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -47,9 +51,11 @@ class Image:
 def holds_labels(voxels: np.ndarray) -> bool:
     """Tell regions, which no interpolation may mix, from intensities.
 
-    Regions are whole numbers that are few, or most of which equal their neighbours where these are
+    Regions are whole numbers that are few, or many of which equal their neighbours where these are
     not both background: a region has an inside, while a scan's noise leaves few equal neighbours
     even where it is stored in 8 bits. Background is the most frequent value: 0, or -1024 in CT.
+    Of neighbours in real scans up to 28 % are equal, in atlases of 139 regions 86 % at 1 mm and
+    56 % at 4 mm.
 
     Args:
         voxels: shape (X, Y, Z) or (X, Y, Z, T).
@@ -58,7 +64,7 @@ def holds_labels(voxels: np.ndarray) -> bool:
         return True
     if voxels.dtype.kind == "f" and not np.array_equal(voxels, np.rint(voxels)):
         return False
-    values, counts = np.unique(voxels.ravel()[:: 1 + voxels.size // SAMPLE], return_counts=True)
+    values, counts = _some_values(voxels)
     if len(values) <= FEW:
         return True
     background = values[counts.argmax()]
@@ -68,7 +74,28 @@ def holds_labels(voxels: np.ndarray) -> bool:
         there = a != background
         equal += int(((a == b) & there).sum())
         total += int((there | (b != background)).sum())
-    return equal > total / 2
+    return equal > EQUAL * total
+
+
+def outside_of(voxels: np.ndarray) -> float:
+    """Return what continues an image beyond its border: 0, or a negative background.
+
+    The least value counts where it is also the most frequent one, as of air in CT, where 0 is
+    water; 0 continues label maps, scans with noise in the air, and maps of either sign.
+
+    Args:
+        voxels: shape (X, Y, Z) or (X, Y, Z, T).
+    """
+    if voxels.dtype.kind not in "if" or not voxels.size:
+        return 0.0
+    values, counts = _some_values(voxels)
+    frequent = counts.argmax() == 0 and counts[0] > LEAST_BACKGROUND * counts.sum()
+    return float(values[0]) if frequent and values[0] < 0 else 0.0
+
+
+def _some_values(voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values of a million voxels that are spread evenly, and how often each is there."""
+    return np.unique(voxels.ravel()[:: 1 + voxels.size // SAMPLE], return_counts=True)
 
 
 def coarse(volume: Image, spacing_mm: float) -> Image:

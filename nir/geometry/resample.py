@@ -12,7 +12,12 @@ from nir.geometry.maps import DisplacementField, Transform, covers, slabs
 
 
 def resample(
-    volume: np.ndarray, source: Grid, target: Grid, transform: Transform, mode: str = "linear"
+    volume: np.ndarray,
+    source: Grid,
+    target: Grid,
+    transform: Transform,
+    mode: str = "linear",
+    outside: float = 0.0,
 ) -> np.ndarray:
     """Resample a volume onto another grid: warped(x) = volume(T(x)).
 
@@ -22,10 +27,11 @@ def resample(
         transform: T, from points of ``target`` to points of ``source``. A displacement field on
             ``target`` itself is read as it is, without interpolation.
         mode: ``linear``, ``cubic`` (B-spline) or ``nearest``.
+        outside: the value where T leaves ``source``, as in ITK half a voxel beyond its outer
+            centres.
 
     Returns:
-        Voxels on ``target``, of the volume's type; zero where T leaves ``source``, as in ITK half
-        a voxel beyond its outer centres.
+        Voxels on ``target``, of the volume's type.
     """
     tensor = torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32))[None, None]
     spline = None
@@ -41,7 +47,7 @@ def resample(
         inside = covers(source, vox)
         if mode == "nearest":
             index = nearest_voxel(vox[inside]).astype(np.intp)
-            result[rows] = 0
+            result[rows] = outside
             result[rows][inside] = volume[index[:, 0], index[:, 1], index[:, 2]]
             continue
         if spline is not None:
@@ -52,6 +58,6 @@ def resample(
             at = torch.from_numpy(np.ascontiguousarray(cube))[None]
             read = F.grid_sample(tensor, at, padding_mode="border", align_corners=True)
             values = read[0, 0].numpy()
-        values = np.where(inside, values, 0)
+        values = np.where(inside, values, outside)
         result[rows] = values if volume.dtype.kind == "f" else np.rint(values)
     return result

@@ -53,12 +53,17 @@ def interpolate(
     target: Grid,
     transform: Affine | DisplacementField,
     mode: str,
+    outside: float = 0.0,
 ) -> np.ndarray:
-    """Resample as `nir.geometry.resample.resample`, which see, or by ``genericLabel`` of ANTs."""
+    """Resample as `nir.geometry.resample.resample`, which see, or by ``genericLabel`` of ANTs.
+
+    The latter knows 0 alone outside the volume.
+    """
     from nir.geometry.resample import resample
 
-    read = ants_labels if mode == "genericLabel" else resample
-    return read(volume, source, target, transform, mode)
+    if mode == "genericLabel":
+        return ants_labels(volume, source, target, transform, mode)
+    return resample(volume, source, target, transform, mode, outside)
 
 
 def ants_labels(

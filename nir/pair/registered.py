@@ -12,7 +12,7 @@ from nir.cohort.prepared import Prepared, keypoints_of
 from nir.cohort.settings import NO_GUIDANCE, GuidanceConfig
 from nir.errors import NirError
 from nir.geometry.grid import Array, Grid
-from nir.geometry.image import Image
+from nir.geometry.image import Image, outside_of
 from nir.geometry.maps import Affine, DisplacementField
 from nir.geometry.resample import resample
 from nir.geometry.scale import scale_of
@@ -156,9 +156,11 @@ class Registered:
     def warp(self, image: Image, mode: str = "linear") -> np.ndarray:
         """Resample an image of the moving subject, once, onto the fixed grid.
 
-        ``mode`` is as in `nir.geometry.resample.resample`; the type of the voxels is kept.
+        ``mode`` is as in `nir.geometry.resample.resample`; the type of the voxels is kept, and a
+        negative background goes on beyond the image.
         """
-        return resample(*_parts(image), self.grid, self.forward, mode)
+        outside = outside_of(image.voxels)
+        return resample(*_parts(image), self.grid, self.forward, mode, outside)
 
     def _mapped_labels(self, transform: Affine | DisplacementField) -> np.ndarray:
         if self.moving.labels is None:

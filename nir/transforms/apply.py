@@ -9,7 +9,7 @@ import numpy as np
 
 from nir.errors import NirError, fault
 from nir.geometry.grid import Grid, apply_matrix
-from nir.geometry.image import Image
+from nir.geometry.image import Image, outside_of
 from nir.geometry.maps import (
     Affine,
     DisplacementField,
@@ -58,7 +58,8 @@ def apply(
 
     Returns:
         The image on the reference's grid; the type of the voxels is kept by ``nearest`` and
-        ``genericLabel``, else it is float32.
+        ``genericLabel``, else it is float32. Where the transforms leave the image, it is 0, or a
+        negative background, as of air in CT (`nir.geometry.image.outside_of`).
 
     Raises:
         NirError: a file is faulty, or the transforms do not lead from the reference to the image.
@@ -71,7 +72,8 @@ def apply(
     to = "the reference" if isinstance(reference, Grid) else name_of(reference)
     move = _leading(words, (to, target), (name_of(image), given.grid))
     voxels = given.voxels if chosen in KEPT else given.voxels.astype(np.float32)
-    return Image(interpolate(voxels, given.grid, target, move, chosen), target)
+    outside = outside_of(given.voxels)
+    return Image(interpolate(voxels, given.grid, target, move, chosen, outside), target)
 
 
 def _leading(
@@ -86,7 +88,7 @@ def _leading(
 
 def apply_file(
     image: Path, words: list[str], reference: Path, output: Path, interpolation: str | None = None
-) -> str | None:
+) -> list[str]:
     """Resample an image, once, through a chain of transforms: warped(x) = image(T(x)).
 
     Args:
@@ -99,7 +101,7 @@ def apply_file(
         interpolation: as of `apply`.
 
     Returns:
-        What the user should know of the interpolation, if anything.
+        What the user should know of how the image is read, in sentences.
 
     Raises:
         NirError: a file is faulty, or the transforms do not lead from the reference to the image.
@@ -110,14 +112,17 @@ def apply_file(
     target = grid_of(open_image(reference))
     series, source, step = load_series(image)
     move = _leading(words, (str(reference), target), (str(image), source))
-    chosen, sentence = told(image, series, interpolation)
+    chosen, sentences = told(image, series, interpolation)
+    outside = outside_of(series)
+    if outside and chosen != "genericLabel":
+        sentences.append(f"{image}: continued by {outside:g} beyond its border, its background")
     dtype = series.dtype if chosen in KEPT else np.float32
     warped = np.empty((*target.shape, series.shape[3]), dtype=dtype)
     for n in range(series.shape[3]):
         volume = np.asarray(series[..., n], dtype=dtype)
-        warped[..., n] = interpolate(volume, source, target, move, chosen)
+        warped[..., n] = interpolate(volume, source, target, move, chosen, outside)
     save_series(output, warped, target, step, intent_of(open_image(image)))
-    return sentence
+    return sentences
 
 
 def invert_file(words: list[str], reference: Path, output: Path) -> dict[str, float]:

@@ -59,8 +59,8 @@ def choose(source: Source, voxels: np.ndarray) -> tuple[str, str]:
     return "linear", "its voxels are grey values"
 
 
-def told(source: Source, voxels: np.ndarray, asked: str | None) -> tuple[str, str | None]:
-    """Return the interpolation of an image, and what its user should know of it.
+def told(source: Source, voxels: np.ndarray, asked: str | None) -> tuple[str, list[str]]:
+    """Return the interpolation of an image, and what its user should know of it, in sentences.
 
     Args:
         asked: what the user chose; it is obeyed.
@@ -68,13 +68,13 @@ def told(source: Source, voxels: np.ndarray, asked: str | None) -> tuple[str, st
     chosen, why = choose(source, voxels)
     if asked is None and chosen in KEPT:
         other = "-n linear would mix neighbouring values"
-        return chosen, f"{source}: read by nearest neighbour, since {why}; {other}"
+        return chosen, [f"{source}: read by nearest neighbour, since {why}; {other}"]
     if asked is None:
-        return chosen, f"{source}: read linearly, since {why}; for labels give -n nearest"
+        return chosen, [f"{source}: read linearly, since {why}; for labels give -n nearest"]
     if chosen in KEPT and asked not in KEPT:
         harm = f"{asked} interpolation mixes labels into others; -n nearest keeps them"
-        return asked, f"warning: {source}: {why}, and {harm}"
-    return asked, None
+        return asked, [f"warning: {source}: {why}, and {harm}"]
+    return asked, []
 
 
 def _suffix(source: Source) -> str:

@@ -7,7 +7,7 @@ import pytest
 from helpers.synthetic import ball, make_grid, texture
 from numpy.typing import DTypeLike
 
-from nir.geometry.image import Image
+from nir.geometry.image import Image, holds_labels, outside_of
 
 GRID = make_grid((20, 22, 18))
 
@@ -30,6 +30,29 @@ def test_a_scan_is_no_label_map(scale: float) -> None:
     assert not Image(scan, GRID).is_label_map
     if scale > 1:
         assert not Image(np.rint(scan).astype(np.int16), GRID).is_label_map
+
+
+def test_few_values_are_labels_however_thin_they_lie() -> None:
+    points = np.zeros(GRID.shape, np.int16)
+    points[::3, ::3, ::3] = np.arange(points[::3, ::3, ::3].size).reshape(7, 8, 6) % 15
+    assert holds_labels(points)
+
+
+@pytest.mark.parametrize(
+    ("voxels", "expected"),
+    [
+        (np.where(ball(GRID.shape, 8), np.rint(900 * texture(GRID.shape, 0.7)), -1024), -1024),
+        (np.where(ball(GRID.shape, 8), 3, -1), -1),  # regions in a map that knows no 0
+        (texture(GRID.shape, 0.7) * ball(GRID.shape, 8), 0),
+        (texture(GRID.shape, 0.7) - 0.5, 0),  # of either sign
+        ((texture(GRID.shape, 0.7) - 0.5) * ball(GRID.shape, 8), 0),
+        (np.full(GRID.shape, np.nan), 0),
+        (regions().astype(np.uint8), 0),
+        (5 + regions(), 0),
+    ],
+)
+def test_what_continues_an_image(voxels: np.ndarray, expected: float) -> None:
+    assert outside_of(voxels) == expected
 
 
 def test_it_is_an_array_with_an_affine() -> None:

@@ -15,7 +15,7 @@ from nir.cohort.prepared import Prepared
 from nir.errors import NirError
 from nir.geometry.grid import Grid
 from nir.geometry.image import Image
-from nir.geometry.maps import DisplacementField, displacement
+from nir.geometry.maps import Affine, DisplacementField, displacement
 from nir.geometry.resample import resample
 from nir.io.files import load_json, save_json
 from nir.io.images import load_volume, save_volume
@@ -173,3 +173,11 @@ def test_a_moving_image_of_labels_is_not_mixed(tmp_path: Path) -> None:
     warp_pair(PAIR, Image(labels.voxels.astype(np.float32), labels.grid), tmp_path)
     kept, _ = load_volume(tmp_path / "warped.nii.gz")
     np.testing.assert_array_equal(kept, PAIR.warped_labels)
+
+
+def test_a_moving_ct_is_continued_by_air(tmp_path: Path) -> None:
+    brain = PAIR.moving.brain
+    scan = Image(np.where(PAIR.moving.mask, 1000 * brain.voxels, -1000), brain.grid)
+    far = Affine(np.eye(4) + 30 * np.eye(4, k=3))
+    warp_pair(replace(PAIR, forward=field(far, FIXED)), scan, tmp_path)
+    assert (load_volume(tmp_path / "warped.nii.gz")[0] == -1000).mean() > 0.5

@@ -106,6 +106,16 @@ def test_what_is_asked_for_is_obeyed_with_a_warning_for_labels(folder: Path) -> 
     assert warp(folder, "x.nii.gz", scan, "-n", "cubic")[1] == ""
 
 
+@pytest.mark.parametrize("way", ["linear", "nearest", "cubic"])
+def test_ct_is_continued_by_air(folder: Path, way: str) -> None:
+    """0 is water."""
+    scan = np.where(BALL, np.rint(900 * NOISE), -1024).astype(np.int16)
+    found, said = warp(folder, "ct.nii.gz", nifti(scan), "-n", way)
+    assert found[0, 0, 0] == -1024
+    assert (found == 0).mean() < 0.01
+    assert "continued by -1024 beyond its border" in said
+
+
 def test_the_intent_stays(folder: Path) -> None:
     scores = nifti(SCAN.astype(np.float32))
     scores.header.set_intent("t test", (12,), name="effect")
