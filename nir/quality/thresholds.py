@@ -13,7 +13,7 @@ from nir.settings import Settings
 _FIELDS: dict[str, Any] = {
     check.name: (
         Annotated[Limits, AfterValidator(check.in_order)],
-        Field(check.limits, description=check.why),
+        Field(check.limits, description=f"{check.why}; it finds {check.finds}"),
     )
     for check in CHECKS
 }
