@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from benchmarks.relations import Relation
 from pydantic import ValidationError
 
@@ -18,6 +17,7 @@ from nir.errors import NirError, fault
 from nir.fit.presets import PRESETS
 from nir.fit.settings import Phase
 from nir.io.sheets import read_rows
+from nir.io.written import read_settings
 from nir.pipeline.settings import PipelineConfig, load_pipeline
 from nir.settings import Count, Settings, validation_lines
 
@@ -100,7 +100,7 @@ def load_plan(path: Path) -> Plan:
         NirError: a file is missing, a key or value is wrong, or a method's name is there twice.
     """
     try:
-        content = PlanFile.model_validate(_read_yaml(path))
+        content = PlanFile.model_validate(read_settings(path))
     except ValidationError as error:
         raise NirError("\n".join([f"{path}:", *validation_lines(error, PlanFile)])) from error
     entries = _entries(path, content.methods)
@@ -112,7 +112,7 @@ def load_plan(path: Path) -> Plan:
     if unknown:
         found, cure = ", ".join(sorted(unknown)), "correct the relations"
         raise NirError(fault(path, "relations between its methods", found, cure))
-    config = load_pipeline(_read_yaml(content.pipeline))
+    config = load_pipeline(read_settings(content.pipeline))
     plan = Plan(
         path.stem, config, entries, content.pairs, content.relations, groups=_groups(config)
     )
@@ -125,16 +125,6 @@ def _groups(config: PipelineConfig) -> dict[Pair, str]:
     table = config.pairs.table
     rows = read_rows(table, ("fixed", "moving")) if table and table.exists() else []
     return {(r["fixed"], r["moving"]): r["group"] for r in rows if r.get("group")}
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        cure = "start from the folder of the repository, or correct the path"
-        raise NirError(fault(path, "a settings file", f"'{error.strerror}'", cure)) from error
-    except yaml.YAMLError as error:
-        raise NirError(fault(path, "YAML", f"'{error}'", "correct it")) from error
 
 
 def _entries(path: Path, raw: tuple[dict[str, Any], ...]) -> tuple[Entry, ...]:

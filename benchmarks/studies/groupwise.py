@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from benchmarks.machine import machine
 from nir.cohort.pairs import TEMPLATE
 from nir.errors import NirError
 from nir.io.files import save_json, save_text
 from nir.io.images import load_labels
+from nir.io.written import read_settings
 from nir.pipeline.run import Run, plan_run
 from nir.quality import overlap
 from nir.report.figures.convergence import draw_convergence
@@ -92,7 +92,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--direct-method", default="nir-default")
     given = parser.parse_args(words)
     try:
-        run = plan_run(yaml.safe_load(given.config.read_text(encoding="utf-8")))
+        run = plan_run(read_settings(given.config))
         if not run.files.subject(TEMPLATE).convergence.exists():
             raise NirError(f"no template yet; run snakemake --configfile {given.config} first")
         text = report(run, given.direct, given.direct_method)

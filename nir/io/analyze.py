@@ -12,6 +12,8 @@ from nir.io.files import DAMAGED, readable
 from nir.io.frames import lattice_of
 from nir.io.images import open_image, save_volume
 
+PAIR = (".hdr", ".img")
+
 
 def oriented(grid: Grid, orientation: str) -> Grid:
     """Return the grid of the same voxels with declared axes, its middle at the origin.
@@ -38,8 +40,9 @@ def import_image(source: Path, target: Path, orientation: str) -> None:
 
 def halves(path: Path) -> list[Path]:
     """Return the files of an image: itself, or header and voxels of a pair."""
-    stem = Path(path.name.removesuffix(".gz"))
-    if stem.suffix not in (".hdr", ".img"):
+    bare = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
+    if not bare.lower().endswith(PAIR):
         return [path]
-    every = [path.with_name(stem.stem + s) for s in (".hdr", ".hdr.gz", ".img", ".img.gz")]
+    ends = [end + packed for end in PAIR for packed in ("", ".gz")]
+    every = [path.with_name(bare[:-4] + e) for end in ends for e in (end, end.upper())]
     return [half for half in every if half == path or half.exists()]

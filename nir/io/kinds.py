@@ -45,10 +45,6 @@ def _begins(*starts: bytes) -> Callable[[str, bytes], bool]:
     return lambda name, head: head.startswith(starts)
 
 
-def _holds(*parts: bytes) -> Callable[[str, bytes], bool]:
-    return lambda name, head: any(part in head for part in parts)
-
-
 def _ends(*ends: str) -> Callable[[str, bytes], bool]:
     return lambda name, head: name.endswith(ends)
 
@@ -168,16 +164,11 @@ IMAGES = (
         ("image", "transform"),
     ),
     Kind(
-        "a GIfTI surface or map",
-        _holds(b"<GIFTI"),
+        "a surface (GIfTI, FreeSurfer or VTK)",
+        lambda name, head: (
+            b"<GIFTI" in head or head.startswith((b"\xff\xff\xfe", b"# vtk DataFile"))
+        ),
         "give a volume, as NIfTI (nir surface maps surfaces)",
-        ("image", "transform"),
-    ),
-    Kind("a surface of FreeSurfer", _begins(b"\xff\xff\xfe"), "give a volume, as NIfTI"),
-    Kind(
-        "a file of VTK",
-        _begins(b"# vtk DataFile"),
-        "give a volume, as NIfTI",
         ("image", "transform"),
     ),
 )
@@ -292,6 +283,12 @@ FOREIGN = (
         lambda name, head: _intent(head)[1] == b"NREG_TRANS",
         f"write its positions (reg_transform -ref FIXED -def {{path}} def.nii.gz); {PAGE}",
         ("transform",),
+    ),
+    Kind(
+        "markups of Slicer",
+        _ends(".fcsv", ".mrk.json"),
+        "export its points as CSV with columns x, y, z; they are LPS unless its header says RAS",
+        ("text",),
     ),
     Kind("a text file", _is_text, "give an image, as NIfTI", ("image",)),
     Kind("a NIfTI image", lambda name, head: is_nifti(head), "give a text file", ("text",)),

@@ -48,7 +48,7 @@ def _load_points(path: Path) -> tuple[pd.DataFrame, bool]:
 
 def separator(path: Path) -> str:
     """Return what is to stand between the cells of a table, by its suffix."""
-    return "\t" if path.suffix == ".tsv" else ","
+    return "\t" if path.suffix.lower() == ".tsv" else ","
 
 
 def frame_to_lps(frame: str, grid: Grid | None, option: str) -> Array:

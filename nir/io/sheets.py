@@ -145,7 +145,7 @@ def label_names(path: Path) -> dict[int, str]:
     Raises:
         NirError: the table cannot be read, or an index is no whole number.
     """
-    names = _lookup_table(path) if path.suffix == ".txt" else {}
+    names = _lookup_table(path) if path.suffix.lower() == ".txt" else {}
     if names:
         return names
     for row in read_rows(path, ("index", "name")):

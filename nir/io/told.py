@@ -40,6 +40,8 @@ def told(path: Path, wanted: Wanted) -> Told | None:
 
 def absent(path: Path) -> Told:
     """Tell what is there instead of a file, and the cure."""
+    if path.is_dir():
+        return "a folder", "name a file in it"
     if not path.is_symlink():
         return "no such file", "correct the path"
     target = str(path.readlink())

@@ -35,10 +35,10 @@ def normalise(
     low, high = window or (float(v) for v in np.percentile(inside, percentiles))
     if window and (inside.max() <= low or inside.min() >= high):
         found = f"{inside.min():g} to {inside.max():g}"
-        cure = "check the mask and the unit, or correct preprocess.window"
+        cure = "check the mask, the unit, and the window that was set"
         raise NirError(fault("intensities", f"some between {low:g} and {high:g}", found, cure))
     if not high > low:
-        cure = "check the mask, or set preprocess.percentiles further apart"
+        cure = "check the mask, within which the brain has to lie"
         found = f"intensity {low:g} at both percentiles {percentiles}"
         raise NirError(fault("brain intensities", "contrast inside the mask", found, cure))
     scaled = np.clip((voxels - low) / (high - low), 0, 1)

@@ -117,7 +117,7 @@ def _measures(
         held = f"{volume:.0f}" if volume >= 10 else f"{volume:.2g}"
         sentence = (
             f"The brain mask holds {held} ml; {low:.0f} to {high:.0f} ml are plausible:"
-            " look at the mask, choose another skull_strip method, or set preprocess.plausible_ml."
+            " look at the mask, and strip the skull in another way if it is wrong."
         )
         if scale != 1:
             sentence += (

@@ -69,7 +69,7 @@ def skull_strip(
     voxels, grid = load_volume(image_path)
     mask = METHODS[method](Scan(Path(image_path), voxels, grid, mask_path, template, seed))
     if not mask.any():
-        cure = "look at the image, or choose another preprocess.skull_strip"
+        cure = "look at the image, or strip the skull in another way"
         raise NirError(fault(image_path, f"a brain found by '{method}'", "an empty mask", cure))
     return mask.astype(np.uint8)
 

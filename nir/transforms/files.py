@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from nir.errors import NirError, fault
-from nir.geometry.grid import Grid
+from nir.geometry.grid import Grid, apply_matrix
 from nir.geometry.maps import Affine, Composite, DisplacementField, Transform, chain, domain
 from nir.io.images import Source, grid_at
 from nir.io.told import absent_fault, told
@@ -25,6 +25,8 @@ FORMATS: Registry[Format] = Registry(
 )
 
 TURNED = "inverse:"
+
+PROBES = 8  # points along each axis at which vectors are looked at
 
 STATED = re.compile(r"(?:^|_)from-([A-Za-z0-9+]+)_to-([A-Za-z0-9+]+)_mode-image")
 
@@ -204,8 +206,24 @@ def _check_sound(path: Path, part: Transform) -> None:
             raise NirError(
                 fault(path, "a number everywhere", f"NaN or infinity at {bad} voxels", cure)
             )
+        if _turns_around(part):
+            found = "positions in RAS mm, as of SPM, NiftyReg and MRtrix"
+            cure = "turn them into a displacement; docs/other-transforms.md tells how"
+            raise NirError(fault(path, "a displacement, LPS mm", found, cure))
     if isinstance(part, Affine):
         if not np.isfinite(part.matrix_lps).all():
             raise NirError(fault(path, "an affine of numbers", "NaN or infinity", cure))
         if not part.has_inverse:
             raise NirError(fault(path, "an affine with an inverse", "a determinant of 0", cure))
+
+
+def _turns_around(field: DisplacementField) -> bool:
+    """Tell whether vectors are positions in RAS: taken as ways in LPS they undo x and y."""
+    every = [max(1, n // PROBES) for n in field.grid.shape]
+    i, j, k = (np.arange(0, n, step) for n, step in zip(field.grid.shape, every, strict=True))
+    index = np.stack(np.meshgrid(i, j, k, indexing="ij"), axis=-1)
+    points = apply_matrix(field.grid.vox_to_lps, index.reshape(-1, 3))
+    vectors = field.u_lps[np.ix_(i, j, k)].reshape(-1, 3)
+    points, vectors = points - points.mean(0), vectors - vectors.mean(0)
+    slopes = np.linalg.lstsq(points, vectors, rcond=None)[0]
+    return bool(np.abs(slopes - np.diag([-1, -1, 1])).max() < 0.5)

@@ -401,6 +401,13 @@ class TestInspect:
         assert "bids: 1 subjects, 0 with labels" in told
         assert "dropped sub-01_ses-b_T1w.nii.gz: session 'b' is not among a" in told
 
+    def test_ids_are_text(self, tmp_path: Path) -> None:
+        root = trees.bids(tmp_path / "data")
+        told = self.call(root, "--set", "bids.subjects=[02]")
+        assert "1 subjects" in told
+        with pytest.raises(NirError, match=r"found '010'"):
+            self.call(root, "--set", "bids.subjects=[010]")
+
     def test_a_table_for_the_next_run(self, tmp_path: Path) -> None:
         root = trees.neurite_oasis(tmp_path / "data", subjects=25)
         told = self.call(root, "-o", tmp_path / "t.tsv")

@@ -300,6 +300,11 @@ class TestRefused:
         nib.save(image, tmp_path / "w.nii.gz")
         self.refuse(tmp_path / "w.nii.gz", tool)
 
+    def test_positions_instead_of_displacements(self, tmp_path: Path) -> None:
+        there = (FIXED.points_lps() + WARP.u_lps) * (-1, -1, 1)
+        word = write(tmp_path, "y.nii.gz", DisplacementField(there.astype(np.float32), FIXED))
+        self.refuse(word, "positions in RAS mm", "docs/other-transforms.md")
+
     def test_an_affine_that_is_none(self, tmp_path: Path) -> None:
         for last, sentence in ((np.nan, "NaN or infinity"), (0.0, "a determinant of 0")):
             np.savetxt(tmp_path / "a.mat", np.diag([1.0, 1.0, last, 1.0]))

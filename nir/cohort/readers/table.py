@@ -40,7 +40,7 @@ class Table(Reader):
     @classmethod
     def recognise(cls, path: Path) -> bool:
         """Tell whether a path is a table."""
-        return path.is_file() and path.suffix in (".csv", ".tsv")
+        return path.is_file() and path.suffix.lower() in (".csv", ".tsv")
 
 
 def read_table(path: Path, root: Path | None = None) -> list[Subject]:
