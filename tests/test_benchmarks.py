@@ -28,7 +28,7 @@ from helpers.synthetic import OBLIQUE, make_grid, texture
 from helpers.tiny import FAST_FIT, settings, write_cohort
 from scipy.spatial.transform import Rotation
 
-from benchmarks import gpu, growth, reports
+from benchmarks import gpu, growth, inference, reports
 from benchmarks.machine import command_line, version_of
 from nir.cohort.prepared import ImagePair
 from nir.engines.base import Job, Registration
@@ -435,6 +435,17 @@ def test_growth_finds_the_exponent() -> None:
     voxels = np.array([1e6, 2e6, 8e6])
     assert growth.exponent(voxels, 3e-5 * voxels**1.2) == pytest.approx(1.2)
     assert growth.line(voxels, 5 + 2e-6 * voxels) == pytest.approx((5, 2e-6))
+
+
+def test_effects_of_subjects_mislead_what_takes_pairs_for_values(tmp_path: Path) -> None:
+    for draw in inference.EFFECTS.values():
+        values = draw(np.random.default_rng(0), *np.arange(20_000).reshape(2, -1), 20_000)
+        assert abs(values.mean()) < 0.05
+    found = inference.rates(inference.DESIGNS["all ordered pairs of 7"], inference._both, 30)
+    assert found["false"] < 20 < found["pairs_false"]
+    assert found["pairs_held"] < 70 < found["held"]
+    assert inference.main(["--repeats", "1", "--output", str(tmp_path)]) == 0
+    assert "| all ordered pairs of 12 " in (tmp_path / "inference.md").read_text()
 
 
 def test_gpu_command_without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import gmean, rankdata, wilcoxon
+from scipy.stats import gmean, rankdata
 
 from nir.errors import NirError, fault
 from nir.geometry.grid import Array
 from nir.io.sheets import MISSING, Row, read_rows
 from nir.io.tables import Column, write_table
 from nir.quality.columns import COLUMNS, KEYS, QUANTITIES, method_order
-from nir.quality.stats import LEAST_PAIRS, rank_biserial
-
-SIGNIFICANT = 0.05
+from nir.quality.sample import EXPLAINED, samples
+from nir.quality.stats import LEAST_UNITS, SIGNIFICANT, signed_rank
 
 LOWEST = 0.1  # rank score of the last method, and of one that a measure is not known of
 
@@ -43,9 +42,10 @@ def rank_methods(metrics: pd.DataFrame, deforms: Deforms | None = None) -> pd.Da
     """Rank methods as the Learn2Reg challenge does, the best one first.
 
     In each measure every two methods are compared on the pairs that both have; one wins where its
-    values are better by a two-sided Wilcoxon signed-rank test with p < 0.05. Methods are ranked by
-    the comparisons that they won, ties share their mean rank, and ranks go linearly to scores from
-    0.1 (last) to 1 (first). The geometric mean over the measures is the method's score.
+    values are better by a two-sided Wilcoxon signed-rank test with p < 0.05, of subjects where
+    pairs share them (`nir.quality.stats.signed_rank`). Methods are ranked by the comparisons that
+    they won, ties share their mean rank, and ranks go linearly to scores from 0.1 (last) to 1
+    (first). The geometric mean over the measures is the method's score.
 
     Args:
         metrics: columns fixed, moving, method, and those of `RANKED` that are known. Dice 30 is the
@@ -56,19 +56,19 @@ def rank_methods(metrics: pd.DataFrame, deforms: Deforms | None = None) -> pd.Da
 
     Returns:
         The columns of `ranking_columns`, a row for each method. No row where nothing can be tested:
-        fewer than two methods, or than six pairs in common.
+        fewer than two methods, or than six pairs in common, or than six subjects that they share.
 
     Notes:
         Hering et al. 2022, "Learn2Reg: comprehensive multi-task medical image registration
-        challenge", IEEE TMI 42. A case is a pair here. The challenge's program takes each label of
-        a pair for a case, and an unpaired test.
+        challenge", IEEE TMI 42. A case is a pair or a subject here. The challenge's program takes
+        each label of a pair for a case, and an unpaired test.
     """
     methods = method_order(metrics)
     won = {}
     for measure, values in _measures(metrics, methods, deforms).items():
-        shared = [np.isfinite(two).all(axis=1).sum() for two in _twos(values)]
-        if max(shared, default=0) >= LEAST_PAIRS:
-            won[measure] = comparisons_won(values)
+        wins = comparisons_won(values)
+        if wins is not None:
+            won[measure] = wins
     ranks = {measure: rank_scores(wins) for measure, wins in won.items()}
     table = pd.DataFrame({"method": methods if won else []})
     table["score"] = _score(ranks, [m for m in ranks if m != TIME])
@@ -91,7 +91,8 @@ def ranking_columns(table: pd.DataFrame) -> dict[str, Column]:
     for measure in ranked_measures(table):
         name = measure_title(measure)
         rank = f"Place by {name} among the methods, from {LOWEST} (last) to 1 (first)"
-        wins = f"Methods that are worse by {name}: Wilcoxon signed-rank, p < {SIGNIFICANT}"
+        test = f"Wilcoxon signed-rank, p < {SIGNIFICANT}, each pair a value or each subject"
+        wins = f"Methods that are worse by {name}: {test}. {EXPLAINED}"
         columns[f"rank_{measure}"] = Column(f"{name}: rank score", rank, "1")
         columns[f"wins_{measure}"] = Column(f"{name}: wins", wins, "1")
     return columns
@@ -107,22 +108,27 @@ def measure_title(measure: str) -> str:
     return "Dice 30" if measure == HARD else COLUMNS[measure].title
 
 
-def comparisons_won(values: Array) -> Array:
+def comparisons_won(values: pd.DataFrame) -> Array | None:
     """Count the methods that each method is significantly better than.
 
     Args:
-        values: shape (pairs, methods), larger ones are better; NaN: not known.
+        values: a row a pair, named by fixed and moving id, and a column a method; larger ones are
+            better; NaN: not known.
 
     Returns:
-        Wins, shape (methods,); NaN for a method without any value.
+        Wins, shape (methods,); NaN for a method without any value. None where no two methods have
+        enough in common for a test.
     """
-    wins = np.where(np.isfinite(values).any(axis=0), 0.0, np.nan)
-    for places, two in zip(combinations(range(values.shape[1]), 2), _twos(values), strict=True):
-        difference = two[:, 0] - two[:, 1]
-        difference = difference[np.isfinite(difference) & (difference != 0)]
-        if len(difference) >= LEAST_PAIRS and wilcoxon(difference).pvalue < SIGNIFICANT:
-            wins[places[int(rank_biserial(difference) < 0)]] += 1
-    return wins
+    wins = np.where(values.notna().any(axis=0), 0.0, np.nan)
+    enough = False
+    for places in combinations(range(values.shape[1]), 2):
+        both = values.iloc[:, list(places)].dropna().astype(float)
+        ways = samples(list(both.index))
+        enough = enough or min(map(len, ways)) >= LEAST_UNITS
+        tested = signed_rank((both.iloc[:, 0] - both.iloc[:, 1]).to_numpy(), ways)
+        if tested.p < SIGNIFICANT:
+            wins[places[int(tested.sign < 0)]] += 1
+    return wins if enough else None
 
 
 def rank_scores(wins: Array) -> Array:
@@ -144,8 +150,11 @@ def write_ranking(paths: Sequence[Path], output: Path, deforms: Deforms | None =
         raise NirError(f"{output}: expected a name that ends in .tsv; correct the name")
     table = rank_methods(read_metrics(paths), deforms)
     if table.empty:
-        expected = f"two methods or more with a measure on {LEAST_PAIRS} pairs in common"
-        where, cure = " and ".join(map(str, paths)), "add methods or pairs"
+        expected = (
+            f"two methods or more with a measure on {LEAST_UNITS} pairs in common, or on those of"
+            f" {LEAST_UNITS} subjects where pairs share subjects"
+        )
+        where, cure = " and ".join(map(str, paths)), "add methods or subjects"
         raise NirError(fault(where, expected, "fewer", cure))
     write_table(output, table, ranking_columns(table))
     shown = ["method", "score", "score_with_time", *(f"rank_{m}" for m in ranked_measures(table))]
@@ -208,8 +217,8 @@ def _value(path: Path, row: Row, name: str) -> float:
 
 def _measures(
     metrics: pd.DataFrame, methods: Sequence[str], deforms: Deforms | None = None
-) -> dict[str, Array]:
-    """Lay out each known measure as (pairs, methods), larger values better."""
+) -> dict[str, pd.DataFrame]:
+    """Lay out each known measure, a row a pair and a column a method, larger values better."""
     metrics = metrics.copy()
     if "dice_before" in metrics and "dice_after" in metrics:
         pair = metrics.groupby(["fixed", "moving"]).ngroup()
@@ -223,13 +232,8 @@ def _measures(
     for measure, sign in RANKED.items():
         if measure in metrics and metrics[measure].notna().any():
             wide = metrics.pivot(index=["fixed", "moving"], columns="method", values=measure)
-            found[measure] = sign * wide[list(methods)].to_numpy(float)
+            found[measure] = sign * wide[list(methods)].astype(float)
     return found
-
-
-def _twos(values: Array) -> Iterable[Array]:
-    """Yield the columns of every two methods, shape (pairs, 2)."""
-    return (values[:, two] for two in combinations(range(values.shape[1]), 2))
 
 
 def _score(ranks: dict[str, Array], measures: Sequence[str]) -> Array | float:

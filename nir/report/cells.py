@@ -121,7 +121,8 @@ def comparison_cells(comparisons: pd.DataFrame) -> list[dict[str, Any]]:
                 probability(row["p"]),
                 probability(row["p_holm"]),
             ]
-            rows.append({key: row[key] for key in ("first", "second", "pairs")} | {"cells": cells})
+            told = ("first", "second", "pairs", "units")
+            rows.append({key: row[key] for key in told} | {"cells": cells})
         groups.append({"measure": quantity(name).name, "rows": rows})
     return groups
 

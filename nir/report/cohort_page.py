@@ -16,7 +16,8 @@ from nir.io.files import save_text
 from nir.io.layout import THUMBNAIL, ResultFolder, RunFolder, pair_name
 from nir.io.tables import MISSING, WARNINGS_JOIN
 from nir.quality.columns import COLUMNS, KEYS, Key, keys_of, method_order, quantity
-from nir.quality.stats import RESAMPLES, WATCHED, main_score
+from nir.quality.sample import EXPLAINED
+from nir.quality.stats import WATCHED, main_score
 from nir.quality.verdict import GRADES, Check, overall
 from nir.report.cells import (
     comparison_cells,
@@ -54,7 +55,7 @@ WORDS = {
     "rating_columns": list(RATING_COLUMNS),
     "tolerance": TOLERANCE,
     "thumbnail": SMALL[THUMBNAIL],
-    "resamples": RESAMPLES,
+    "sample": EXPLAINED,
 }
 """What the page and its script say of choices and numbers that are made elsewhere."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -113,10 +114,30 @@ def test_an_affine_is_no_smooth_registration() -> None:
 
 
 def test_a_comparison_takes_six_pairs_that_differ() -> None:
-    values = np.array([[2, 1, NONE]] * 5 + [[1, 1, NONE]] * 9)
-    assert list(comparisons_won(values)[:2]) == [0, 0]
-    assert np.isnan(comparisons_won(values)[2])
-    assert list(comparisons_won(np.vstack([values, [2, 1, 1]]))) == [1, 0, 0]
+    values = pd.DataFrame([[2, 1, NONE]] * 5 + [[1, 1, NONE]] * 9 + [[2, 1, 1]])
+    values.index = pd.MultiIndex.from_tuples([(f"f{n}", f"m{n}") for n in values.index])
+    few = comparisons_won(values[:14])
+    assert few is not None
+    assert list(few[:2]) == [0, 0]
+    assert np.isnan(few[2])
+    won = comparisons_won(values)
+    assert won is not None
+    assert list(won) == [1, 0, 0]
+    assert comparisons_won(values[:5]) is None
+
+
+def test_many_pairs_of_few_subjects_are_no_ranking() -> None:
+    """Of five subjects there are twenty ordered pairs, and no more than five values."""
+    for subjects, ranked in ((5, False), (6, True)):
+        pairs = list(permutations([f"s{n}" for n in range(subjects)], 2))
+        rows = [
+            (*pair, method, dice) for pair in pairs for method, dice in (("a", 0.6), ("b", 0.7))
+        ]
+        table = rank_methods(
+            pd.DataFrame(rows, columns=["fixed", "moving", "method", "dice_after"])
+        )
+        assert list(table["method"]) == (["b", "a"] if ranked else [])
+    assert list(table["wins_dice_after"]) == [1, 0]
 
 
 def test_nothing_to_rank() -> None:

@@ -23,9 +23,15 @@ def cohort(dice: dict[str, list[float]], **others: dict[str, list[float]]) -> pd
     return pd.DataFrame(rows)
 
 
+def alone(count: int) -> list[tuple[str, str]]:
+    """Pairs that share no subject."""
+    return [(f"f{n}", f"m{n}") for n in range(count)]
+
+
 def against_zero(*differences: float) -> dict[str, float]:
     """Compare with a method that is 0 everywhere."""
-    return compare(np.array(differences, float), np.zeros(len(differences)))
+    count = len(differences)
+    return compare(np.array(differences, float), np.zeros(count), alone(count))
 
 
 def test_six_equal_signs_are_the_least_a_test_can_tell() -> None:
@@ -35,7 +41,7 @@ def test_six_equal_signs_are_the_least_a_test_can_tell() -> None:
     assert found["mean_difference"] == 3.5
     few = against_zero(1, 2, 3, 4, 5)
     assert "p" not in few
-    assert few["note"] == "5 pairs have both methods; a test needs 6"
+    assert few["note"] == "5 pairs with both methods; a test needs 6"
 
 
 def test_one_large_loss() -> None:
@@ -43,7 +49,7 @@ def test_one_large_loss() -> None:
     # ranks 1 to 6: 15 for, 6 against; 14 of the 64 sets of ranks have a sum of 6 or less
     assert found["effect"] == pytest.approx((15 - 6) / 21)
     assert found["p"] == pytest.approx(2 * 14 / 64)
-    turned = compare(np.zeros(6), np.array([1, 2, 3, 4, 5, -6.0]))
+    turned = compare(np.zeros(6), np.array([1, 2, 3, 4, 5, -6.0]), alone(6))
     assert turned["effect"] == -found["effect"]
     assert turned["p"] == found["p"]
 
@@ -71,35 +77,58 @@ def test_equal_pairs_count_in_the_mean_and_not_in_the_test() -> None:
 def test_missing_values_take_their_pair_out() -> None:
     first = np.array([1, 2, 3, 4, 5, 6, NONE, 9])
     second = np.array([0, 0, 0, 0, 0, 0, 1, NONE])
-    found = compare(first, second)
+    found = compare(first, second, alone(8))
     assert found["pairs"] == 6
     assert found["mean_first"] == 3.5
-    assert compare(first[6:], second[6:])["pairs"] == 0
+    assert compare(first[6:], second[6:], alone(2))["pairs"] == 0
 
 
-def test_the_interval_is_that_of_the_binomial() -> None:
-    half = [0.0, 1.0] * 50  # the resampled mean is a binomial share: 0.40 to 0.60 in 95 %
-    found = against_zero(*half)
-    assert found["ci_low"] == pytest.approx(0.40, abs=0.011)
-    assert found["ci_high"] == pytest.approx(0.60, abs=0.011)
-    assert against_zero(*half) == found
+def test_the_interval_is_students() -> None:
+    found = against_zero(1, 2, 3, 4)
+    half = 3.182446 * np.sqrt((2.25 + 0.25) * 2 / 3) / 2  # t of 97.5 % with 3 degrees of freedom
+    assert (found["ci_low"], found["ci_high"]) == pytest.approx((2.5 - half, 2.5 + half))
+    assert "ci_low" not in against_zero(1)
+    half = 1.984217 * np.sqrt(0.25 * 100 / 99) / 10  # a share of a half of 100
+    found = against_zero(*[0.0, 1.0] * 50)
+    assert (found["ci_low"], found["ci_high"]) == pytest.approx((0.5 - half, 0.5 + half))
 
 
 def test_holm_corrects_within_a_measure() -> None:
     dice = {
-        "a": [100.0, 200, 300, 400, 500, 600],
-        "b": [1.0, 2, 3, 4, 5, -6],
-        "c": [0.0] * 6,
+        "a": [100.0, 200, 300, 400, 500, 600, 700, 800],
+        "b": [1.0, 2, 3, 4, 5, 6, 7, -8],
+        "c": [0.0] * 8,
     }
-    table = compare_methods(cohort(dice, hd95_after_mm={"a": [7.0] * 6, "b": dice["b"]}))
+    table = compare_methods(cohort(dice, hd95_after_mm={"a": [70.0] * 8, "b": dice["b"]}))
     named = table.set_index(["measure", "first", "second"])
     p, holm = named["p"], named["p_holm"]
-    assert list(p["dice_after"]) == [2 / 64, 2 / 64, 28 / 64]
+    # 25 of the 256 sets of ranks 1 to 8 have a sum of 8 or less
+    assert list(p["dice_after"]) == [2 / 256, 2 / 256, 50 / 256]
     # the smallest times 3; the next times 2, but no less than the first; the last as it is
-    assert list(holm["dice_after"]) == pytest.approx([6 / 64, 6 / 64, 28 / 64])
+    assert list(holm["dice_after"]) == pytest.approx([6 / 256, 6 / 256, 50 / 256])
     assert holm["hd95_after_mm", "a", "b"] == p["hd95_after_mm", "a", "b"]  # the only one
     assert named["pairs"]["hd95_after_mm", "a", "c"] == 0
     assert table["measure"].nunique() == 2
+
+
+def test_too_few_pairs_for_so_many_comparisons_have_no_p() -> None:
+    """Six pairs of one sign: 2 / 64, which is significant alone and not among two comparisons."""
+    rising = np.arange(1.0, 7)
+    two = compare_methods(cohort({"a": [*rising], "b": [*-rising]}))
+    assert two["p_holm"][0] == two["p"][0] == 2 / 64
+    three = cohort({"a": [*rising], "b": [*-rising], "c": [0.0] * 6})
+    table = compare_methods(three)
+    assert table[["p", "p_holm"]].isna().all(axis=None)
+    note = (
+        "6 units are too few for 3 comparisons: the smallest p that Holm's correction could leave"
+    )
+    assert set(table["note"]) == {f"{note} is 0.094"}
+    assert table["ci_low"].notna().all()
+    assert table["effect"].notna().all()
+    # eight pairs could have 2 / 256 times 3, six no less than 2 / 64 times 2
+    more = cohort({"a": [*rising, 7, 8], "b": [*-rising, -7, -8], "c": [0.0] * 6 + [NONE] * 2})
+    named = compare_methods(more).set_index(["first", "second"])
+    assert named["p"].notna().to_dict() == {("a", "b"): True, ("a", "c"): False, ("b", "c"): False}
 
 
 def test_without_labels_the_similarity_is_compared() -> None:
