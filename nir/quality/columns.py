@@ -60,7 +60,7 @@ RUN = {
         "Length scale",
         "Length of a millimetre of the settings in the fixed brain, where that is smaller than any"
         " human one; else 1",
-        "mm",
+        "1",
     ),
     "labels_scored": Column(
         "Labels scored", "Number of labels that enter the means: those that both images have", "1"
