@@ -83,8 +83,10 @@ def samples(pairs: Sequence[tuple[str, str]]) -> list[Sample]:
         "moving subjects": [pair[1:] for pair in people],
     }
     members = {of: _members(names) for of, names in roles.items()}
-    if not members["subjects"]:  # no pair, or none but those of the same two subjects
-        return [Sample("independent pairs", ((),) * min(len(pairs), 1), len(pairs))]
+    if not pairs:
+        return [Sample("pairs", (), 0)]
+    if not members["subjects"]:  # none but pairs of the same two subjects
+        return [Sample("independent pair", ((),), len(pairs))]
     found = []
     for of, places in members.items():
         alone = len(places) == sum(map(len, places)) == len(pairs)

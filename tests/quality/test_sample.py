@@ -35,9 +35,9 @@ ALL, FIXED, MOVING = "subjects", "fixed subjects", "moving subjects"
         (list(combinations(FOUR, 2)), [(ALL, 4), (FIXED, 3), (MOVING, 3)]),
         (list(product("ab", "cdefg")), [(ALL, 7), (FIXED, 2), (MOVING, 5)]),
         ([("a", "b"), ("b", "a"), ("c", "d"), ("d", "c")], [(ALL, 2), ("pairs", 4), ("pairs", 4)]),
-        ([("a", "b"), ("b", "a")], [("independent pairs", 1)]),
-        ([("a", "b")], [("independent pairs", 1)]),
-        ([], [("independent pairs", 0)]),
+        ([("a", "b"), ("b", "a")], [("independent pair", 1)]),
+        ([("a", "b")], [("independent pair", 1)]),
+        ([], [("pairs", 0)]),
     ],
 )
 def test_what_the_units_are(pairs: Pairs, expected: dict[str, int]) -> None:

@@ -355,7 +355,7 @@ def test_many_outliers_are_cut_on_the_page_and_kept_in_the_file(tmp_path: Path) 
 
 def test_comparisons_say_why_there_is_no_test(tmp_path: Path) -> None:
     text = page(tmp_path, *tables(tmp_path))
-    why = "2 pairs with both methods; a test needs 6"
+    why = "1 independent pair with both methods; a test needs 6"
     assert text.count(f"{why}. Without a test: all comparisons.") == 1
     metrics, labels = tables(tmp_path / "part")
     many = pd.concat([metrics.assign(fixed=f"s{n}") for n in range(4)], ignore_index=True)
