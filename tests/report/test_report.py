@@ -358,7 +358,9 @@ def test_comparisons_say_why_there_is_no_test(tmp_path: Path) -> None:
     why = "1 independent pair with both methods; a test needs 6"
     assert text.count(f"{why}. Without a test: all comparisons.") == 1
     metrics, labels = tables(tmp_path / "part")
-    many = pd.concat([metrics.assign(fixed=f"s{n}") for n in range(4)], ignore_index=True)
+    names = [[metrics[role] + f"-{role}-{n}" for role in ("fixed", "moving")] for n in range(4)]
+    parts = [metrics.assign(fixed=fixed, moving=moving) for fixed, moving in names]
+    many = pd.concat(parts, ignore_index=True)
     many["hd95_after_mm"] += (many["method"] == "syn") * many.index / 10
     text = page(tmp_path, many, labels)
     assert "0 of 8 pairs differ; a test needs 6. Without a test: HD95, mm: affine and nir; " in text
