@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nir.geometry import kernels
 
-HALF = 0.5 + 1e-4  # voxels, where single precision of the cube's coordinates tells no side of a tie
+TIE = 2**-22  # of the cube's edge: where single precision tells no side of half a voxel
 
 
 def identity(shape: tuple[int, ...], device: torch.device | None = None) -> Tensor:
@@ -49,7 +49,7 @@ def to_nearest(cube: Tensor, shape: tuple[int, ...]) -> Tensor:
     Half-way goes up, as in `nir.geometry.grid.nearest_voxel`; PyTorch itself rounds to even.
     """
     edges = torch.tensor([max(n - 1, 1) for n in shape], device=cube.device).view(1, 3, 1, 1, 1)
-    return torch.floor((cube + 1) / 2 * edges + HALF) * 2 / edges - 1
+    return torch.floor((cube + 1) / 2 * edges + 0.5 + TIE * edges) * 2 / edges - 1
 
 
 def sample(volume: Tensor, cube: Tensor, mode: str = "bilinear") -> Tensor:

@@ -52,8 +52,9 @@ def check_chain(
         if known.same_as(source) and not covered.all() and not _same_box(known, target):
             raise NirError(
                 f"{word}: expected a warp on the grid of the reference {to}, found one on the"
-                f" grid of the image {of}: it is the transform of the other direction. Give its"
-                f" counterpart, or inverse:{word}"
+                f" grid of the image {of}: it is the transform of the other direction, or both"
+                f" images of its pair share this grid. Give its counterpart or inverse:{word}, or"
+                " one of the pair as reference"
             )
     u_lps = displacement(mapping, target)
     if not covers(source, source.lps_to_vox(target.points_lps() + u_lps)).any():
