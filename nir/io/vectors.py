@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import nibabel as nib
@@ -54,6 +55,13 @@ def vector_fault(image: Any, voxels: np.ndarray | None = None) -> Fault | None:
         " own go one by one"
     )
     return "one number a voxel, or a series of such", f"{what}, which turn with space", cure
+
+
+def directions_beside(path: Path) -> Path | None:
+    """Return the table of gradient directions of a diffusion series, if it lies beside it."""
+    stem = path.name.removesuffix(".gz").removesuffix(".nii")
+    names = [f"{stem}.bvec", f"{stem}.bvecs", *(["bvecs"] if stem == "data" else [])]
+    return next((found for name in names if (found := path.with_name(name)).exists()), None)
 
 
 def _by_values(voxels: np.ndarray) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from nir.errors import NirError, fault
@@ -17,6 +19,7 @@ def normalise(
     mask: np.ndarray,
     percentiles: tuple[float, float] = (0.5, 99.5),
     window: tuple[float, float] | None = None,
+    image: Path | str = "the brain",
 ) -> tuple[np.ndarray, tuple[float, float]]:
     """Map two percentiles of the brain's intensities to 0 and 1, clip, and clear the outside.
 
@@ -24,6 +27,7 @@ def normalise(
         voxels, mask: shape (X, Y, Z).
         percentiles: in [0, 100], ascending.
         window: two intensities to take in place of those at the percentiles.
+        image: names it in a message.
 
     Returns:
         The float32 brain in [0, 1] and the intensities that became 0 and 1.
@@ -31,16 +35,16 @@ def normalise(
     Raises:
         NirError: the two percentiles have the same intensity, or none lies within the window.
     """
-    inside = voxels[mask > 0]
+    inside, name = voxels[mask > 0], f"brain intensities of {image}"
     low, high = window or (float(v) for v in np.percentile(inside, percentiles))
     if window and (inside.max() <= low or inside.min() >= high):
         found = f"{inside.min():g} to {inside.max():g}"
         cure = "check the mask, the unit, and the window that was set"
-        raise NirError(fault("intensities", f"some between {low:g} and {high:g}", found, cure))
+        raise NirError(fault(name, f"some between {low:g} and {high:g}", found, cure))
     if not high > low:
         cure = "check the mask, within which the brain has to lie"
         found = f"intensity {low:g} at both percentiles {percentiles}"
-        raise NirError(fault("brain intensities", "contrast inside the mask", found, cure))
+        raise NirError(fault(name, "contrast inside the mask", found, cure))
     scaled = np.clip((voxels - low) / (high - low), 0, 1)
     return np.where(mask > 0, scaled, 0).astype(np.float32), (low, high)
 

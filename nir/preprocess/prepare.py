@@ -73,10 +73,10 @@ def prepare_subject(
         template=reference,
         seed=seed,
     )
-    brain, bounds = _corrected(voxels, mask, grid, config, seed)
+    brain, bounds = _corrected(image_path, voxels, mask, grid, config, seed)
     prepared = SubjectFolder(Path(folder)).channels(len(channels))
     for path, made in zip(channels, prepared, strict=True):
-        contrast, _ = _corrected(load_volume(path)[0], mask, grid, config, seed)
+        contrast, _ = _corrected(path, load_volume(path)[0], mask, grid, config, seed)
         save_volume(made, contrast, grid)
     record = {
         "image": str(image_path),
@@ -98,12 +98,17 @@ def prepare_subject(
 
 
 def _corrected(
-    voxels: np.ndarray, mask: np.ndarray, grid: Grid, config: PreprocessConfig, seed: int
+    path: Path | str,
+    voxels: np.ndarray,
+    mask: np.ndarray,
+    grid: Grid,
+    config: PreprocessConfig,
+    seed: int,
 ) -> tuple[np.ndarray, tuple[float, float]]:
     """Correct and normalise one contrast; see `normalise`."""
     if config.bias_correction:
         voxels = correct_bias(voxels, mask, grid, seed)
-    return normalise(voxels, mask, config.percentiles, config.window)
+    return normalise(voxels, mask, config.percentiles, config.window, path)
 
 
 def _measures(

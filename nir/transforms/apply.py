@@ -33,8 +33,16 @@ from nir.io.images import (
     save_series,
     save_volume,
 )
+from nir.io.vectors import directions_beside
 from nir.quality import jacobian
-from nir.transforms.files import Word, first_name, listed, read_chain, write_transform
+from nir.transforms.files import (
+    Word,
+    first_name,
+    listed,
+    read_chain,
+    write_transform,
+    writer_of,
+)
 from nir.transforms.interpolation import KEPT, check_known, choose, told
 from nir.transforms.refuse import check_affine_beside, check_chain, check_covered
 
@@ -122,6 +130,9 @@ def apply_file(
         volume = np.asarray(series[..., n], dtype=dtype)
         warped[..., n] = interpolate(volume, source, target, move, chosen, outside)
     save_series(output, warped, target, step, intent_of(open_image(image)))
+    if series.shape[3] > 1 and (table := directions_beside(image)):
+        turn = "these directions do not turn with the images; turn them as the transforms do"
+        sentences.append(f"warning: {table}: {turn}")
     return sentences
 
 
@@ -133,6 +144,7 @@ def invert_file(words: list[str], reference: Path, output: Path) -> dict[str, fl
         midway between voxels, where the sampled inverse S is interpolated; points whose way leaves
         the grid of the transform do not count.
     """
+    writer_of(output)
     grid = grid_of(open_image(reference))
     check_affine_beside(words)
     mapping = read_chain(words, None, grid)

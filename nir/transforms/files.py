@@ -15,6 +15,7 @@ import numpy as np
 from nir.errors import NirError, fault
 from nir.geometry.grid import Grid, apply_matrix
 from nir.geometry.maps import Affine, Composite, DisplacementField, Transform, chain, domain
+from nir.io.frames import affine_faults
 from nir.io.images import Source, grid_at
 from nir.io.told import absent_fault, told
 from nir.registry import Registry
@@ -108,6 +109,14 @@ def write_transform(
     Raises:
         NirError: the suffix is unknown, the format holds affines only, or no grid is known.
     """
+    form, path = writer_of(word)
+    assert form.write is not None
+    spaces = _spaces(fixed, moving)
+    form.write(path, transform, Spaces(spaces.fixed or domain(transform), spaces.moving))
+
+
+def writer_of(word: str | Path) -> tuple[Format, Path]:
+    """Return the format and the file that ``[FORMAT:]FILE`` names for writing, or refuse."""
     turn, name, path = _split(str(word))
     written = {n: f for n, f in FORMATS.sound() if f.write}
     if name is None:
@@ -120,8 +129,7 @@ def write_transform(
             f"{word}: expected a format and a name that ends accordingly ({known}); correct the"
             " name"
         )
-    spaces = _spaces(fixed, moving)
-    form.write(path, transform, Spaces(spaces.fixed or domain(transform), spaces.moving))
+    return form, path
 
 
 def stated_direction(word: str) -> tuple[str, str] | None:
@@ -201,6 +209,8 @@ def _check_sound(path: Path, part: Transform) -> None:
     """Refuse a warp with a NaN, and an affine with one or that cannot be turned around."""
     cure = "make the transform again"
     if isinstance(part, DisplacementField):
+        if faults := affine_faults(part.grid.affine):
+            raise NirError(fault(path, *faults[0]))
         bad = int((~np.isfinite(part.u_lps)).any(-1).sum())
         if bad:
             raise NirError(

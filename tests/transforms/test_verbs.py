@@ -175,6 +175,16 @@ class TestApply:
         nir("apply", data / "fixed.nii.gz", "-t", data / "warp.nii.gz",
             "-r", tmp_path / "crop.nii.gz", "-o", tmp_path / "w.nii.gz")  # fmt: skip
 
+    def test_directions_of_a_series_do_not_turn_with_it(self, data: Path, tmp_path: Path) -> None:
+        image, grid = load_volume(data / "moving.nii.gz")
+        series = nib.Nifti1Image(np.stack([image] * 7, -1), grid.affine)
+        nib.save(series, tmp_path / "sub-1_dwi.nii.gz")
+        words = ["apply", tmp_path / "sub-1_dwi.nii.gz", "-t", data / FORWARD,
+                 "-r", data / "fixed.nii.gz", "-o", tmp_path / "w.nii.gz"]  # fmt: skip
+        assert "these directions" not in nir(*words)
+        (tmp_path / "sub-1_dwi.bvec").write_text("0 1 0 0\n")
+        assert "sub-1_dwi.bvec: these directions do not turn with the images" in nir(*words)
+
     def test_an_analyze_image_does_not_tell_where_it_lies(self, data: Path, tmp_path: Path) -> None:
         image, grid = load_volume(data / "moving.nii.gz")
         nib.save(nib.AnalyzeImage(image, grid.affine), tmp_path / "a.hdr")
@@ -422,6 +432,14 @@ class TestSurface:
 
 
 class TestOneFile:
+    def test_the_name_of_an_inverse_is_looked_at_before_the_work(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("nir.transforms.apply.read_chain", lambda *_: pytest.fail("work"))
+        with pytest.raises(NirError, match="a name that ends accordingly"):
+            nir("invert", "-t", data / FORWARD, "-r", data / "moving.nii.gz",
+                "-o", tmp_path / "i.foo")  # fmt: skip
+
     @pytest.mark.parametrize("name", ["c.nii.gz", "c.h5", "c.x5"])
     def test_compose(self, data: Path, tmp_path: Path, name: str) -> None:
         nir("compose", "-t", data / "warp.nii.gz", "-t", data / "affine.mat",
