@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from pydantic import ValidationError
 
 from nir.cohort.check import check_subjects
+from nir.cohort.checks import CheckCache
 from nir.cohort.pairs import check_pairs
 from nir.cohort.prepared import Prepared, load_pair
 from nir.cohort.settings import GuidanceConfig
@@ -261,8 +262,10 @@ def _check(pair: list[Subject], work: Path) -> None:
             raise NirError(
                 f"--{one.id}-keypoints: nothing to pull them to; add --{other.id}-keypoints"
             )
-    faults = [line for lines in check_subjects(pair, needs_mask=False).values() for line in lines]
-    faults = faults or check_pairs(pair, [("fixed", "moving")])
+    cache = CheckCache()
+    found = check_subjects(pair, needs_mask=False, cache=cache)
+    faults = [line for lines in found.values() for line in lines]
+    faults = faults or check_pairs(pair, [("fixed", "moving")]) or _no_common_label(pair, cache)
     in_memory = rf"{re.escape(str(work))}/(\w+?)(_image)?\.nii\.gz"
     faults = [re.sub(in_memory, r"\1", line) for line in faults]
     if len(faults) == 1:
@@ -271,3 +274,17 @@ def _check(pair: list[Subject], work: Path) -> None:
         raise NirError(
             "\n".join([f"the pair has {len(faults)} faults:", *map("  - {}".format, faults)])
         )
+
+
+def _no_common_label(pair: list[Subject], cache: CheckCache) -> list[str]:
+    """Find two label maps that share no label, so that nothing could be scored."""
+    maps = [one.labels for one in pair if one.labels]
+    if len(maps) < len(pair):
+        return []
+    fixed, moving = (cache.check(path, "labels").labels for path in maps)
+    if set(fixed) & set(moving) - {0}:
+        return []
+    first = [", ".join(str(n) for n in sorted(set(labels) - {0})[:5]) for labels in (fixed, moving)]
+    cure = "give maps with one numbering, or leave the fixed ones out"
+    expected = f"labels that the fixed ones hold, such as {first[0]}"
+    return [fault(maps[1], expected, f"none of them, but {first[1]}", cure)]

@@ -88,7 +88,7 @@ def test_scores_come_with_the_labels_or_later(data: Path, result: nir.Result) ->
     assert later["dice_after"] == pytest.approx(result.scores()["dice_after"], abs=1e-6)
     with pytest.raises(nir.NirError, match="moving_labels: expected labels of both"):
         bare.scores(files(data, "dseg")[0])
-    with pytest.raises(nir.NirError, match="expected the grid of the fixed image"):
+    with pytest.raises(nir.NirError, match="expected the image's grid"):
         bare.scores(*files(data, "dseg")[::-1])
     assert repr(result).endswith("s0_T1w.nii.gz by the engine nir>")
     assert result.verdict in ("pass", "warn", "fail")
@@ -101,16 +101,38 @@ def test_a_record_that_is_changed_changes_no_result(result: nir.Result) -> None:
     assert result != nir.load((np.zeros((2, 2, 2)), np.eye(4)))
 
 
-def test_a_measure_that_fails_loses_no_registration(
-    result: nir.Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("step", ["measure_pair", "warp_pair"])
+def test_a_step_that_fails_after_the_fit_loses_no_registration(
+    result: nir.Result, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("nir.pair.result.measure_pair", fail)
+    monkeypatch.setattr(f"nir.pair.result.{step}", fail)
     with pytest.raises(ZeroDivisionError):
         replace(result).save(tmp_path)
-    assert {FORWARD, INVERSE, FIELD, "warped.nii.gz"} <= {p.name for p in tmp_path.iterdir()}
+    kept = {FORWARD, INVERSE, FIELD} | ({"warped.nii.gz"} if step == "measure_pair" else set())
+    assert kept <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_what_labels_hold_is_known_before_the_fit(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nir.pair.api.run_engine", lambda *_, **__: pytest.fail("a fit"))
+    image = nir.load(files(data, "T1w")[0])
+    voxels = nir.load(files(data, "dseg")[0]).voxels
+    for fixed, moving, sign in (
+        (voxels, voxels + 2.0**33 * (voxels > 0), "moving_labels: expected labels of 32 bits"),
+        (voxels * 0.1, voxels, "fixed_labels: expected whole-number labels, found fractions"),
+        (voxels, 100 * voxels, "moving_labels: expected labels that the fixed ones hold, .* 100"),
+    ):
+        with pytest.raises(nir.NirError, match=sign):
+            nir.register(
+                *files(data, "T1w")[:1] * 2,
+                fixed_labels=(fixed, image.affine),
+                moving_labels=(moving, image.affine),
+                **QUICK,
+            )
 
 
 def test_places_that_cannot_be_written_are_refused(result: nir.Result, tmp_path: Path) -> None:
