@@ -38,6 +38,11 @@ def told(path: Path, wanted: Wanted) -> Told | None:
     return _misnamed(path, raw, head) if wanted != "text" else None
 
 
+def lies_there(path: Path) -> bool:
+    """Tell whether a file is there, be it as a link whose content is yet to be fetched."""
+    return path.exists() or path.is_symlink()
+
+
 def absent(path: Path) -> Told:
     """Tell what is there instead of a file, and the cure."""
     if path.is_dir():

@@ -19,7 +19,7 @@ from nir.geometry.grid import Array, apply_matrix
 from nir.geometry.maps import Transform, count_outside
 from nir.io.files import atomic, readable
 from nir.io.points import COLUMNS, FRAMES, frame_to_lps, load_points, separator
-from nir.io.told import absent_fault
+from nir.io.told import absent_fault, told
 from nir.transforms.files import read_chain, stated_direction
 from nir.transforms.formats.base import Spaces
 from nir.transforms.refuse import check_affine_beside
@@ -82,6 +82,8 @@ def surface_file(
         raise NirError(f"frame: expected ras or lps for a surface, found '{frame}'")
     if not source.exists():
         raise NirError(absent_fault(source, "a surface"))
+    if other := told(source, "any"):
+        raise NirError(fault(source, "a surface", *other))
     kind = source.suffix.lower()
     if kind not in SURFACES or output.suffix.lower() != kind:
         raise NirError(

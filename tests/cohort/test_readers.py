@@ -147,6 +147,28 @@ class TestAnalyze:
         np.testing.assert_allclose(grid.spacing, (1, 2, 3))
 
 
+@pytest.mark.parametrize(
+    ("kind", "pattern"),
+    [
+        ("neurite-oasis", "OASIS_*_0001_*/aligned_norm.nii.gz"),
+        ("neurite-oasis", "OASIS_*_0001_*/aligned_seg35.nii.gz"),
+        ("lpba40", "**/S01/*.structure.label.*"),
+        ("oasis1", "**/OAS1_0001_MR1/**/*_masked_gfc.hdr"),
+        ("learn2reg", "imagesTr/*_0001_0000.nii.gz"),
+        ("bids", "sub-03/anat/*_T1w.nii.gz"),
+    ],
+)
+def test_a_file_that_is_yet_to_be_fetched_is_named(tmp_path: Path, kind: str, pattern: str) -> None:
+    root = getattr(trees, kind.replace("-", "_"))(tmp_path / "data")
+    links = sorted(root.glob(pattern))
+    assert links
+    for path in links:
+        path.unlink()
+        path.symlink_to("../.git/annex/objects/Z1/x")
+    with pytest.raises(NirError, match=r"a link of git-annex.*git annex get"):
+        whole(kind, root, orientation="LAS")
+
+
 def test_compressed_analyze_in_a_table(tmp_path: Path) -> None:
     trees.write_analyze(tmp_path / "a.hdr", trees.brain().astype(np.int16), compressed=True)
     trees.write_analyze(tmp_path / "b.hdr", trees.brain().astype(np.int16))

@@ -9,6 +9,7 @@ from nir.cohort.readers.base import DatasetConfig, Reader
 from nir.cohort.subject import Found, Subject, shipped
 from nir.errors import NirError, fault
 from nir.io.files import load_json, readable
+from nir.io.told import lies_there
 
 PAIRS = ("registration_val", "registration_test")
 
@@ -53,7 +54,7 @@ class Learn2Reg(Reader):
         subjects, dropped = [], {}
         for image, item in images.items():
             name = _id(image)
-            if (root / image).exists():
+            if lies_there(root / image):
                 there = {
                     kind: _beside(root, image, kind, item.get(key)) for kind, key in KEYS.items()
                 }
@@ -118,7 +119,7 @@ def _beside(root: Path, image: str, folder: str, told: str | None) -> Path | Non
         path = root / name
         if folder in POINTS:
             path = path.with_name(f"{_id(name).removesuffix('.csv')}.csv")
-        if path.exists():
+        if lies_there(path):
             return path
     return None
 

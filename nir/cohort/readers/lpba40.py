@@ -10,6 +10,7 @@ import numpy as np
 from nir.cohort.readers.base import DatasetConfig, Reader
 from nir.cohort.subject import Found, Subject, shipped
 from nir.geometry.grid import Grid, apply_matrix
+from nir.io.told import lies_there
 
 SUBJECT = "S[0-9][0-9]"
 
@@ -85,7 +86,7 @@ def _top(path: Path) -> Path | None:
 
 
 def _file(folder: Path, stem: str) -> Path | None:
-    return next((p for s in SUFFIXES if (p := folder / f"{stem}{s}").exists()), None)
+    return next((p for s in SUFFIXES if lies_there(p := folder / f"{stem}{s}")), None)
 
 
 def _known() -> str:

@@ -11,6 +11,8 @@ from typing import Literal
 
 from nir.cohort.readers.base import DatasetConfig, Reader
 from nir.cohort.subject import Found, Subject, shipped
+from nir.io.files import text_of
+from nir.io.told import lies_there
 
 IMAGE, LABELS = "aligned_norm.nii.gz", "aligned_seg35.nii.gz"
 
@@ -34,7 +36,7 @@ class NeuriteOasis(Reader):
         names = {folder.name for folder in root.glob(f"{PREFIX}OAS1_*_MR*") if folder.is_dir()}
         dropped = {}
         if listed.is_file():
-            for name in listed.read_text(encoding="utf-8").split():
+            for name in text_of(listed, "a list of subjects").split():
                 if name not in names:
                     dropped[name.removeprefix(PREFIX)] = (
                         "in subjects.txt, but its folder is missing"
@@ -42,10 +44,10 @@ class NeuriteOasis(Reader):
         subjects = []
         for name in sorted(names):
             folder, label = root / name, name.removeprefix(PREFIX)
-            if not (folder / IMAGE).exists():
+            if not lies_there(folder / IMAGE):
                 dropped[label] = f"no {IMAGE}"
-            elif not (folder / LABELS).exists():
-                there = [other for other in OTHERS if (folder / other).exists()]
+            elif not lies_there(folder / LABELS):
+                there = [other for other in OTHERS if lies_there(folder / other)]
                 also = f"; {' and '.join(there)} cannot stand in for it" if there else ""
                 dropped[label] = f"no {LABELS}{also}"
             else:
