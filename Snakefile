@@ -26,11 +26,8 @@ rule all:
 
 
 onsuccess:
-    print(f"\nThe report: {RUN.files.page.resolve()}")
+    print(when_done(RUN, workflow.dag.jobs))
 
 
 onerror:
-    print(
-        f"\nNot all is done: logs are under {RUN.output / 'logs'}. Steps that are done stay done: start"
-    )
-    print("the same command again to continue, and to try again what failed.")
+    print(when_not_done(RUN))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -223,7 +224,8 @@ class CheckCache:
     def save(self) -> None:
         """Write the cache file, if there is one and something is new."""
         if self.path and self._changed:
-            save_json(self.path, {"version": self.VERSION, "files": self._entries})
+            with suppress(OSError):  # where nothing can be written, files are checked each time
+                save_json(self.path, {"version": self.VERSION, "files": self._entries})
             self._changed = False
 
     def _recall(self, key: str, stamp: list[list[int]]) -> FileReport | None:
@@ -244,9 +246,9 @@ class CheckCache:
 
 
 def _stamp(path: Path) -> list[list[int]]:
-    """Size and time of change of a file and of the other half of a .hdr/.img pair."""
+    """Size and times of content and state of a file and of the other half of a .hdr/.img pair."""
     try:
         states = [half.stat() for half in halves(path)]
     except OSError:
         return []
-    return [[state.st_size, state.st_mtime_ns] for state in states]
+    return [[state.st_size, state.st_mtime_ns, state.st_ctime_ns] for state in states]

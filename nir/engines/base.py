@@ -38,6 +38,11 @@ class EngineSettings(Settings):
         return self.model_dump(mode="json")
 
     @property
+    def acting(self) -> dict[str, Any]:
+        """What decides its numbers, however it was asked for: equal settings spelt differently."""
+        return {key: value for key, value in self.own_settings.items() if key != "name"}
+
+    @property
     def card(self) -> Engine:
         """The engine with these settings."""
         return ENGINES[self.engine](self)

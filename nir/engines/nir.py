@@ -39,6 +39,11 @@ class Nir(Engine):
             """The settings, and the whole fit that they come to."""
             return super().own_settings | {"fit": self.fit.model_dump(mode="json")}
 
+        @property
+        def acting(self) -> dict[str, Any]:
+            """The whole fit, whichever preset and changes led to it."""
+            return {"engine": self.engine, "fit": self.fit.model_dump(mode="json")}
+
         @model_validator(mode="after")
         def _fit_is_valid(self) -> Nir.Settings:
             try:

@@ -117,8 +117,8 @@ class RunFolder(Folder):
     complete = File("complete.txt")
     command = File("command.txt")
     raw = File("cohort/raw")  # scans that the run makes: built, or imported
-    checks = File("cohort/checks.json")
     batches = File("batches")
+    made = File("made")  # what each step beside those of pairs was made from
     plan = File("batches/plan.json")  # which pairs are in which batch
     derivatives = File("derivatives")
     subjects = File("subjects")

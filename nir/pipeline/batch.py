@@ -2,15 +2,13 @@
 
 A rule of the pipeline takes a batch of pairs through one stage (affine, register, evaluate) and
 writes a marker: which pairs are done, and why others are not. Beside its results each pair keeps
-the keys of its finished stages, so that a job that was lost, or whose batch changed, does again
-only what is missing or was made from something else.
+a record of its finished stages (`nir.pipeline.made`), so that a job that was lost, or whose batch
+changed, does again only what is missing or was made from something else.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nir import __version__
 from nir.errors import NirError
-from nir.io.files import load_json, save_json
+from nir.io.files import save_json
 from nir.pipeline.failures import log_trace, reason
+from nir.pipeline.made import Record, Source, complete, fingerprint, read_record, why_redo
 
 ATTEMPTS = 4  # of a batch, in the last of which pairs that killed their process are given up
 
@@ -35,10 +33,10 @@ NO_FAULT_OF_A_PAIR = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 STAGES = ("affine", "register", "evaluate")
 
 KEYS = "keys.json"
-"""File of a folder of results: stage to the key it was finished with."""
+"""File of a folder of results: stage to the record of what it was made from."""
 
 BEGUN = "begun.json"
-"""File beside it while a stage is worked on: its key. Where it is left, the process was killed."""
+"""File beside it while a stage is worked on: from what. One that is left tells of a kill."""
 
 
 @dataclass(frozen=True)
@@ -49,32 +47,33 @@ class Item:
         name: of the pair, ``FIXED__MOVING``.
         stage: such as ``register``.
         folder: of its results.
-        key: what they were made from; see `key_of`.
-        outputs: files that must be there for the stage to be done.
+        source: what they are made from.
+        outputs: files and folders that must be there for the stage to be done.
         work: makes them; raises where the pair cannot be done.
     """
 
     name: str
     stage: str
     folder: Path
-    key: str
+    source: Source
     outputs: Sequence[Path]
     work: Callable[[], None]
 
-
-def key_of(content: Mapping[str, Any], files: Iterable[Path | str | None] = ()) -> str:
-    """Return a fingerprint of this version, of settings and of files (size, time of change)."""
-    stamps = []
-    for path in files:
-        state = Path(path).stat() if path else None
-        stamps.append([str(path), state.st_size, state.st_mtime_ns] if state else None)
-    text = json.dumps([__version__, content, stamps], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    def why_redo(self) -> str | None:
+        """Tell why it has to be done again; None: it is done."""
+        return why_redo(known(self.folder, self.stage), self.source, self.folder, self.outputs)
 
 
-def known_key(folder: Path, stage: str) -> str | None:
-    """Return the key with which a stage was finished in a folder, if it was."""
-    return _record(folder / KEYS).get(stage)
+def known(folder: Path, stage: str) -> Record | None:
+    """Return the record of a stage that was finished in a folder, if it was."""
+    return read_record(folder / KEYS).get(stage)
+
+
+def keep(item: Item, record: Record) -> None:
+    """Keep a record of what a stage that is done was made from."""
+    kept = read_record(item.folder / KEYS)
+    kept[item.stage] = complete(record, item.folder, item.outputs)
+    save_json(item.folder / KEYS, kept)
 
 
 def run_batch(
@@ -107,7 +106,7 @@ def run_batch(
         if isinstance(item, tuple):
             failed[item[0]] = item[1]
             continue
-        if _is_done(item):
+        if item.why_redo() is None:
             log(f"{item.name}: done before")
             continue
         if attempt == ATTEMPTS and _is_to_blame(item):
@@ -131,9 +130,10 @@ def _fault(item: Item, alone: bool, log: Callable[[str], None]) -> str | None:
     """
     try:
         with _ended_by_exception():
-            _begin(item)
+            record = item.source.record()
+            _begin(item, record)
             item.work()
-            _keep_key(item, item.key)
+            keep(item, record)
     except BaseException as error:
         if not (isinstance(error, _ToldToEnd) and alone):
             _begun(item).unlink(missing_ok=True)
@@ -147,25 +147,14 @@ def _fault(item: Item, alone: bool, log: Callable[[str], None]) -> str | None:
     return None
 
 
-def _is_done(item: Item) -> bool:
-    there = all(path.exists() for path in item.outputs)
-    return there and known_key(item.folder, item.stage) == item.key
-
-
-def _begin(item: Item) -> None:
-    """Note that a stage is worked on and not done; nothing of before looks done."""
+def _begin(item: Item, record: Record) -> None:
+    """Note that a stage is worked on; neither it nor what is made from it looks done."""
     _sweep(item.folder)
-    _keep_key(item, None)
-    save_json(_begun(item), {"key": item.key})
-
-
-def _keep_key(item: Item, key: str | None) -> None:
-    """Keep with which key a stage is done; None: it is not."""
-    path = item.folder / KEYS
-    keys = _record(path)
-    if keys.get(item.stage) != key:
-        kept = {**keys, item.stage: key}
-        save_json(path, {stage: value for stage, value in kept.items() if value})
+    before = STAGES[: STAGES.index(item.stage)]
+    kept = read_record(item.folder / KEYS)
+    if kept.keys() - before:
+        save_json(item.folder / KEYS, {stage: kept[stage] for stage in before if stage in kept})
+    save_json(_begun(item), {"key": fingerprint(record)})
 
 
 def _begun(item: Item) -> Path:
@@ -174,14 +163,9 @@ def _begun(item: Item) -> Path:
 
 def _is_to_blame(item: Item | tuple[str, str]) -> bool:
     """Tell whether a process ended in this very work of a pair."""
-    return isinstance(item, Item) and _record(_begun(item)).get("key") == item.key
-
-
-def _record(path: Path) -> dict[str, Any]:
-    try:
-        return dict(load_json(path))
-    except (OSError, ValueError, TypeError):
-        return {}
+    if isinstance(item, tuple) or not (begun := read_record(_begun(item))):
+        return False
+    return begun.get("key") == fingerprint(item.source.record())
 
 
 class _ToldToEnd(SystemExit):

@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from nir.errors import NirError
+from nir.io.files import save_json
+from nir.pipeline.made import complete, record_of, root_of, source_of
 
 
 @contextmanager
-def job(snakemake: Any) -> Iterator[None]:
+def job(snakemake: Any) -> Iterator[list[Path]]:
     """Send all output, that of C++ libraries too, to the rule's log and bound the threads.
+
+    What the job was made from is kept in a record once it is done; a batch keeps one a pair itself.
+    The list that is yielded takes what is made beside the rule's declared outputs: files, folders.
 
     A ``NirError`` ends the script with its sentence in the log and exit code 1. That a disk is full
     or faulty is told where the script was started, too: the log may lie on that disk.
@@ -30,8 +35,14 @@ def job(snakemake: Any) -> Iterator[None]:
     with path.open("w") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
+    made = [Path(output) for output in snakemake.output]
     try:
-        yield
+        if "marker" in snakemake.output.keys():  # noqa: SIM118, a list with names
+            yield made
+        else:
+            record = source_of(snakemake).record()
+            yield made
+            save_json(record_of(path), complete(record, root_of(path), made))
         sys.stdout.flush()
     except NirError as error:
         print(f"nir: {error}", file=sys.stderr, flush=True)

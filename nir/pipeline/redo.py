@@ -1,32 +1,35 @@
-"""What a run that begins does again: what failed, what is gone, and what has another plan."""
+"""What a run does again: what failed, what is gone, and what was made from something else.
+
+A run and a dry run ask the same question in the same way, of every job that Snakemake knows, and
+change nothing to get the answer; the jobs that have to run are forced.
+"""
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from nir.cohort.prepared import failure
 from nir.errors import NirError
 from nir.io.files import save_json
-from nir.io.layout import PairFolder
+from nir.pipeline.batch import known
 from nir.pipeline.failures import failures
+from nir.pipeline.made import read_record, record_of, root_of, source_of, why_redo
 from nir.pipeline.run import Run
+from nir.pipeline.stages import items_of
+
+NAMED = 3  # of the pairs or subjects that share a reason
 
 
 def begin(run: Run) -> None:
-    """Note the plan of a run that begins, and let pairs that failed before be tried again."""
+    """Note the plan of batches of a run that begins; markers of another plan are out of date."""
     for folder in run.files.plan.parent.glob("*/"):
-        if folder.is_dir() and folder.name not in run.batches:  # of another plan: out of date
+        if folder.is_dir() and folder.name not in run.batches:
             shutil.rmtree(folder)
     if run.batch_size > 1:
         save_json(run.files.plan, run.batches)
-    redo = markers_to_redo(run) + _failed_subjects(run)
-    if redo:  # Snakemake looks behind a file only where that file is missing itself
-        redo += [run.files.failed, run.files.complete]
-    for path in redo:
-        path.unlink(missing_ok=True)
 
 
 def check_dates(run: Run) -> None:
@@ -47,36 +50,85 @@ def check_dates(run: Run) -> None:
         )
 
 
-def markers_to_redo(run: Run) -> list[Path]:
-    """Return the markers of batches in which pairs failed, or whose results are gone."""
-    found = []
-    stages = [("affine", ""), *((s, m) for m in run.methods for s in ("register", "evaluate"))]
-    for batch, pairs in run.batches.items():
-        folders = [run.files.pair(*pair) for pair in pairs]
-        for stage, method in stages:
-            marker = Path(run.marker(stage, batch, method))
-            files = (path for folder in folders for path in done_by(stage, folder, method))
-            if marker.exists() and (failures(marker) or not all(map(os.path.exists, files))):
-                found.append(marker)
-    return found
+def find_redo(jobs: Iterable[Any]) -> tuple[set[str], list[str]]:
+    """Find the jobs whose results are not what settings and files ask for now.
+
+    Args:
+        jobs: of Snakemake's plan.
+
+    Returns:
+        Their outputs, and a sentence for each reason; none for what was never made.
+    """
+    outputs: set[str] = set()
+    reasons: dict[tuple[str, str], list[str]] = {}
+    told: set[str] = set()  # pairs, whose later stages follow by themselves
+    for job in sorted(jobs, key=_stage_of):
+        found = list(_reasons(job)) if job.output else []
+        if found:
+            outputs.update(job.output)
+        for name, why in found:
+            whose = f"{name} {job.wildcards.get('method', '')}"
+            if why and name not in told and whose not in told:
+                reasons.setdefault((_title(job), why), []).append(name)
+                told |= {name if _stage_of(job) == 1 else whose}
+    return outputs, [_line(what, why, names) for (what, why), names in reasons.items()]
 
 
-def done_by(stage: str, folder: PairFolder, method: str) -> list[Path]:
-    """Return the files that tell that a stage of a pair is done; the pages show the pictures."""
-    own = folder.results(method)
-    done = {
-        "affine": [folder.affine],
-        "register": [own.fit],
-        "evaluate": [own.result, own.thumbnail],
-    }
-    return done[stage]
+def _stage_of(job: Any) -> int:
+    """Return 0 for what is no batch of pairs, else the number of its stage."""
+    return ("affine", "register", "evaluate").index(_marker(job).stem) + 1 if _marker(job) else 0
 
 
-def _failed_subjects(run: Run) -> list[Path]:
-    """Return the files of subjects that could not be prepared or aligned."""
-    found: list[Path] = []
-    for name in run.participants:
-        files = run.files.subject(name)
-        for made in ([files.record, files.brain, files.mask], [files.affine_record, files.affine]):
-            found += made if failure(made[0]) else []
-    return found
+def _marker(job: Any) -> Any:
+    return Path(job.output.marker) if "marker" in job.output.keys() else None  # noqa: SIM118
+
+
+def _reasons(job: Any) -> Iterator[tuple[str, str | None]]:
+    """Yield whose work of a job has to be done again, and why; None: it was never done."""
+    if _marker(job):
+        yield from _of_batch(job)
+        return
+    name = ", ".join(map(str, job.wildcards))
+    log = Path(job.log[0])
+    record, root = read_record(record_of(log)), root_of(log)
+    there = [path for path in job.output if Path(path).exists()]
+    own = Path(job.output.record) if "record" in job.output.keys() else None  # noqa: SIM118
+    if own and (failed := read_record(own).get("failed")):
+        yield name, f"it failed before: {failed}"
+        return
+    fleeting = [path for path in job.output if path in job.temp_output]
+    why = why_redo(record, source_of(job), root, job.output, fleeting)
+    if why:
+        yield name, why if record or there else None
+
+
+def _of_batch(job: Any) -> Iterator[tuple[str, str | None]]:
+    marker = _marker(job)
+    try:
+        failed = failures(marker)
+    except FileNotFoundError:
+        failed = None
+    except (OSError, ValueError, KeyError, TypeError):
+        failed = {}
+        yield "", f"{marker} is damaged"
+    for item in items_of(job):
+        if isinstance(item, tuple):
+            continue
+        if failed and item.name in failed:
+            yield item.name, f"it failed before: {failed[item.name]}"
+        elif why := item.why_redo():
+            yield item.name, why if known(item.folder, item.stage) or failed is not None else None
+    if failed is None:
+        yield "", None
+
+
+def _title(job: Any) -> str:
+    rule = str(job.rule).replace("_", " ")
+    method = job.wildcards.get("method") if _marker(job) else None
+    return f"{rule} ({method})" if method else rule
+
+
+def _line(what: str, why: str, names: list[str]) -> str:
+    named = [name for name in names if name]
+    who = " ".join(named[:NAMED]) + (f" and {len(named) - NAMED} more" if named[NAMED:] else "")
+    return f"  - {what}{f', {who}' if who else ''}: {why}"

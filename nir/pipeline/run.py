@@ -177,8 +177,10 @@ class Run:
         return math.prod(self.largest_grid(names).shape) / 1e6
 
 
-def plan_run(raw: dict[str, Any], progress: Progress | None = None) -> Run:
-    """Read the settings, check the cohort's files and plan the pairs.
+def plan_run(
+    raw: dict[str, Any], progress: Progress | None = None, cache: Path | None = None
+) -> Run:
+    """Read the settings, check the cohort's files and plan the pairs; ``cache``: `load_cohort`.
 
     Raises:
         NirError: lists all faults of the settings and of the cohort in one message.
@@ -187,7 +189,6 @@ def plan_run(raw: dict[str, Any], progress: Progress | None = None) -> Run:
         config = load_pipeline(raw)
     except NirError as error:
         raise NirError(_with_cohort_faults(raw, error)) from error
-    cache = RunFolder(config.output).checks
     run = Run(config, load_cohort(config, cache, progress))
     if config.fusion:
         _check_fusion(run)

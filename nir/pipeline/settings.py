@@ -14,14 +14,14 @@ from nir.engines.base import BY_ENGINE, EngineSettings
 from nir.errors import NirError
 from nir.preprocess.settings import AffineConfig, PreprocessConfig, TemplateConfig
 from nir.quality.thresholds import VerdictConfig
-from nir.settings import Count, Name, Settings, validation_lines
+from nir.settings import Count, Name, Place, Settings, validation_lines
 
 
 class PipelineConfig(Settings):
     """A whole cohort run."""
 
     name: Name = "cohort"
-    output: Path = Path("results")
+    output: Place = Path("results")
     seed: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count = Field(2, description="threads of each registration job")

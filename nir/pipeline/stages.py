@@ -1,4 +1,7 @@
-"""What a batch of pairs does in each stage: affine, register, evaluate."""
+"""What a batch of pairs does in each stage: affine, register, evaluate.
+
+A plan looks at the items of each job, too, so only their work loads heavy libraries.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,10 @@ from nir.cohort.settings import GuidanceConfig
 from nir.engines.base import EngineSettings, recall
 from nir.io.layout import PairFolder, ResultFolder, pair_name
 from nir.io.sheets import label_names as read_label_names
-from nir.pair.evaluate import evaluate_pair
-from nir.pair.registered import Registered
-from nir.pair.steps import align, align_through_template, draw_pair, register_pair, warp_pair
-from nir.pipeline.batch import Item, key_of, known_key
+from nir.pipeline.batch import Item, keep, known
 from nir.pipeline.failures import failures
+from nir.pipeline.made import Source, fingerprint
 from nir.preprocess.settings import AffineConfig
-from nir.report.figures.pair import pictures
 
 VOLUMES = (ResultFolder.warped, ResultFolder.warped_labels, ResultFolder.jacobian)
 
@@ -50,11 +50,35 @@ class Batch:
         content = params.batch
         brains = {name: Prepared.from_json(files) for name, files in content["brains"].items()}
         pairs = [(fixed, moving) for fixed, moving in content["pairs"]]
-        return cls(pairs, brains, Path(content["root"]), failures(before) if before else {})
+        failed = failures(before) if before and Path(before).exists() else {}
+        return cls(pairs, brains, Path(content["root"]), failed)
 
     def folder(self, fixed: str, moving: str) -> PairFolder:
         """Return the folder of a pair."""
         return PairFolder(self.root / pair_name(fixed, moving))
+
+
+def items_of(job: Any) -> Work:
+    """Build the items of a batch's job: one in a plan, or the one whose script runs."""
+    stage, params, files = Path(job.output.marker).stem, job.params, job.input
+    if stage == "affine":
+        config = AffineConfig(**params.settings)
+        return affine_items(Batch.of(params), config, params.seed, params.through)
+    batch = Batch.of(params, files.register if stage == "evaluate" else files.affine)
+    fits = fits_of(batch, params, job.threads)
+    if stage == "register":
+        return fits
+    return evaluate_items(
+        batch,
+        fits,
+        include=params.include,
+        exclude=params.exclude,
+        guidance=GuidanceConfig(**params.guidance),
+        interpolation=params.interpolation,
+        label_names=Path(files.label_names[0]) if files.label_names else None,
+        truth=Path(files.truth[0]) if files.truth else None,
+        kept=params.keep,
+    )
 
 
 def affine_items(
@@ -69,15 +93,27 @@ def affine_items(
         matrix, record = folder.affine, folder.affine_record
         one, other = batch.brains[fixed], batch.brains[moving]
         if through is None:
-            work = partial(align, one, other, config, seed, matrix, record)
-            made_from = [one.brain, one.mask, other.brain, other.mask]
+            work = partial(_align, one, other, config, seed, matrix, record)
+            files: list[Path | None] = [one.brain, one.mask, other.brain, other.mask]
         else:
-            known = [through.get(name) for name in (fixed, moving)]
-            matrices, records = ([Path(k[n]) if k else None for k in known] for n in (0, 1))
-            work = partial(align_through_template, matrices, records, matrix, record)
-            made_from = [path for path in (*matrices, *records) if path]
-        key = key_of({"settings": config.model_dump(mode="json"), "seed": seed}, made_from)
-        yield Item(pair_name(fixed, moving), "affine", folder.path, key, (matrix, record), work)
+            steps = [through.get(name) for name in (fixed, moving)]
+            matrices, records = ([Path(k[n]) if k else None for k in steps] for n in (0, 1))
+            work = partial(_align_through_template, matrices, records, matrix, record)
+            files = [*matrices, *records]
+        source = Source({"settings": config.model_dump(mode="json"), "seed": seed}, files)
+        yield Item(pair_name(fixed, moving), "affine", folder.path, source, (matrix, record), work)
+
+
+def _align(*words: Any) -> None:
+    from nir.pair.steps import align
+
+    align(*words)
+
+
+def _align_through_template(*words: Any) -> None:
+    from nir.pair.steps import align_through_template
+
+    align_through_template(*words)
 
 
 def register_items(
@@ -88,10 +124,11 @@ def register_items(
     seed: int,
     device: str,
     threads: int,
-    keep: str,
+    kept: str,
     field: bool,
 ) -> Work:
     """Register each pair by one method; ``guidance`` is what the engine takes."""
+    settings = {"settings": method.acting, "guidance": guidance.model_dump(mode="json")}
     for fixed, moving in batch.pairs:
         name = pair_name(fixed, moving)
         if name in batch.failed:
@@ -101,7 +138,7 @@ def register_items(
         one, other = batch.brains[fixed], batch.brains[moving]
         own = folder.results(method.name)
         work = partial(
-            register_pair,
+            _register,
             one,
             other,
             folder.affine,
@@ -114,19 +151,20 @@ def register_items(
             save_field=field,
             progress=_tell,
         )
-        content = {
-            "settings": method.own_settings,
-            "seed": seed,
-            "device": device,
-            "affine": known_key(folder.path, "affine"),
-            "guidance": guidance.model_dump(mode="json"),
-        }
-        key = key_of(content, [path for brain in (one, other) for path in _made_from(brain)])
+        content = settings | {"seed": seed, "device": device}
+        read = [path for brain in (one, other) for path in _made_from(brain)]
         files = [own.fit, own.trace]
-        if keep != "metrics":
+        if kept != "metrics":
             files += [own.forward, own.inverse]
             files += [own.field] if field and method.card.writes_field else []
-        yield Item(name, "register", own.path, key, files, work)
+        source = Source(content, [folder.affine, *read])
+        yield Item(name, "register", own.path, source, files, work)
+
+
+def _register(*words: Any, **options: Any) -> None:
+    from nir.pair.steps import register_pair
+
+    register_pair(*words, **options)
 
 
 def _made_from(brain: Prepared) -> list[Path | None]:
@@ -144,7 +182,7 @@ def fits_of(batch: Batch, params: Any, threads: int) -> Work:
         seed=params.seed,
         device=params.device,
         threads=threads,
-        keep=params.keep,
+        kept=params.keep,
         field=params.field,
     )
 
@@ -159,13 +197,13 @@ def evaluate_items(
     interpolation: str,
     label_names: Path | None,
     truth: Path | None,
-    keep: str,
+    kept: str,
 ) -> Work:
     """Warp, measure and draw each pair that was registered.
 
     Args:
         fits: `register_items` of the same batch: transforms that were not kept are made again.
-        keep: ``all``, ``transforms`` or ``metrics``.
+        kept: ``all``, ``transforms`` or ``metrics``.
     """
     evaluate = partial(
         _evaluate,
@@ -173,28 +211,31 @@ def evaluate_items(
         exclude=exclude,
         guidance=guidance,
         interpolation=interpolation,
-        names=read_label_names(label_names) if label_names else {},
+        label_names=label_names,
         truth=truth,
-        keep=keep,
+        kept=kept,
     )
+    settings = {
+        "labels": include and sorted(set(include)),
+        "labels left out": sorted(set(exclude)),
+        "interpolation": interpolation,
+        "keep": kept,
+        "share of guiding keypoints": guidance.keypoints,
+    }
     for (fixed, moving), fit in zip(batch.pairs, fits, strict=True):
         if isinstance(fit, tuple):
             yield fit
             continue
         one, other = batch.brains[fixed], batch.brains[moving]
         own = ResultFolder(fit.folder)
-        content = {
-            "register": known_key(own.path, "register"),
-            "settings": [include, exclude, interpolation, keep, guidance.keypoints],
-        }
+        content = settings | {"registration": fingerprint(known(own.path, "register"))}
         files = [f for b in (one, other) for f in (b.image, b.labels, b.keypoints)]
-        key = key_of(content, [*files, label_names, truth])
-        labelled = bool(one.labels and other.labels)
-        made = [own.result, own.labels, *(own.figures / name for name in pictures(labelled))]
-        if keep == "all":
+        made = [own.result, own.labels, own.figures]
+        if kept == "all":
             made += [own.warped, own.jacobian, *([own.warped_labels] if other.labels else [])]
+        source = Source(content, [*files, label_names, truth])
         work = partial(evaluate, fit, one, other)
-        yield Item(fit.name, "evaluate", own.path, key, made, work)
+        yield Item(fit.name, "evaluate", own.path, source, made, work)
 
 
 def _evaluate(
@@ -206,15 +247,21 @@ def _evaluate(
     exclude: tuple[int, ...],
     guidance: GuidanceConfig,
     interpolation: str,
-    names: dict[int, str],
+    label_names: Path | None,
     truth: Path | None,
-    keep: str,
+    kept: str,
 ) -> None:
     """Evaluate a pair, fitted again if its transforms were not kept."""
+    from nir.pair.evaluate import evaluate_pair
+    from nir.pair.registered import Registered
+    from nir.pair.steps import draw_pair, warp_pair
+
     folder, files = fit.folder, PairFolder(fit.folder.parent)
     own = ResultFolder(folder)
     if not own.forward.exists() or not own.inverse.exists():
+        record = fit.source.record()
         fit.work()
+        keep(fit, record)
     pair = Registered.read(
         fixed, moving, files.affine, folder, guidance=guidance, interpolation=interpolation
     )
@@ -225,16 +272,16 @@ def _evaluate(
         folder,
         include=include,
         exclude=exclude,
-        names=names,
+        names=read_label_names(label_names) if label_names else {},
         truth=truth,
     )
     draw_pair(pair, folder)
-    tidy(folder, keep)
+    tidy(folder, kept)
 
 
-def tidy(folder: Path, keep: str) -> None:
-    """Remove what a level of `keep` leaves out."""
-    gone = {"all": (), "transforms": VOLUMES, "metrics": (*VOLUMES, *TRANSFORMS)}[keep]
+def tidy(folder: Path, kept: str) -> None:
+    """Remove what a level of ``keep`` leaves out."""
+    gone = {"all": (), "transforms": VOLUMES, "metrics": (*VOLUMES, *TRANSFORMS)}[kept]
     for file in gone:
         (folder / file.name).unlink(missing_ok=True)
 

@@ -1,18 +1,22 @@
-"""What a run does once as it starts: its command, its lock, the package for its scripts."""
+"""What a run does once as it starts: its lock, its command, what it does again and why."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import re
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from nir.errors import NirError
 from nir.io.files import save_text
+from nir.pipeline.disk import disk_note
+from nir.pipeline.redo import begin, find_redo
 from nir.pipeline.run import Run
+
+LOCK = ".nir.lock"
 
 
 def note_command(run: Run, words: Sequence[str]) -> None:
@@ -27,16 +31,68 @@ def share_package(root: str) -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, known]))
 
 
-LOOKING = re.compile(
-    r"--(dry-?run|lint|summary|detailed-summary|dag|rulegraph|filegraph|d3dag|list.*|unlock|report"
-    r"|archive|containerize|export-cwl|generate-unit-tests|cleanup-metadata|version|help)(=.*)?"
-    r"|-[A-Za-z]*[nDlvh][A-Za-z]*"
-)
+def follow_snakemake(workflow: Any, run: Run) -> None:
+    """Let what a run does once happen where Snakemake plans jobs to run them, or would run them.
+
+    How it was started, by which options, profile or program, is Snakemake's to know: it plans by
+    one method of its workflow, which is wrapped here, and its executor is chosen by then. The jobs
+    to do again are added where it looks for those that were cut short.
+    """
+    plan = workflow._build_dag
+    held: list[FolderLock] = []  # until the process ends
+
+    def plan_with_redo() -> None:
+        if workflow.executor_plugin is None:  # it only looks: a summary, a graph, its own report
+            plan()
+            return
+        if not workflow.dryrun:
+            held.append(_begin(run))
+        elif why := _not_writable(run.output):
+            _say(why)
+        if not workflow.touch:
+            _add_redo(workflow.dag)
+        plan()
+
+    workflow._build_dag = plan_with_redo
 
 
-def starts_jobs(words: Sequence[str]) -> bool:
-    """Tell whether a Snakemake command line runs jobs, or only looks at the workflow."""
-    return not any(LOOKING.fullmatch(word) for word in words)
+def _add_redo(dag: Any) -> None:
+    """Force the jobs of a plan whose results are not what they claim to be, and say why."""
+    own = dag.check_incomplete
+
+    async def check() -> None:
+        await own()
+        outputs, lines = find_redo(dag.jobs)
+        dag.forcefiles.update(outputs)
+        if lines:
+            _say("Done again, with all that is made from it:\n" + "\n".join(lines))
+
+    dag.check_incomplete = check
+
+
+def _begin(run: Run) -> FolderLock:
+    try:
+        lock = FolderLock(run.output, Path(".snakemake"))
+        note_command(run, sys.argv[1:])
+        begin(run)
+    except NirError as error:
+        _say(f"\n{error}\n")
+        sys.exit(1)
+    _say(disk_note(run))
+    return lock
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _not_writable(output: Path) -> str | None:
+    """Tell that nothing can be written into a folder, or made where it is not there yet."""
+    place = next(p for p in (output, *output.absolute().parents) if p.exists())
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+        return None
+    found = "no permission to write there" if place.is_dir() else "a file"
+    return f"{place}: expected a folder for the results, found {found}; set another output"
 
 
 class FolderLock:
@@ -54,19 +110,48 @@ class FolderLock:
             state: Snakemake's folder ``.snakemake``.
 
         Raises:
-            NirError: another run works in this folder.
+            NirError: another run works in this folder, or nothing can be written there.
         """
-        output.mkdir(parents=True, exist_ok=True)
-        path = output / ".nir.lock"
-        self._file: IO[str] = path.open("w")
+        path = output / LOCK
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            output.mkdir(parents=True, exist_ok=True)
+            self._file: IO[str] = path.open("a")
         except OSError as error:
+            why = _not_writable(output) or f"{path}: {error.strerror}; set another output"
+            raise NirError(why) from error
+        if not _hold(self._file):
             raise NirError(
                 f"{output}: another run works in this folder; wait for it to end, stop it, or set"
                 " another output"
-            ) from error
+            )
         for lock in (state / "locks").glob("*.lock"):
             lines = lock.read_text(encoding="utf-8").splitlines()
-            if any(line.startswith(f"{output}/") for line in lines):
+            homes = {_home(folder) for folder in {Path(line).absolute().parent for line in lines}}
+            others = homes - {output.absolute(), None}
+            if output.absolute() in homes and not any(_is_held(home) for home in others if home):
                 lock.unlink()
+
+
+def _home(folder: Path) -> Path | None:
+    """Return the nearest results folder of a run around a folder, or itself."""
+    if (folder / LOCK).exists():
+        return folder
+    return None if folder == folder.parent else _home(folder.parent)
+
+
+def _is_held(home: Path) -> bool:
+    """Tell whether a living run holds a results folder."""
+    try:
+        with (home / LOCK).open() as stream:
+            return not _hold(stream)
+    except OSError:
+        return False
+
+
+def _hold(stream: IO[str]) -> bool:
+    """Take an exclusive hold on an open file; False: another process has it."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

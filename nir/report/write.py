@@ -37,8 +37,8 @@ def write_cohort_page(
     templates: Path,
     fusion: Path | None = None,
     ratings: Path | None = None,
-) -> None:
-    """Write ``report.html`` and the tables and plots it shows, beside those of all pairs.
+) -> list[Path]:
+    """Write ``report.html`` and the tables and plots it shows; return the pages of all pairs.
 
     Args:
         page: the HTML file, in the folder of the results.
@@ -83,7 +83,7 @@ def write_cohort_page(
         fusion=None if fusion is None else read_table(fusion),
     )
     cohort_report(page, metrics, labels, context, templates)
-    _write_pair_pages(page, config, context.checks, command, templates)
+    return _write_pair_pages(page, config, context.checks, command, templates)
 
 
 def _write_pair_pages(
@@ -92,8 +92,9 @@ def _write_pair_pages(
     checks: Mapping[Key, Sequence[Check]],
     command: str,
     templates: Path,
-) -> None:
+) -> list[Path]:
     """Write the page of each registration beside its results."""
+    pages = []
     preprocess = PreprocessConfig.model_validate(config["preprocess"])
     affine = AffineConfig.model_validate(config["affine"])
     for (fixed, moving, method), found in checks.items():
@@ -109,6 +110,8 @@ def _write_pair_pages(
             cohort_page=f"../../../{cohort_page.name}",
         )
         pair_page(folder.path, folder.page, found, context, templates)
+        pages.append(folder.page)
+    return pages
 
 
 def _pictures(fixed: str, moving: str, method: str) -> tuple[str, str]:

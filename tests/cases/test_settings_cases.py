@@ -91,3 +91,4 @@ def test_snakemake_hands_over_the_text(cases: Path) -> None:
     assert done.returncode == 1
     assert "dup.yaml: expected each key once in a block, found 'methods' in line 5" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (cases / "12/res").exists()

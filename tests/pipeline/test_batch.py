@@ -17,9 +17,10 @@ import torch
 
 from nir.errors import NirError
 from nir.io.files import load_json, save_json
-from nir.pipeline.batch import ATTEMPTS, KILLED, Item, key_of, known_key, run_batch
+from nir.pipeline.batch import ATTEMPTS, KILLED, Item, known, run_batch
 from nir.pipeline.batches import batch_size, plan_batches
 from nir.pipeline.failures import failures
+from nir.pipeline.made import Record, Source
 from nir.pipeline.resources import write_resources
 
 JOB = {"rule": "register_nir", "resources": {"threads": 2, "mem_mb": 900}}
@@ -42,7 +43,14 @@ class Pairs:
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(name)
 
-        return Item(name, "register", output.parent, key, (output,), work)
+        source = Source({"key": key})
+        return Item(name, "register", output.parent, source, (output,), work)
+
+
+def settings_of(folder: Path) -> dict[str, str]:
+    record: Record | None = known(folder, "register")
+    assert record
+    return record["settings"]
 
 
 @pytest.fixture
@@ -64,7 +72,7 @@ def test_another_key_and_a_lost_file_are_done_again(pairs: Pairs, tmp_path: Path
     (tmp_path / "b/out.txt").unlink()
     run_batch([pairs.item("a", "other"), pairs.item("b"), pairs.item("c")], marker, JOB)
     assert pairs.calls == ["a", "b", "c", "a", "b"]
-    assert known_key(tmp_path / "a", "register") == "other"
+    assert settings_of(tmp_path / "a") == {"key": '"other"'}
 
 
 @pytest.mark.parametrize(
@@ -109,7 +117,7 @@ def test_a_job_that_dies_leaves_nothing_that_looks_done(pairs: Pairs, tmp_path: 
             tmp_path / "m.json",
             JOB,
         )
-    assert known_key(tmp_path / "a", "register") is None
+    assert known(tmp_path / "a", "register") is None
 
 
 def test_what_a_killed_job_left_is_swept(pairs: Pairs, tmp_path: Path) -> None:
@@ -184,7 +192,7 @@ def test_a_pair_that_killed_its_process_is_done_for_other_settings(
     attempt([acting(pairs.item("a"), die)], tmp_path / "m.json")
     attempt([pairs.item("a", "coarser")], tmp_path / "m.json", ATTEMPTS)
     assert failures(tmp_path / "m.json") == {}
-    assert known_key(tmp_path / "a", "register") == "coarser"
+    assert settings_of(tmp_path / "a") == {"key": '"coarser"'}
 
 
 @pytest.mark.parametrize("error", [NirError("no"), None])
@@ -244,16 +252,6 @@ def test_notes_on_a_full_disk_are_no_fault_of_a_pair(
     assert not list(tmp_path.glob("*/begun.json"))
     run_batch([pairs.item("a")], tmp_path / "m.json", JOB, attempt=ATTEMPTS)
     assert failures(tmp_path / "m.json") == {}
-
-
-def test_keys_follow_settings_and_files(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_text("one")
-    first = key_of({"seed": 1}, [path, None])
-    assert first == key_of({"seed": 1}, [path, None])
-    assert first != key_of({"seed": 2}, [path, None])
-    os.utime(path, ns=(5, 5))
-    assert first != key_of({"seed": 1}, [path, None])
 
 
 class TestPlan:

@@ -130,12 +130,13 @@ def test_a_pair_that_kills_its_process_is_listed_and_the_cohort_goes_on(tmp_path
     folder = copy_workflow(ROOT, tmp_path / "pipeline")
     write_cohort(folder / "data", 3)
     script = folder / "workflow/scripts/register.py"
-    whole = "items = fits_of(batch, snakemake.params, snakemake.threads)"
+    whole = "marker = items_of(snakemake), Path(snakemake.output.marker)"
     deadly = (
-        "import dataclasses, os\n"
+        f"{whole}\n"
+        "    import dataclasses, os\n"
         "    items = (\n"
         "        dataclasses.replace(i, work=lambda: os._exit(9)) if 's0' in i.name else i\n"
-        f"        for i in {whole.removeprefix('items = ')}\n"
+        "        for i in items\n"
         "    )"
     )
     assert whole in script.read_text()

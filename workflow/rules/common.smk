@@ -10,11 +10,11 @@ from nir.errors import NirError
 from nir.io.written import gather_settings
 from nir.pipeline.asks import Asks
 from nir.pipeline.batch import ATTEMPTS
-from nir.pipeline.disk import disk_note
+from nir.pipeline.ending import when_done, when_not_done
 from nir.pipeline.inputs import Inputs
-from nir.pipeline.redo import begin, check_dates, markers_to_redo
+from nir.pipeline.redo import check_dates
 from nir.pipeline.run import plan_run
-from nir.pipeline.start import FolderLock, note_command, share_package, starts_jobs
+from nir.pipeline.start import follow_snakemake, share_package
 
 share_package(workflow.basedir)
 
@@ -34,19 +34,11 @@ try:
     told = workflow.config_settings
     own = workflow.configfiles[len(told.configfiles) :]
     written = gather_settings([Path(p) for p in (*own, *told.configfiles)], told.config)
-    RUN = plan_run(written, show_check if workflow.is_main_process else None)
+    checks = Path(".snakemake") / "nir-checks.json"  # a dry run writes no results
+    RUN = plan_run(written, show_check if workflow.is_main_process else None, checks)
     if workflow.is_main_process:
         check_dates(RUN)
-    if workflow.is_main_process and starts_jobs(sys.argv[1:]):
-        LOCK = FolderLock(RUN.output, Path(".snakemake"))
-        note_command(RUN, sys.argv[1:])
-        begin(RUN)
-        print(disk_note(RUN), file=sys.stderr)
-    elif workflow.is_main_process and (redo := len(markers_to_redo(RUN))):
-        print(
-            f"{redo} batches with failed or lost pairs: a run begins them again.",
-            file=sys.stderr,
-        )
+        follow_snakemake(workflow, RUN)
 except NirError as error:
     print(f"\n{error}\n", file=sys.stderr)
     sys.exit(1)

@@ -20,7 +20,7 @@ rule gather:
     resources:
         mem_mb=1000,
     params:
-        evaluated=INPUTS.evaluated(),
+        pairs=INPUTS.evaluated(),
         root=str(RUN.files.pairs),
     script:
         "../scripts/gather.py"
@@ -80,7 +80,7 @@ rule report:
         mem_mb=ASKS.report_megabytes,
         runtime=ASKS.report_minutes,
     params:
-        config=SETTINGS.model_dump(mode="json"),
+        settings=SETTINGS.model_dump(mode="json"),
         pairs=RUN.cohort.pairs,
         methods=list(RUN.methods),
         left_out=RUN.cohort.left_out,
@@ -129,7 +129,7 @@ if SETTINGS.cohort.reader.derivatives:
         resources:
             mem_mb=1000,
         params:
-            evaluated=INPUTS.evaluated(),
+            pairs=INPUTS.evaluated(),
             root=str(RUN.files.pairs),
             subjects=str(RUN.files.subjects),
             scans={name: str(path) for name, path in RUN.cohort.scans.items()},

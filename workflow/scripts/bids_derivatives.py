@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nir.pipeline.job import job
 
-with job(snakemake):
+with job(snakemake) as made:
     from nir.io.sheets import label_names
     from nir.pipeline.derivatives import write_derivatives
 
@@ -12,7 +12,7 @@ with job(snakemake):
     names = snakemake.input.label_names
     write_derivatives(
         Path(snakemake.output[0]).parent,
-        params.evaluated,
+        params.pairs,
         Path(params.root),
         Path(params.subjects),
         scans=params.scans,
@@ -21,3 +21,4 @@ with job(snakemake):
         label_names=label_names(Path(names[0])) if names else {},
         stripped=params.stripped,
     )
+    made.append(Path(snakemake.output[0]).parent)

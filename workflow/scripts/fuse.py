@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nir.pipeline.job import job
 
-with job(snakemake):
+with job(snakemake) as made:
     from nir.pipeline.failures import failures
     from nir.segment.fusion import fuse_labels
 
@@ -22,3 +22,4 @@ with job(snakemake):
         include=snakemake.params.include,
         exclude=snakemake.params.exclude,
     )
+    made.append(Path(snakemake.output.record).parent)

@@ -9,7 +9,7 @@ with job(snakemake):
     from nir.pipeline.resources import write_resources
     from nir.report.gather import gather, write_tables
 
-    done, failed = sort_out(snakemake.params.evaluated, Path(snakemake.params.root))
+    done, failed = sort_out(snakemake.params.pairs, Path(snakemake.params.root))
     metrics, labels = gather(done)
     folder = Path(snakemake.output.metrics).parent
     write_tables(folder, metrics, labels)

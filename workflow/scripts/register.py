@@ -6,9 +6,7 @@ from nir.pipeline.job import asked, job
 
 with job(snakemake):
     from nir.pipeline.batch import run_batch
-    from nir.pipeline.stages import Batch, fits_of
+    from nir.pipeline.stages import items_of
 
-    batch = Batch.of(snakemake.params, snakemake.input.affine)
-    items = fits_of(batch, snakemake.params, snakemake.threads)
-    attempt = snakemake.resources.attempt
-    run_batch(items, Path(snakemake.output.marker), asked(snakemake), attempt=attempt)
+    items, marker = items_of(snakemake), Path(snakemake.output.marker)
+    run_batch(items, marker, asked(snakemake), attempt=snakemake.resources.attempt)

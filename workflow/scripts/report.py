@@ -4,12 +4,12 @@ from pathlib import Path
 
 from nir.pipeline.job import job
 
-with job(snakemake):
+with job(snakemake) as made:
     from nir.report.write import write_cohort_page
 
-    write_cohort_page(
+    made += write_cohort_page(
         Path(snakemake.output.page),
-        snakemake.params.config,
+        snakemake.params.settings,
         prepared=[Path(p) for p in snakemake.input.prepared],
         pairs=snakemake.params.pairs,
         methods=snakemake.params.methods,
