@@ -1,4 +1,6 @@
-"""Seconds and memory that Snakemake needs to plan large cohorts: a dry run on tiny images.
+"""Seconds and memory that Snakemake needs to plan large cohorts: dry runs on tiny images.
+
+Before anything is done, and once all is done and has only to be looked through.
 
 ``python -m benchmarks.planning``
 """
@@ -21,6 +23,7 @@ import pandas as pd
 import yaml
 
 from benchmarks.machine import machine
+from benchmarks.scaling.standing import stand_in
 from nir.geometry.grid import Grid
 from nir.io.files import save_json, save_text
 from nir.io.images import save_volume
@@ -56,9 +59,15 @@ def plan(folder: Path, subjects: int, batch: int) -> dict[str, float]:
     snakemake = Path(sys.executable).parent / "snakemake"
     words = [snakemake, "-n", "--snakefile", ROOT / "Snakefile", "--directory", folder]
     words += ["--workflow-profile", ROOT / "workflow/profiles/default", "--configfile", config]
+    before = _seconds(words)
+    check = stand_in(ROOT / "Snakefile", folder, config)
+    return {"seconds": before, "seconds_done": _seconds(words), "of_these_check": check}
+
+
+def _seconds(words: Sequence[object]) -> float:
     start = time.perf_counter()
     subprocess.run([str(w) for w in words], check=True, capture_output=True)
-    return {"seconds": time.perf_counter() - start}
+    return time.perf_counter() - start
 
 
 def measure(subjects: int, batch: int) -> dict[str, float]:

@@ -1,14 +1,102 @@
-"""What a run does again."""
+"""What a run does again, and why."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import pytest
 from helpers.tiny import settings, write_cohort
+from snakemake.iocontainers import Namedlist, Wildcards
 
-from nir.io.files import save_json
-from nir.pipeline.redo import begin, done_by, markers_to_redo
-from nir.pipeline.run import plan_run
+from nir.io.files import save_json, save_text
+from nir.pipeline.batch import keep
+from nir.pipeline.inputs import Inputs
+from nir.pipeline.made import complete, record_of, source_of
+from nir.pipeline.redo import begin, find_redo
+from nir.pipeline.run import Run, plan_run
+from nir.pipeline.stages import items_of
+
+
+@dataclass(eq=False)
+class Job:
+    """A job as Snakemake plans it."""
+
+    rule: str
+    log: list[str]
+    input: Any
+    output: Any
+    params: Any
+    wildcards: Any
+    threads: int = 1
+    temp_output: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, run: Run, rule: str, name: str, **parts: dict[str, Any]) -> Job:
+        """Build from the content of its named lists."""
+        lists = {
+            key: Namedlist(fromdict=parts.get(key, {})) for key in ("input", "output", "params")
+        }
+        wildcards = Wildcards(fromdict=parts.get("wildcards", {}))
+        return cls(rule, [run.log(rule, name)], **lists, wildcards=wildcards)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    table = write_cohort(tmp_path / "data", 3)
+    return plan_run(settings(table, tmp_path / "out", pairs={"mode": "all"}, batch=6))
+
+
+def preparation(run: Run, name: str, seed: int = 1) -> Job:
+    files = run.files.subject(name)
+    parts: dict[str, Any] = {
+        "input": {"image": str(run.subject(name).image)},
+        "output": {key: str(getattr(files, key)) for key in ("brain", "mask", "record")},
+        "params": {"seed": seed},
+        "wildcards": {"id": name},
+    }
+    return Job.of(run, "preprocess", name, **parts)
+
+
+def alignment(run: Run) -> Job:
+    wildcards: Any = Wildcards(fromdict={"batch": "00001"})
+    parts: dict[str, Any] = {
+        "output": {"marker": run.marker("affine", "00001")},
+        "params": {
+            "batch": Inputs(run).batch_for()(wildcards),
+            "settings": run.config.affine.model_dump(mode="json"),
+            "seed": 1,
+            "through": None,
+        },
+        "wildcards": {"batch": "00001"},
+    }
+    return Job.of(run, "affine", "00001", **parts)
+
+
+def prepare(job: Job, failed: str | None = None) -> None:
+    """Do what a job of one subject does."""
+    for path in job.output:
+        save_text(path, "whole")
+    save_json(job.output.record, {"failed": failed} if failed else {})
+    log = Path(job.log[0])
+    record = complete(source_of(job).record(), log.parents[2], job.output)
+    save_json(record_of(log), record)
+
+
+def align(job: Job, **failed: str) -> None:
+    """Do what a job of a batch does, but for pairs that fail; its brains are there."""
+    for brain in job.params.batch["brains"].values():
+        for part in ("brain", "mask"):
+            if not Path(brain[part]).exists():
+                save_text(brain[part], "whole")
+    for item in items_of(job):
+        if not isinstance(item, tuple) and item.name not in failed:
+            for path in item.outputs:
+                save_text(path, "whole")
+            keep(item, item.source.record())
+    save_json(Path(job.output.marker), {"failed": failed})
 
 
 def test_a_job_plans_the_batches_of_the_run_that_started_it(tmp_path: Path) -> None:
@@ -21,28 +109,78 @@ def test_a_job_plans_the_batches_of_the_run_that_started_it(tmp_path: Path) -> N
     assert plan_run(content).batches == run.batches
 
 
-def test_pairs_without_pictures_are_evaluated_again(tmp_path: Path) -> None:
-    run = plan_run(settings(write_cohort(tmp_path / "data", 2), tmp_path / "out", batch=2))
-    begin(run)
-    for method in run.methods:
-        marker = Path(run.marker("evaluate", "00001", method))
-        save_json(marker, {"failed": {}})
-        for fixed, moving in run.batches["00001"]:
-            for path in done_by("evaluate", run.files.pair(fixed, moving), method):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.touch()
-    assert markers_to_redo(run) == []
-    path.unlink()  # as in the results of a version that drew none
-    assert markers_to_redo(run) == [marker]
+def test_what_was_never_made_is_planned_without_a_word(run: Run) -> None:
+    jobs = [preparation(run, "s0"), alignment(run)]
+    assert find_redo(jobs) == ({*jobs[0].output, *jobs[1].output}, [])
 
 
-def test_a_subject_that_could_not_be_prepared_is_tried_again(tmp_path: Path) -> None:
-    run = plan_run(settings(write_cohort(tmp_path / "data", 2), tmp_path / "out"))
-    records = [run.files.subject(name).record for name in ("s0", "s1")]
-    for record, why in zip(records, ("the disk was gone", None), strict=True):
-        save_json(record, {"failed": why})
-    told = run.output / "failed.tsv"
-    told.touch()
-    begin(run)
-    assert [record.exists() for record in records] == [False, True]
-    assert not told.exists()
+def test_what_is_whole_is_left(run: Run) -> None:
+    jobs = [*(preparation(run, name) for name in ("s0", "s1", "s2")), alignment(run)]
+    for job in jobs[:3]:
+        prepare(job)
+    align(jobs[3])
+    assert find_redo(jobs) == (set(), [])
+
+
+def test_a_pair_is_told_once_and_its_batch_runs(run: Run) -> None:
+    job = alignment(run)
+    align(job)
+    for pair in (("s0", "s1"), ("s0", "s2"), ("s1", "s0"), ("s2", "s1")):
+        run.files.pair(*pair).affine.unlink()
+    (run.files.pair("s2", "s0").affine).write_text("cut")
+    assert find_redo([job]) == (
+        {job.output.marker},
+        [
+            "  - affine, s0__s1 s0__s2 s1__s0 and 1 more: affine.mat is gone",
+            "  - affine, s2__s0: affine.mat has 3 bytes, not 5",
+        ],
+    )
+
+
+def test_what_failed_is_tried_again(run: Run) -> None:
+    jobs = [preparation(run, "s0"), alignment(run)]
+    prepare(jobs[0], failed="the disk was gone")
+    align(jobs[1], s0__s1="affine: no overlap")
+    assert find_redo(jobs)[1] == [
+        "  - preprocess, s0: it failed before: the disk was gone",
+        "  - affine, s0__s1: it failed before: affine: no overlap",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda job: Path(job.input.image).write_bytes(b""), "s0_T1w.nii.gz changed"),
+        (lambda job: Path(job.output.mask).unlink(), "subjects/s0/mask.nii.gz is gone"),
+        (lambda job: Path(job.output.record).write_text("{"), "preprocess.json has 1 bytes, not 3"),
+        (lambda job: record_of(Path(job.log[0])).unlink(), "nothing tells what it was made from"),
+    ],
+)
+def test_a_subject_that_changed_is_prepared_again(
+    run: Run, change: Callable[[Job], None], told: str
+) -> None:
+    job = preparation(run, "s0")
+    prepare(job)
+    change(job)
+    outputs, lines = find_redo([job])
+    assert outputs == set(job.output)
+    assert len(lines) == 1
+    assert lines[0].endswith(told)
+    assert find_redo([preparation(run, "s0", seed=2)])[1]
+
+
+def test_a_file_that_is_removed_once_it_was_used_may_be_gone(run: Run) -> None:
+    job = preparation(run, "s0")
+    prepare(job)
+    job.temp_output.add(job.output.brain)
+    Path(job.output.brain).unlink()
+    assert find_redo([job]) == (set(), [])
+
+
+def test_a_damaged_marker_is_no_obstacle(run: Run) -> None:
+    job = alignment(run)
+    align(job)
+    Path(job.output.marker).write_text('{"fai')
+    outputs, lines = find_redo([job])
+    assert outputs == {job.output.marker}
+    assert lines == [f"  - affine: {job.output.marker} is damaged"]

@@ -1,4 +1,4 @@
-"""Paths, locks, progress lines, and the files that must agree with each other."""
+"""Paths, progress lines, and the files that must agree with each other."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ import yaml
 from conftest import ROOT
 from helpers.tiny import settings, write_cohort
 
-from nir.errors import NirError
 from nir.fit.settings import FitConfig
 from nir.pipeline.progress import StepLines
 from nir.pipeline.run import plan_run
 from nir.pipeline.settings import PipelineConfig
-from nir.pipeline.start import FolderLock
 
 
 def requirements() -> list[str]:
@@ -103,29 +101,6 @@ def test_paths_and_sizes(tmp_path: Path) -> None:
     own = run.files.pair("s0", "s1").results("nir")
     assert own.warped == tmp_path / "out/pairs/s0__s1/nir/warped.nii.gz"
     assert run.megavoxels(["s0", "s1"]) == pytest.approx(36 * 40 * 34 / 1e6)
-
-
-def test_a_lock_ends_with_its_holder_and_clears_what_it_left(tmp_path: Path) -> None:
-    output, state = tmp_path / "out", tmp_path / ".snakemake"
-    (state / "locks").mkdir(parents=True)
-    stale, foreign = state / "locks/0.output.lock", state / "locks/1.output.lock"
-    stale.write_text(f"{output}/report.html\n")
-    foreign.write_text("elsewhere/report.html\n")
-    code = (
-        "import sys, time; from pathlib import Path; from nir.pipeline.start import FolderLock;"
-        f"l = FolderLock(Path({str(output)!r}), Path('none')); print('held', flush=True);"
-        "time.sleep(60)"
-    )
-    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert holder.stdout and holder.stdout.readline() == "held\n"
-    with pytest.raises(NirError, match="another run works"):
-        FolderLock(output, state)
-    assert stale.exists()
-    holder.kill()
-    holder.wait()
-    FolderLock(output, state)
-    assert not stale.exists()
-    assert foreign.exists()
 
 
 def record(event: str | None, level: int = logging.INFO, **fields: object) -> logging.LogRecord:

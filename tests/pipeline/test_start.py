@@ -1,0 +1,158 @@
+"""How a run begins and ends: who holds its results, what is a run, what is said."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from helpers.tiny import settings, write_cohort
+
+from nir.errors import NirError
+from nir.io.files import save_text
+from nir.pipeline.ending import when_done, when_not_done
+from nir.pipeline.run import plan_run
+from nir.pipeline.start import FolderLock, follow_snakemake
+
+
+def hold(output: Path) -> subprocess.Popen[str]:
+    """Start a process that holds a results folder."""
+    code = (
+        "import time; from pathlib import Path; from nir.pipeline.start import FolderLock;"
+        f"l = FolderLock(Path({str(output)!r}), Path('none')); print('held', flush=True);"
+        "time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout and holder.stdout.readline() == "held\n"
+    return holder
+
+
+def test_a_lock_ends_with_its_holder_and_clears_what_it_left(tmp_path: Path) -> None:
+    output, state = tmp_path / "out", tmp_path / ".snakemake"
+    (state / "locks").mkdir(parents=True)
+    stale, foreign = state / "locks/0.output.lock", state / "locks/1.output.lock"
+    stale.write_text(f"{output}/report.html\n")
+    foreign.write_text("elsewhere/report.html\n")
+    holder = hold(output)
+    with pytest.raises(NirError, match="another run works"):
+        FolderLock(output, state)
+    assert stale.exists()
+    holder.kill()
+    holder.wait()
+    FolderLock(output, state)
+    assert not stale.exists()
+    assert foreign.exists()
+
+
+def test_a_lock_leaves_those_of_living_runs_below_and_of_those_that_read_it(tmp_path: Path) -> None:
+    output, state = tmp_path / "results", tmp_path / ".snakemake"
+    (state / "locks").mkdir(parents=True)
+    below, reader, own = (state / f"locks/{n}.lock" for n in ("0.output", "1.input", "2.input"))
+    own.write_text(f"{tmp_path}/scan.nii.gz\n{output}/subjects/a/brain.nii.gz\n")
+    below.write_text(f"{output}/sub/report.html\n{output}/sub/pairs/a__b/affine.mat\n")
+    reader.write_text(f"{output}/subjects/a/brain.nii.gz\n{tmp_path}/other/metrics.tsv\n")
+    holders = [hold(output / "sub"), hold(tmp_path / "other")]
+    FolderLock(output, state)
+    assert [below.exists(), reader.exists(), own.exists()] == [True, True, False]
+    for holder in holders:
+        holder.kill()
+        holder.wait()
+    FolderLock(output / "sub", state)
+    assert not below.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NirError, match="file: expected a folder for the results, found a file"):
+        FolderLock(tmp_path / "file/out", tmp_path)
+
+
+class Dag:
+    """What of Snakemake's plan is looked at."""
+
+    def __init__(self) -> None:
+        self.jobs: list[object] = []
+        self.forcefiles: set[str] = set()
+        self.done: list[str] = []
+
+    async def check_incomplete(self) -> None:
+        self.done.append("incomplete")
+
+
+class Workflow:
+    """What of Snakemake's workflow is looked at."""
+
+    def __init__(self, plugin: object, dryrun: bool, touch: bool) -> None:
+        self.executor_plugin, self.dryrun, self.touch = plugin, dryrun, touch
+        self.dag = Dag()
+
+    def _build_dag(self) -> None:
+        asyncio.run(self.dag.check_incomplete())
+
+
+@pytest.mark.parametrize(
+    ("plugin", "dryrun", "touch", "looks", "locks"),
+    [
+        (None, False, False, False, False),  # --summary, --dag, --report, --unlock, ...
+        ("local", False, False, True, True),
+        ("slurm", False, False, True, True),
+        ("dryrun", True, False, True, False),
+        ("touch", False, True, False, True),
+    ],
+)
+def test_a_run_is_what_snakemake_takes_for_one(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    plugin: str | None,
+    dryrun: bool,
+    touch: bool,
+    looks: bool,
+    locks: bool,
+) -> None:
+    run = plan_run(settings(write_cohort(tmp_path / "data", 2), tmp_path / "out"))
+    monkeypatch.setattr("nir.pipeline.start.find_redo", lambda jobs: ({"a"}, ["  - why"]))
+    monkeypatch.chdir(tmp_path)
+    workflow = Workflow(plugin, dryrun, touch)
+    follow_snakemake(workflow, run)
+    workflow._build_dag()
+    assert workflow.dag.done == ["incomplete"]
+    assert workflow.dag.forcefiles == ({"a"} if looks else set())
+    assert (tmp_path / "out").exists() == locks
+    assert run.files.command.exists() == locks
+
+
+@pytest.mark.parametrize("dryrun", [True, False])
+def test_results_that_cannot_be_written_are_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    dryrun: bool,
+) -> None:
+    run = plan_run(settings(write_cohort(tmp_path / "data", 2), tmp_path / "file/out"))
+    (tmp_path / "file").write_text("")
+    workflow = Workflow("any", dryrun, False)
+    follow_snakemake(workflow, run)
+    if dryrun:
+        workflow._build_dag()
+    else:
+        with pytest.raises(SystemExit):
+            workflow._build_dag()
+    assert "file: expected a folder for the results, found a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("asked", "there"), [("report", True), ("gather", True), ("report", False)]
+)
+def test_a_report_is_named_where_it_was_made(tmp_path: Path, asked: str, there: bool) -> None:
+    run = plan_run(settings(write_cohort(tmp_path / "data", 2), tmp_path / "out"))
+    if there:
+        save_text(run.files.page, "")
+    told = when_done(run, [SimpleNamespace(rule=SimpleNamespace(name=asked))])
+    assert ("The report: " in told) == (asked == "report" and there)
+    assert ("an earlier run" in told) == (asked == "gather")
+    assert "logs" not in when_not_done(run)
+    save_text(run.output / "logs/a/b.log", "")
+    assert f"logs are under {run.output / 'logs'}." in when_not_done(run)
