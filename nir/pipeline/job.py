@@ -40,6 +40,7 @@ def job(snakemake: Any) -> Iterator[list[Path]]:
         if "marker" in snakemake.output.keys():  # noqa: SIM118, a list with names
             yield made
         else:
+            record_of(path).unlink(missing_ok=True)
             record = source_of(snakemake).record()
             yield made
             save_json(record_of(path), complete(record, root_of(path), made))

@@ -22,6 +22,8 @@ from nir.pipeline.stages import items_of
 
 NAMED = 3  # of the pairs or subjects that share a reason
 
+TOLD = 20  # of the reasons
+
 
 def begin(run: Run) -> None:
     """Note the plan of batches of a run that begins; markers of another plan are out of date."""
@@ -71,7 +73,10 @@ def find_redo(jobs: Iterable[Any]) -> tuple[set[str], list[str]]:
             if why and name not in told and whose not in told:
                 reasons.setdefault((_title(job), why), []).append(name)
                 told |= {name if _stage_of(job) == 1 else whose}
-    return outputs, [_line(what, why, names) for (what, why), names in reasons.items()]
+    lines = [_line(what, why, names) for (what, why), names in reasons.items()]
+    if lines[TOLD:]:
+        lines[TOLD:] = [f"  - and more, for {len(lines) - TOLD} other reasons"]
+    return outputs, lines
 
 
 def _stage_of(job: Any) -> int:

@@ -42,7 +42,7 @@ def follow_snakemake(workflow: Any, run: Run) -> None:
     held: list[FolderLock] = []  # until the process ends
 
     def plan_with_redo() -> None:
-        if workflow.executor_plugin is None:  # it only looks: a summary, a graph, its own report
+        if workflow.executor_plugin is None or held:  # it only looks: a summary, its own report
             plan()
             return
         if not workflow.dryrun:

@@ -137,6 +137,19 @@ def test_a_pair_is_told_once_and_its_batch_runs(run: Run) -> None:
     )
 
 
+def test_of_many_reasons_the_first_are_told(run: Run) -> None:
+    jobs = [
+        Job.of(run, f"rule_{n}", "all", output={"table": str(run.output / f"{n}.tsv")})
+        for n in range(30)
+    ]
+    for job in jobs:
+        save_json(record_of(Path(job.log[0])), {})
+        save_text(job.output[0], "whole")
+    outputs, lines = find_redo(jobs)
+    assert len(outputs) == 30
+    assert lines[-1] == "  - and more, for 10 other reasons"
+
+
 def test_what_failed_is_tried_again(run: Run) -> None:
     jobs = [preparation(run, "s0"), alignment(run)]
     prepare(jobs[0], failed="the disk was gone")
