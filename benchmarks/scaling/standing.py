@@ -22,7 +22,7 @@ from snakemake.settings.types import (
 from nir.io.files import save_json
 from nir.pipeline.batch import keep
 from nir.pipeline.made import complete, record_of, root_of, source_of
-from nir.pipeline.redo import find_redo
+from nir.pipeline.redo import find_redo, tell
 from nir.pipeline.stages import items_of
 
 
@@ -45,9 +45,8 @@ def stand_in(snakefile: Path, folder: Path, config: Path) -> float:
         for job in jobs:
             _make(job)
         start = time.perf_counter()
-        outputs, lines = find_redo(jobs)
-        if outputs:
-            raise RuntimeError("\n".join(lines))
+        if found := find_redo(jobs):
+            raise RuntimeError("\n".join(tell(found)))
         return time.perf_counter() - start
 
 

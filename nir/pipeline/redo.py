@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,31 +53,39 @@ def check_dates(run: Run) -> None:
         )
 
 
-def find_redo(jobs: Iterable[Any]) -> tuple[set[str], list[str]]:
-    """Find the jobs whose results are not what settings and files ask for now.
+@dataclass(frozen=True)
+class Redo:
+    """What of a job has to be done again: for which pair or subject, and why.
 
-    Args:
-        jobs: of Snakemake's plan.
-
-    Returns:
-        Their outputs, and a sentence for each reason; none for what was never made.
+    ``why`` is None for what was never done.
     """
-    outputs: set[str] = set()
+
+    job: Any
+    name: str
+    why: str | None
+
+
+def find_redo(jobs: Iterable[Any]) -> list[Redo]:
+    """Find what is not what settings and files ask for now, in the jobs of Snakemake's plan."""
+    ordered = sorted((job for job in jobs if job.output), key=_stage_of)
+    return [Redo(job, name, why) for job in ordered for name, why in _reasons(job)]
+
+
+def tell(found: Iterable[Redo]) -> list[str]:
+    """Word what is done again, a line a reason; what was never done needs no word."""
     reasons: dict[tuple[str, str], list[str]] = {}
     told: set[str] = set()  # pairs, whose later stages follow by themselves
-    for job in sorted(jobs, key=_stage_of):
-        found = list(_reasons(job)) if job.output else []
-        if found:
-            outputs.update(job.output)
-        for name, why in found:
-            whose = f"{name} {job.wildcards.get('method', '')}"
-            if why and name not in told and whose not in told:
-                reasons.setdefault((_title(job), why), []).append(name)
-                told |= {name if _stage_of(job) == 1 else whose}
+    for redo in found:
+        if not redo.why:
+            continue
+        name, whose = redo.name, f"{redo.name} {redo.job.wildcards.get('method', '')}"
+        if name not in told and whose not in told:
+            reasons.setdefault((_title(redo.job), redo.why), []).append(name)
+            told |= {name if _stage_of(redo.job) == 1 else whose} if name else set()
     lines = [_line(what, why, names) for (what, why), names in reasons.items()]
     if lines[TOLD:]:
         lines[TOLD:] = [f"  - and more, for {len(lines) - TOLD} other reasons"]
-    return outputs, lines
+    return lines
 
 
 def _stage_of(job: Any) -> int:

@@ -13,7 +13,7 @@ from typing import IO, Any
 from nir.errors import NirError
 from nir.io.files import save_text
 from nir.pipeline.disk import disk_note
-from nir.pipeline.redo import begin, find_redo
+from nir.pipeline.redo import Redo, begin, find_redo, tell
 from nir.pipeline.run import Run
 
 LOCK = ".nir.lock"
@@ -49,25 +49,31 @@ def follow_snakemake(workflow: Any, run: Run) -> None:
             held.append(_begin(run))
         elif why := _not_writable(run.output):
             _say(why)
-        if not workflow.touch:
-            _add_redo(workflow.dag)
+        if workflow.touch:
+            plan()
+            return
+        found = _force_redo(workflow.dag)
         plan()
+        dag = workflow.dag  # parts of it are cut off by then, as by --until, but not yet away
+        planned = set(dag.needrun_jobs()) & set(dag.bfs(dag.dependencies, *dag.targetjobs))
+        if lines := tell(redo for redo in found if redo.job in planned):
+            _say("Done again, with all that is made from it:\n" + "\n".join(lines))
 
     workflow._build_dag = plan_with_redo
 
 
-def _add_redo(dag: Any) -> None:
-    """Force the jobs of a plan whose results are not what they claim to be, and say why."""
+def _force_redo(dag: Any) -> list[Redo]:
+    """Force the jobs of a plan whose results are not what they claim to be; list them later on."""
     own = dag.check_incomplete
+    found: list[Redo] = []
 
     async def check() -> None:
         await own()
-        outputs, lines = find_redo(dag.jobs)
-        dag.forcefiles.update(outputs)
-        if lines:
-            _say("Done again, with all that is made from it:\n" + "\n".join(lines))
+        found.extend(find_redo(dag.jobs))
+        dag.forcefiles.update(path for redo in found for path in redo.job.output)
 
     dag.check_incomplete = check
+    return found
 
 
 def _begin(run: Run) -> FolderLock:

@@ -15,7 +15,7 @@ from nir.io.files import save_json, save_text
 from nir.pipeline.batch import keep
 from nir.pipeline.inputs import Inputs
 from nir.pipeline.made import complete, record_of, source_of
-from nir.pipeline.redo import begin, find_redo
+from nir.pipeline.redo import begin, find_redo, tell
 from nir.pipeline.run import Run, plan_run
 from nir.pipeline.stages import items_of
 
@@ -47,6 +47,12 @@ class Job:
 def run(tmp_path: Path) -> Run:
     table = write_cohort(tmp_path / "data", 3)
     return plan_run(settings(table, tmp_path / "out", pairs={"mode": "all"}, batch=6))
+
+
+def plan(jobs: list[Job]) -> tuple[set[str], list[str]]:
+    """Return the outputs that are made again, and what is told of them."""
+    found = find_redo(jobs)
+    return {path for redo in found for path in redo.job.output}, tell(found)
 
 
 def preparation(run: Run, name: str, seed: int = 1) -> Job:
@@ -111,7 +117,7 @@ def test_a_job_plans_the_batches_of_the_run_that_started_it(tmp_path: Path) -> N
 
 def test_what_was_never_made_is_planned_without_a_word(run: Run) -> None:
     jobs = [preparation(run, "s0"), alignment(run)]
-    assert find_redo(jobs) == ({*jobs[0].output, *jobs[1].output}, [])
+    assert plan(jobs) == ({*jobs[0].output, *jobs[1].output}, [])
 
 
 def test_what_is_whole_is_left(run: Run) -> None:
@@ -119,7 +125,7 @@ def test_what_is_whole_is_left(run: Run) -> None:
     for job in jobs[:3]:
         prepare(job)
     align(jobs[3])
-    assert find_redo(jobs) == (set(), [])
+    assert plan(jobs) == (set(), [])
 
 
 def test_a_pair_is_told_once_and_its_batch_runs(run: Run) -> None:
@@ -128,7 +134,7 @@ def test_a_pair_is_told_once_and_its_batch_runs(run: Run) -> None:
     for pair in (("s0", "s1"), ("s0", "s2"), ("s1", "s0"), ("s2", "s1")):
         run.files.pair(*pair).affine.unlink()
     (run.files.pair("s2", "s0").affine).write_text("cut")
-    assert find_redo([job]) == (
+    assert plan([job]) == (
         {job.output.marker},
         [
             "  - affine, s0__s1 s0__s2 s1__s0 and 1 more: affine.mat is gone",
@@ -145,7 +151,7 @@ def test_of_many_reasons_the_first_are_told(run: Run) -> None:
     for job in jobs:
         save_json(record_of(Path(job.log[0])), {})
         save_text(job.output[0], "whole")
-    outputs, lines = find_redo(jobs)
+    outputs, lines = plan(jobs)
     assert len(outputs) == 30
     assert lines[-1] == "  - and more, for 10 other reasons"
 
@@ -154,7 +160,7 @@ def test_what_failed_is_tried_again(run: Run) -> None:
     jobs = [preparation(run, "s0"), alignment(run)]
     prepare(jobs[0], failed="the disk was gone")
     align(jobs[1], s0__s1="affine: no overlap")
-    assert find_redo(jobs)[1] == [
+    assert plan(jobs)[1] == [
         "  - preprocess, s0: it failed before: the disk was gone",
         "  - affine, s0__s1: it failed before: affine: no overlap",
     ]
@@ -175,11 +181,11 @@ def test_a_subject_that_changed_is_prepared_again(
     job = preparation(run, "s0")
     prepare(job)
     change(job)
-    outputs, lines = find_redo([job])
+    outputs, lines = plan([job])
     assert outputs == set(job.output)
     assert len(lines) == 1
     assert lines[0].endswith(told)
-    assert find_redo([preparation(run, "s0", seed=2)])[1]
+    assert plan([preparation(run, "s0", seed=2)])[1]
 
 
 def test_a_file_that_is_removed_once_it_was_used_may_be_gone(run: Run) -> None:
@@ -187,13 +193,13 @@ def test_a_file_that_is_removed_once_it_was_used_may_be_gone(run: Run) -> None:
     prepare(job)
     job.temp_output.add(job.output.brain)
     Path(job.output.brain).unlink()
-    assert find_redo([job]) == (set(), [])
+    assert plan([job]) == (set(), [])
 
 
 def test_a_damaged_marker_is_no_obstacle(run: Run) -> None:
     job = alignment(run)
     align(job)
     Path(job.output.marker).write_text('{"fai')
-    outputs, lines = find_redo([job])
+    outputs, lines = plan([job])
     assert outputs == {job.output.marker}
     assert lines == [f"  - affine: {job.output.marker} is damaged"]

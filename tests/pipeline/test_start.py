@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 from helpers.tiny import settings, write_cohort
@@ -14,6 +16,7 @@ from helpers.tiny import settings, write_cohort
 from nir.errors import NirError
 from nir.io.files import save_text
 from nir.pipeline.ending import when_done, when_not_done
+from nir.pipeline.redo import Redo
 from nir.pipeline.run import plan_run
 from nir.pipeline.start import FolderLock, follow_snakemake
 
@@ -70,6 +73,17 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
         FolderLock(tmp_path / "file/out", tmp_path)
 
 
+@dataclass(frozen=True)
+class Job:
+    """A job that is planned."""
+
+    output: tuple[str, ...] = ("a",)
+    wildcards: None = None
+
+
+JOB = Job()
+
+
 class Dag:
     """What of Snakemake's plan is looked at."""
 
@@ -77,6 +91,15 @@ class Dag:
         self.jobs: list[object] = []
         self.forcefiles: set[str] = set()
         self.done: list[str] = []
+
+    targetjobs: tuple[object, ...] = ()
+    dependencies: ClassVar[dict[object, object]] = {}
+
+    def needrun_jobs(self) -> list[object]:
+        return [JOB]
+
+    def bfs(self, direction: object, *jobs: object) -> list[object]:
+        return [JOB]
 
     async def check_incomplete(self) -> None:
         self.done.append("incomplete")
@@ -113,8 +136,9 @@ def test_a_run_is_what_snakemake_takes_for_one(
     locks: bool,
 ) -> None:
     run = plan_run(settings(write_cohort(tmp_path / "data", 2), tmp_path / "out"))
-    monkeypatch.setattr("nir.pipeline.start.find_redo", lambda jobs: ({"a"}, ["  - why"]))
+    monkeypatch.setattr("nir.pipeline.start.find_redo", lambda jobs: [redo])
     monkeypatch.chdir(tmp_path)
+    redo = Redo(JOB, "s0", None)
     workflow = Workflow(plugin, dryrun, touch)
     follow_snakemake(workflow, run)
     workflow._build_dag()
