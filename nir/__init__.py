@@ -54,6 +54,7 @@ def __getattr__(name: str) -> Any:
     """Load a public name from its home."""
     for home, names in _HOMES.items():
         if name in names:
+            importlib.import_module("nir.surroundings").load_matplotlib()
             return getattr(importlib.import_module(home), name)
     raise AttributeError(f"module 'nir' has no attribute '{name}'")
 

@@ -7,6 +7,9 @@ from logging import LogRecord
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 
 from nir.pipeline.progress import StepLines
+from nir.surroundings import settle
+
+settle()  # Snakemake loads its plugins before it makes its cache in the home folder
 
 
 class LogHandler(LogHandlerBase):

@@ -9,7 +9,7 @@ import pytest
 
 NIR = Path(__file__).resolve().parents[1] / "nir"
 FLOORS = (
-    {"errors", "settings", "registry", "provenance", "shipped"},
+    {"errors", "settings", "registry", "provenance", "shipped", "surroundings"},
     {"geometry"},
     {"io"},
     {"losses", "field", "quality", "cohort", "preprocess"},

@@ -21,6 +21,7 @@ from nir.cli.words import option_words, parse_settings, setting_words
 from nir.errors import NirError
 from nir.fit.presets import PRESETS
 from nir.io.layout import ResultFolder
+from nir.surroundings import in_words, settle
 
 if TYPE_CHECKING:
     from nir.pair.result import Result
@@ -245,10 +246,12 @@ def _bar(console: Console) -> Progress:
 
 def main() -> None:
     """Run a verb; a fault of the input is one sentence and exit code 2."""
+    settle()
     try:
         app()
     except (NirError, OSError) as error:
-        print(f"nir: {error}", file=sys.stderr)
+        told = in_words(error) if isinstance(error, OSError) else error
+        print(f"nir: {told}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from nir.geometry.kernels import _parallel
+from nir.geometry.compiled import parallel
 
 
-@_parallel
+@parallel
 def mean_square(g):
     """Mean of the squared length of the vectors of a field, shape (3, X, Y, Z)."""
     _, nx, ny, nz = g.shape
@@ -23,7 +23,7 @@ def mean_square(g):
     return totals.sum() / (nx * ny * nz)
 
 
-@_parallel
+@parallel
 def adapt(g, mean, square, step, beta1, beta2, floor):
     """Update the moments of Adam, one second moment a node; return the longest direction.
 
@@ -52,7 +52,7 @@ def adapt(g, mean, square, step, beta1, beta2, floor):
     return np.sqrt(longest.max())
 
 
-@_parallel
+@parallel
 def best_displacement(costs, near, coupling, reach, best):
     """Pick for each voxel the displacement of least cost + coupling x squared distance to ``near``.
 

@@ -8,18 +8,12 @@ number of threads: work is cut by the data's shape alone, and partial sums are a
 
 from __future__ import annotations
 
-from typing import Any
-
 import numba
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
 
-_FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}  # not "nnan": a NaN must stay one
-
-_parallel: Any = njit(parallel=True, fastmath=_FAST, cache=True)
-
-_inline: Any = njit(fastmath=_FAST, cache=True, inline="always")
+from nir.geometry.compiled import inline, parallel
 
 _THREADS = numba.get_num_threads()  # as many as may ever be asked for
 
@@ -30,7 +24,7 @@ def set_threads(count: int) -> None:
     numba.set_num_threads(min(count, _THREADS))
 
 
-@_inline
+@inline
 def _cell(at, count):
     """Lower corner, weight of the upper one, and 1 where the point was inside, else 0."""
     inside = np.float32(1.0)
@@ -44,7 +38,7 @@ def _cell(at, count):
     return low, np.float32(at - low), inside
 
 
-@_parallel
+@parallel
 def compose(outer, inner, scale_outer, step, out):
     """Displacement of outer o inner on the lattice of ``inner``: inner(p) + outer(p + inner(p)).
 
@@ -72,7 +66,7 @@ def compose(outer, inner, scale_outer, step, out):
                     out[d, x, y, z] = inner[d, x, y, z] + v0 * (1 - a) + v1 * a
 
 
-@_parallel
+@parallel
 def gaussian(volume, taps_x, taps_y, taps_z, scratch, out):
     """Convolve each channel, shape (C, X, Y, Z), with three odd kernels; borders go on."""
     channels, nx, ny, nz = volume.shape
@@ -110,7 +104,7 @@ def gaussian(volume, taps_x, taps_y, taps_z, scratch, out):
                     out[d, x, y, z] += w * scratch[d, s, y, z]
 
 
-@_inline
+@inline
 def _gap(u, scale, q, goal, r):
     """Write how far q + u(q) is from the goal, mm; return its square."""
     _, nx, ny, nz = u.shape
@@ -129,7 +123,7 @@ def _gap(u, scale, q, goal, r):
     return total
 
 
-@_parallel
+@parallel
 def invert_points(u, scale, goals, iterations, tolerance, found):
     """Find q with q + u(q) = goal for many goals; method and twin: `nir.geometry.inverse.invert`.
 
@@ -183,7 +177,7 @@ def invert_points(u, scale, goals, iterations, tolerance, found):
                 found[n, d] = q[d]
 
 
-@_inline
+@inline
 def _slope(u, i, j, k, to_vox, g):
     """Write the derivative by LPS mm at a node, from one voxel behind to one ahead."""
     nx, ny, nz, _ = u.shape
@@ -197,7 +191,7 @@ def _slope(u, i, j, k, to_vox, g):
             g[c, a] = x * to_vox[0, a] + y * to_vox[1, a] + z * to_vox[2, a]
 
 
-@_inline
+@inline
 def _determinant(g):
     """Return det(I + g)."""
     a, e, r = g[0, 0] + 1, g[1, 1] + 1, g[2, 2] + 1
@@ -208,7 +202,7 @@ def _determinant(g):
     )
 
 
-@_parallel
+@parallel
 def undo(u, other, index, to_lps, to_vox, to_other, close_mm, step_mm, out):
     """Move nodes towards where the other direction leads back to them: a damped Newton step.
 

@@ -15,8 +15,8 @@ import torch
 from numba import prange
 from torch import Tensor
 
+from nir.geometry.compiled import inline, parallel
 from nir.geometry.grid import Array
-from nir.geometry.kernels import _inline, _parallel
 from nir.geometry.lattice import fused
 
 CORNERS = tuple(product((0, 1), repeat=3))
@@ -80,7 +80,7 @@ def folded_cells(u: Tensor, matrix: Array, floor: float) -> Tensor:
     return torch.cat(parts)
 
 
-@_parallel
+@parallel
 def _smallest(u, cells, matrix, out):
     """Do `smallest_volumes` on a CPU."""
     chunk = 4096
@@ -91,7 +91,7 @@ def _smallest(u, cells, matrix, out):
             out[n] = _smallest_of(u, cells[n, 0], cells[n, 1], cells[n, 2], still, whole, p)
 
 
-@_parallel
+@parallel
 def _find(u, matrix, floor, out):
     """Mark the cells, shape (X - 1, Y - 1, Z - 1), whose smallest volume is no larger."""
     nx, ny, nz, _ = u.shape
@@ -103,7 +103,7 @@ def _find(u, matrix, floor, out):
                 out[i, j, k] = _smallest_of(u, i, j, k, still, whole, p) <= floor
 
 
-@_inline
+@inline
 def _cell_at_rest(matrix, still, whole):
     """Write the corners of the first cell before the mapping, and its tetrahedra's volumes."""
     for n in range(8):
@@ -114,7 +114,7 @@ def _cell_at_rest(matrix, still, whole):
         whole[t] = _volume(still, t)
 
 
-@_inline
+@inline
 def _smallest_of(u, i, j, k, still, whole, p):
     """Return the smallest relative volume of a cell's tetrahedra; p: room for its corners."""
     for n in range(8):
@@ -126,7 +126,7 @@ def _smallest_of(u, i, j, k, still, whole, p):
     return smallest
 
 
-@_inline
+@inline
 def _volume(p, t):
     """Return six times the volume of the t-th tetrahedron; p: the corners of a cell, (8, 3)."""
     o, x, y, z = TETRAHEDRA[t, 0], TETRAHEDRA[t, 1], TETRAHEDRA[t, 2], TETRAHEDRA[t, 3]

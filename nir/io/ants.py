@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nir.geometry.grid import Grid
 from nir.io.warps import save_affine, save_displacement
+from nir.surroundings import room_left
 
 if TYPE_CHECKING:
     from nir.geometry.maps import Affine, DisplacementField
@@ -35,11 +38,18 @@ def ants_seed(seed: int) -> Iterator[None]:
     """Seed the random sampling of every ANTs call inside the block.
 
     antspyx ignores an argument ``random_seed``; the library behind it reads the environment.
+
+    Raises:
+        OSError: ANTs failed where the folder of temporary files is full.
     """
     before = os.environ.get("ANTS_RANDOM_SEED")
     os.environ["ANTS_RANDOM_SEED"] = str(seed)
     try:
         yield
+    except RuntimeError as error:  # all that ANTs tells
+        if not room_left():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), gettempdir()) from error
+        raise
     finally:
         if before is None:
             del os.environ["ANTS_RANDOM_SEED"]

@@ -13,6 +13,7 @@ from typing import Any
 from nir.errors import NirError, fault
 from nir.io.kinds import Wanted
 from nir.io.told import absent_fault, told
+from nir.surroundings import FULL
 
 DAMAGED = "the file is truncated or damaged: restore it"
 
@@ -36,6 +37,10 @@ def atomic(path: Path | str) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
+    except OSError as error:
+        if error.errno in FULL:  # a write does not tell its file
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from nir.geometry.kernels import _cell, _inline, _parallel
+from nir.geometry.compiled import inline, parallel
+from nir.geometry.kernels import _cell
 from nir.losses.windows import EMPTY, EPSILON
 
 _EMPTY, _EPSILON = np.float32(EMPTY), np.float32(EPSILON)
 
 
-@_parallel
+@parallel
 def warp_slope(moving, u, scale, rows, warped, slope):
     """Warp an image by a displacement; also its derivative by that displacement.
 
@@ -48,7 +49,7 @@ def warp_slope(moving, u, scale, rows, warped, slope):
                 slope[2, x, y, z] = zin * scale[2] * (d0 + xw * (d1 - d0))
 
 
-@_inline
+@inline
 def _sum_yz(plane, row_sums, radius, out):
     """Sum each channel of a plane, (C, Y, Z), over windows along z, then y, into ``out``."""
     channels, ny, nz = plane.shape
@@ -70,7 +71,7 @@ def _sum_yz(plane, row_sums, radius, out):
                         out[d, y, z] += row_sums[t, z]
 
 
-@_parallel
+@parallel
 def window_products(fixed, warped, radius, sums):
     """Window sums along y and z of w, w^2 and f w; ``sums`` has shape (X, 3, Y, Z)."""
     nx, ny, nz = fixed.shape
@@ -86,7 +87,7 @@ def window_products(fixed, warped, radius, sums):
         _sum_yz(plane, row_sums, radius, sums[x])
 
 
-@_parallel
+@parallel
 def lncc_coefficients(sums, mean_f, var_f, weight, radius, total, out, scores):
     """Finish the sums along x; write each window's score and the derivatives of the mean score.
 
@@ -138,7 +139,7 @@ def lncc_coefficients(sums, mean_f, var_f, weight, radius, total, out, scores):
         scores[y] = score
 
 
-@_parallel
+@parallel
 def window_coefficients(coefficients, radius, sums):
     """Window sums along y and z of the three coefficients, (X, 3, Y, Z) each."""
     nx, _, ny, nz = coefficients.shape
@@ -147,7 +148,7 @@ def window_coefficients(coefficients, radius, sums):
         _sum_yz(coefficients[x], row_sums, radius, sums[x])
 
 
-@_parallel
+@parallel
 def lncc_forces(fixed, warped, slope, sums, radius, rows, out):
     """Finish the sums along x; write the derivative by the displacement, (3, X, Y, Z)."""
     nx, ny, nz = fixed.shape
@@ -169,7 +170,7 @@ def lncc_forces(fixed, warped, slope, sums, radius, rows, out):
                     out[d, x, y, z] = g[z] * slope[d, x, y, z]
 
 
-@_parallel
+@parallel
 def match_costs(fixed, moving, mean_f, var_f, mean_m, var_m, weight, reach, radius, costs):
     """Price every whole-voxel displacement of every voxel: minus the signed squared LNCC.
 

@@ -13,6 +13,7 @@ from typing import Any
 from nir.errors import NirError
 from nir.io.files import save_json
 from nir.pipeline.made import complete, record_of, root_of, source_of
+from nir.surroundings import in_words, settle
 
 
 @contextmanager
@@ -25,6 +26,7 @@ def job(snakemake: Any) -> Iterator[list[Path]]:
     A ``NirError`` ends the script with its sentence in the log and exit code 1. That a disk is full
     or faulty is told where the script was started, too: the log may lie on that disk.
     """
+    settle()
     for name in ("OMP_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ[name] = str(snakemake.threads)
     # Threads that spin while they wait make a fit ten times slower beside other jobs.
@@ -50,7 +52,7 @@ def job(snakemake: Any) -> Iterator[list[Path]]:
         sys.exit(1)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
-            os.write(terminal, f"{snakemake.rule}: {error}\n".encode())
+            os.write(terminal, f"{snakemake.rule}: {in_words(error)}\n".encode())
         raise
 
 
