@@ -7,6 +7,7 @@ again.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from functools import cache
@@ -22,10 +23,12 @@ class _Kept(FunctionCache):
     """What numba keeps of a kernel."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return what was kept; None where that cannot be read."""
+        """Return what was kept; None where that cannot be read: it is forgotten."""
         try:
             return super().load_overload(sig, target_context)
         except Exception:  # a damaged pickle may raise anything
+            with contextlib.suppress(OSError):
+                self.flush()
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:

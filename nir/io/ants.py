@@ -40,13 +40,13 @@ def ants_seed(seed: int) -> Iterator[None]:
     antspyx ignores an argument ``random_seed``; the library behind it reads the environment.
 
     Raises:
-        OSError: ANTs failed where the folder of temporary files is full.
+        OSError: what failed did so because the folder of temporary files is full.
     """
     before = os.environ.get("ANTS_RANDOM_SEED")
     os.environ["ANTS_RANDOM_SEED"] = str(seed)
     try:
         yield
-    except RuntimeError as error:  # all that ANTs tells
+    except Exception as error:  # of ANTs, or of who reads what it left: it goes on where it fails
         if not room_left():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), gettempdir()) from error
         raise
