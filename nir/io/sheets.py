@@ -73,6 +73,10 @@ def read_rows(
     separator, rows = _read_cells(path, needed)
     nameless = bare is not None and bool(rows) and _holds_numbers(rows[0][1], separator)
     header = list(bare or ()) if nameless else rows.pop(0)[1] if rows else []
+    wide = len([cell for cell in rows[0][1] if cell]) if nameless else 0
+    if nameless and wide != len(header):
+        expected, cure = f"columns {', '.join(header)}", "write a line of names above the numbers"
+        raise NirError(fault(path, expected, f"{wide} columns without names", cure))
     while header and not header[-1]:  # separators at the ends of the lines
         header.pop()
     absent = [name for name in needed if header.count(name) != 1]

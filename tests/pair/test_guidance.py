@@ -61,7 +61,7 @@ class TestKeypoints:
         [
             ("1,2\n", "2 columns without names"),
             ("1,2,3,4\n", "4 columns without names"),
-            ("1,2,3\n1,x,3\n", "something else in line 2"),
+            ("1,2,3\n1,x,3\n", "'1, x, 3' in line 2"),
             ("x,y,z\n", "at least one point"),
             ("x,y,w\n1,2,3\n", "found columns x, y, w"),
             ("1,2,3\n1,2,7.6\n", "found 1 outside, the first at voxel 1.0, 2.0, 7.6"),
