@@ -16,7 +16,7 @@ import pandas as pd
 
 from benchmarks.machine import ROOT
 from benchmarks.plan import within
-from benchmarks.tables import REFERENCES, differences, line, means, spread
+from benchmarks.tables import PAIRED, REFERENCES, differences, gap, line, means, spread
 from nir.io.files import load_json, save_text
 from nir.io.tables import read_table
 from nir.quality.checks import CHECKS
@@ -59,7 +59,7 @@ def comparison(name: str) -> str:
         lines += [*means(part, SHOWN), ""]
     for reference in REFERENCES:
         if (table[f"pairs_with_{reference}"] > 0).any() and len(parts) > 1:
-            lines += [f"Dice less that of {reference}, paired (n):", ""]
+            lines += [f"Dice less that of {reference}, {PAIRED}:", ""]
             lines += [*differences(table, reference), ""]
     if (table["busy_cells"] > 0).any():
         lines += ["† Other processes kept the machine busy in some of the cells.", ""]
@@ -68,20 +68,16 @@ def comparison(name: str) -> str:
 
 def _headline(group: object, part: pd.DataFrame) -> list[str]:
     """Word the paired differences of our presets on the part that stands for all."""
-    lines = [f"On pairs of the group *{group}*:", ""]
+    lines = [f"On pairs of the group *{group}*, {PAIRED}:", ""]
     rows = {row["method"]: row for row in part.to_dict("records")}
     for method in OURS:
         for reference in REFERENCES:
             row = rows.get(method, {})
             if not row.get(f"pairs_with_{reference}"):
                 continue
-            gap = row[f"dice_minus_{reference}"]
-            side = "above" if gap > 0 else "below"
-            sd = spread(row[f"dice_minus_{reference}_sd"], 4)
             lines.append(
-                f"- `{method}` is {abs(gap):.4f}{sd} {side} {reference} in Dice"
-                f" (n = {row[f'pairs_with_{reference}']}), in"
-                f" {row[f'seconds_over_{reference}']:.2g} times its time"
+                f"- `{method}` less {reference}: Dice {gap(row, reference)}, in"
+                f" {row[f'seconds_over_{reference}']:.2g} times its seconds"
             )
     return lines
 
@@ -168,17 +164,19 @@ def judged() -> pd.DataFrame:
 def measured() -> str:
     """Write what each check measured on sound pairs, and on the spoilt ones to which it objects."""
     table = judged()
-    sound = table["case"].str.startswith("sound")
+    table["sound"] = table["case"].str.startswith("sound")
     lines = [line(["check", "sound pairs", "spoilt pairs to which it objects"])]
     lines.append(line(["---"] * 3))
     for rule in CHECKS:
         own = table[table["name"] == rule.name]
-        spoilt = own[~sound & (own["grade"] != "pass")]
+        spoilt = own[~own["sound"] & (own["grade"] != "pass")]
         told = [
             f"{case} {_range(rows['value'], rule.unit)} ({'/'.join(dict.fromkeys(rows['grade']))})"
             for case, rows in spoilt.groupby("case", sort=False)
         ]
-        lines.append(line([rule.title, _range(own[sound]["value"], rule.unit), "; ".join(told)]))
+        lines.append(
+            line([rule.title, _range(own[own["sound"]]["value"], rule.unit), "; ".join(told)])
+        )
     brains = list(table["brains"].unique())
     pairs = table.drop_duplicates(["brains", "case"]).set_index(["case", "brains"])["verdict"]
     lines += ["", line(["moving scan", *(f"verdict, {b}" for b in brains)])]
@@ -227,6 +225,11 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "reports": lambda: page("reports", "reports.md"),
     "thresholds": thresholds,
     "keys": keys,
+    "measured": measured,
+    "again": again,
+    "good": lambda: objections("sound"),
+    "doubtful": lambda: objections("head tilted by 40 degrees"),
+    "bad": lambda: objections("field of view ends in the brain"),
 }
 
 

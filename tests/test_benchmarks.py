@@ -231,7 +231,7 @@ class TestTables:
         assert re.search(r"\| nir \| 3 \|.* 7\.3 ± 2\.5† \|", text)
         assert re.search(r"\| greedy \| 2 \|.* 25\.0 ± 21\.2 \|", text)
         assert "† Other processes" in text and "nir 1 of 3" in text
-        assert "| nir | +0.0400 ± 0.0141 (2) |" in text
+        assert "| nir | +0.0400 [-0.0871, +0.1671] (2) |" in text  # Student's t of two
 
     def test_tuned_and_held_out_pairs_are_told_apart(self) -> None:
         groups = dict(zip("bcd", ("held out: old", "held out: young", "chosen on"), strict=True))
@@ -243,7 +243,7 @@ class TestTables:
         parts = ["held out", "held out: old", "held out: young", "chosen on"]
         assert re.findall(r"^## (.*)$", text, re.M) == parts
         assert f"| method | {' | '.join(parts)} |" in text
-        assert "| nir | +0.0400 ± 0.0141 (2) | +0.0500 (1) | +0.0300 (1) |  |" in text
+        assert "| nir | +0.0400 [-0.0871, +0.1671] (2) | +0.0500 (1) | +0.0300 (1) |  |" in text
         assert "nir 1 of 1 (held out: young)" in text
 
     def test_a_record_names_its_commit(self, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,13 +11,17 @@ from benchmarks.measures import MEASURES
 from benchmarks.plan import Entry, within
 from benchmarks.timing import BUSY_LIMIT
 
+from nir.quality.stats import CONFIDENCE, compare
+
 REFERENCES = ("syn-cc", "greedy")
+PAIRED = f"paired: mean [its {CONFIDENCE:.0%} confidence interval] (n)"
 NOTES = """\
 Mean ± standard deviation over the pairs, whose number is n. Seconds: from two images in memory to
 both transforms; reading, imports and compilation (start-up) are not in them. Folds: det J <= 0 by
 forward differences of the whole mapping inside the brain; in brackets the worst pair. Ratios of
 seconds: mean of the ratios on common pairs. All methods start from the same affine, whose time is
-not counted; labels by nearest neighbour."""
+not counted; labels by nearest neighbour.
+Intervals are Student's, over the subjects where pairs share them."""
 
 
 def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
@@ -93,12 +97,15 @@ def against(cells: pd.DataFrame, name: str, reference: str) -> dict[str, float]:
     """Return a method's ratio of seconds to a reference and its paired differences of Dice."""
     times, common = ratio(cells, name, reference)
     dice = paired(cells, name, reference, "dice")
-    gap = dice[0] - dice[1]
+    less = dice[0] - dice[1]
+    found = compare(dice[0].to_numpy(float), dice[1].to_numpy(float), list(dice.index))
     return {
         f"seconds_over_{reference}": times,
         f"pairs_with_{reference}": common,
-        f"dice_minus_{reference}": gap.mean(),
-        f"dice_minus_{reference}_sd": gap.std(),
+        f"dice_minus_{reference}": less.mean(),
+        f"dice_minus_{reference}_sd": less.std(),
+        f"dice_minus_{reference}_low": found.get("ci_low", math.nan),
+        f"dice_minus_{reference}_high": found.get("ci_high", math.nan),
     }
 
 
@@ -159,19 +166,24 @@ def _dagger(table: pd.DataFrame) -> str:
 def differences(table: pd.DataFrame, reference: str) -> list[str]:
     """Write the paired differences of Dice against a reference, a column for each part."""
     groups = list(dict.fromkeys(table["group"]))
-    key, common = f"dice_minus_{reference}", f"pairs_with_{reference}"
+    common = f"pairs_with_{reference}"
     lines = [line(["method", *(g or "difference" for g in groups)])]
     lines.append(line(["---"] * (1 + len(groups))))
     for method, rows in table.groupby("method", sort=False):
         known = {row["group"]: row for row in rows.to_dict("records") if row[common]}
         if method == reference or not known:
             continue
-        told = [
-            f"{r[key]:+.4f}{spread(r[f'{key}_sd'], 4)} ({r[common]})" if r else ""
-            for r in map(known.get, groups)
-        ]
+        told = [gap(row, reference) if row else "" for row in map(known.get, groups)]
         lines.append(line([str(method), *told]))
     return lines
+
+
+def gap(row: Mapping[Any, Any], reference: str) -> str:
+    """Word a paired difference of Dice, with its interval if there is one, and the pairs."""
+    key = f"dice_minus_{reference}"
+    low, high = row[f"{key}_low"], row[f"{key}_high"]
+    interval = "" if math.isnan(low) else f" [{low:+.4f}, {high:+.4f}]"
+    return f"{row[key]:+.4f}{interval} ({row[f'pairs_with_{reference}']})"
 
 
 def value(row: dict[Any, Any], column: str) -> str:

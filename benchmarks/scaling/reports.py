@@ -35,7 +35,7 @@ from nir.report.write import write_cohort_page
 ROOT = Path(__file__).resolve().parents[2]
 SUBJECTS, LABELS = 40, 56  # LPBA40
 METHODS = ("syn", "nir")
-PICTURE_SHAPE = (170, 230)  # of noise: 0.12 MB a picture, the mean of those of a real pair
+PICTURE_SHAPE = (170, 230)  # of noise: about as heavy as those of a real pair
 
 
 def settings(output: Path) -> dict[str, Any]:
