@@ -84,9 +84,10 @@ def _check_content(path: Path, kind: Kind, demands: Demands) -> FileReport:
     image = load_image(path)
     shape = tuple(int(n) for n in image.shape)
     if any(n != 1 for n in shape[3:]):
-        return FileReport(
-            None, (("a 3-D image", f"shape {shape}", "extract or export one volume"),)
-        )
+        cure = "extract or export one volume"
+        if kind == "labels":
+            cure = "give the label of each voxel, of maps of probabilities the most probable one"
+        return FileReport(None, (("a 3-D image", f"shape {shape}", cure),))
     faults = _frame_faults(image, demands)
     if len(shape) < 3 or min(shape[:3]) < 2:
         return FileReport(None, tuple(faults))

@@ -8,9 +8,10 @@ import numpy as np
 from nibabel.orientations import axcodes2ornt
 
 from nir.geometry.grid import Array, Grid
+from nir.geometry.image import Image
 from nir.io.files import DAMAGED, readable
 from nir.io.frames import lattice_of
-from nir.io.images import open_image, save_volume
+from nir.io.images import open_image, save
 
 PAIR = (".hdr", ".img")
 
@@ -31,11 +32,14 @@ def oriented(grid: Grid, orientation: str) -> Grid:
 
 
 def import_image(source: Path, target: Path, orientation: str) -> None:
-    """Write such an image as NIfTI with the declared orientation; its type of voxels is kept."""
+    """Write an image as NIfTI with the declared orientation; its type of voxels is kept.
+
+    Integers of 64 bits become 32.
+    """
     image = open_image(source)
     with readable(source, "a complete image", DAMAGED):
         voxels = np.asanyarray(image.dataobj).reshape(image.shape[:3])
-    save_volume(target, voxels, oriented(lattice_of(image), orientation))
+    save(target, Image(voxels, oriented(lattice_of(image), orientation)))
 
 
 def halves(path: Path) -> list[Path]:

@@ -28,12 +28,12 @@ def load(source: Source) -> Image:
     """Read an image from a file, or take one that is in memory.
 
     Args:
-        source: path of a NIfTI or Analyze file, an image of nibabel or of this package, or
-            (voxels, affine): an array of shape (X, Y, Z) and its 4 x 4 matrix from voxel indices to
-            RAS mm.
+        source: path of a NIfTI file, an image of nibabel or of this package, or (voxels, affine):
+            an array of shape (X, Y, Z) and its 4 x 4 matrix from voxel indices to RAS mm.
 
     Raises:
-        NirError: it is no 3-D image, or the file cannot be read.
+        NirError: it is no 3-D image, the file cannot be read, or does not tell for sure where its
+            voxels lie, as an Analyze file.
     """
     if isinstance(source, Image):
         return source

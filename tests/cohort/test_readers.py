@@ -142,6 +142,25 @@ class TestAnalyze:
         middle = image.affine @ [*((np.array(voxels.shape) - 1) / 2), 1]
         np.testing.assert_allclose(middle[:3], 0, atol=1e-5)
 
+    def test_nifti_with_both_codes_0_is_declared_as_analyze_is(self, tmp_path: Path) -> None:
+        silent = nib.Nifti1Image((9 * trees.brain()).astype(np.int64), None, dtype=np.int64)
+        silent.header.set_zooms((4, 4, 4))
+        nib.save(silent, tmp_path / "a.nii.gz")
+        trees.write(tmp_path / "b.nii.gz", trees.brain())
+        (tmp_path / "t.csv").write_text("id,image\na,a.nii.gz\nb,b.nii.gz\n")
+        cohort = {"table": str(tmp_path / "t.csv")}
+        raw = {"methods": [{"name": "x", "engine": "affine"}], "output": str(tmp_path / "out")}
+        with pytest.raises(NirError, match=r"declare it \(cohort.orientation, such as LAS\), or"):
+            load_cohort(PipelineConfig.model_validate(raw | {"cohort": cohort}))
+        cohort["orientation"] = "PIR"
+        found = load_cohort(PipelineConfig.model_validate(raw | {"cohort": cohort}))
+        ((made, source),) = found.imports.items()
+        assert source == tmp_path / "a.nii.gz"
+        assert [subject.image for subject in found.subjects] == [made, tmp_path / "b.nii.gz"]
+        import_image(source, made, "PIR")
+        assert "".join(nib.aff2axcodes(nib.load(made).affine)) == "PIR"
+        np.testing.assert_array_equal(load_volume(made, None)[0], np.asarray(silent.dataobj))
+
     def test_spacing_goes_with_its_axis(self) -> None:
         grid = oriented(Grid((4, 5, 6), np.diag([1.0, 2.0, 3.0, 1.0])), "PIR")
         np.testing.assert_allclose(grid.spacing, (1, 2, 3))

@@ -54,6 +54,14 @@ def test_a_field_of_another_frame_is_refused(
         load_displacement(written(tmp_path / "u.nii", U, code, name, unit))
 
 
+def test_a_field_whose_header_does_not_tell_where_it_lies_is_refused(tmp_path: Path) -> None:
+    field = nib.Nifti1Image(U, None)
+    field.header.set_intent("vector")
+    nib.save(field, tmp_path / "u.nii")
+    with pytest.raises(NirError, match="tells the orientation"):
+        load_displacement(tmp_path / "u.nii")
+
+
 @pytest.mark.parametrize("signs", [(1, 1, 1), (-1, -1, 1)])
 def test_positions_are_no_displacements(tmp_path: Path, signs: tuple[int, int, int]) -> None:
     lps = Grid(SHAPE, np.diag([2.0, 2, 2, 1])).points_lps()

@@ -79,6 +79,15 @@ def test_an_affine_comes_back(tmp_path: Path, name: str) -> None:
     np.testing.assert_allclose(found.matrix_lps, AFFINE.matrix_lps, atol=1e-5)
 
 
+def test_a_warp_on_a_sheared_grid_is_refused(tmp_path: Path) -> None:
+    sheared = FIXED.affine.copy()
+    sheared[:3, 0] += 0.1 * sheared[:3, 1]
+    warp = DisplacementField(WARP.u_lps, Grid(FIXED.shape, sheared))
+    write_transform(tmp_path / "w.x5", warp)
+    with pytest.raises(NirError, match="array axes at right angles"):
+        read_transform(tmp_path / "w.x5")
+
+
 def test_every_format_that_is_written_is_told_in_words() -> None:
     told = formats_in_words()
     for word in (".mat or .txt or .tfm is an ITK affine", "ras:FILE is a bare matrix in RAS mm"):

@@ -29,7 +29,7 @@ if SETTINGS.cohort.reader.builds:
 if RUN.cohort.imports:
 
     rule import_analyze:
-        """Write an Analyze image as NIfTI, its axes as declared."""
+        """Write an image that does not tell its orientation, its axes as declared."""
         input:
             INPUTS.analyze_files,
         output:

@@ -1,4 +1,4 @@
-"""Write an Analyze image as NIfTI, its axes as declared."""
+"""Write an image that does not tell its orientation, its axes as declared."""
 
 from pathlib import Path
 

@@ -19,8 +19,8 @@ class CohortConfig(Settings):
     kind: str = "table"
     orientation: str | None = Field(
         None,
-        description="axes of Analyze images, which do not tell: RAS, LAS, ...; towards these sides"
-        " the voxel indices grow",
+        description="axes of images that do not tell, Analyze and NIfTI with both codes 0: RAS,"
+        " LAS, ...; towards these sides the voxel indices grow",
     )
     label_names: Place | None = Field(
         None, description="CSV or TSV with columns index and name, for the report"
