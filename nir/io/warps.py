@@ -10,7 +10,7 @@ import numpy as np
 from scipy.io import loadmat, savemat
 
 from nir.errors import NirError, fault
-from nir.geometry.grid import Array, Grid, apply_matrix
+from nir.geometry.grid import Array, Grid
 from nir.io.files import DAMAGED, atomic, readable
 from nir.io.frames import MM, unit_code
 from nir.io.images import _save, grid_of, open_image
@@ -22,10 +22,6 @@ LPS, RAS = (1, 1, 1), (-1, -1, 1)
 
 INTENTS = {1007: LPS, 1006: RAS}
 """Frame of a file's vectors by its intent code, as ITK 5 has it: vectors LPS, displacements RAS."""
-
-PROBES = 12  # voxels along each axis that are looked at
-
-POSITIONS = 0.2  # of the length of vectors: what tells positions from displacements
 
 
 def save_displacement(
@@ -72,20 +68,7 @@ def load_displacement(path: Path | str) -> tuple[np.ndarray, Grid]:
         u_lps = np.asarray(image.dataobj, dtype=np.float32)[:, :, :, 0, :]
     if signs != LPS:
         u_lps = u_lps * np.array(signs, dtype=np.float32)
-    _refuse_positions(path, u_lps, grid)
     return u_lps, grid
-
-
-def _refuse_positions(path: Path | str, u_lps: np.ndarray, grid: Grid) -> None:
-    """Refuse a field that holds where each point goes, instead of how far."""
-    axes = [np.arange(0, n, max(1, n // PROBES)) for n in grid.shape]
-    index = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-    u, points = u_lps[tuple(index.T)], apply_matrix(grid.vox_to_lps, index)
-    far = np.linalg.norm(u, axis=-1).mean()
-    for frame in (LPS, RAS):
-        if np.linalg.norm(u - points * frame, axis=-1).mean() < POSITIONS * far:
-            cure = "take the position of each voxel from it (LPS mm), or convert it"
-            raise NirError(fault(path, "displacements", "positions, where each point goes", cure))
 
 
 def _signs(path: Path | str, image: nib.Nifti1Image) -> tuple[int, int, int]:

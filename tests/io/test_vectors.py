@@ -10,7 +10,6 @@ import pytest
 import SimpleITK
 
 from nir.errors import NirError
-from nir.geometry.grid import Grid
 from nir.io.images import load_series
 from nir.io.warps import load_displacement
 
@@ -60,14 +59,6 @@ def test_a_field_whose_header_does_not_tell_where_it_lies_is_refused(tmp_path: P
     nib.save(field, tmp_path / "u.nii")
     with pytest.raises(NirError, match="tells the orientation"):
         load_displacement(tmp_path / "u.nii")
-
-
-@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, -1, 1)])
-def test_positions_are_no_displacements(tmp_path: Path, signs: tuple[int, int, int]) -> None:
-    lps = Grid(SHAPE, np.diag([2.0, 2, 2, 1])).points_lps()
-    positions = ((lps + 0.1 * U[..., 0, :]) * signs)[..., None, :].astype(np.float32)
-    with pytest.raises(NirError, match="found positions, where each point goes"):
-        load_displacement(written(tmp_path / "u.nii", positions, 1007))
 
 
 def tensors(*places: tuple[int, int]) -> np.ndarray:
