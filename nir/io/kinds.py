@@ -20,7 +20,14 @@ ROW_OF_12 = re.compile(rb"\s*([-+.\deE]+\s+){11}[-+.\deE]+\s*")
 
 PAGE = "docs/other-transforms.md tells how"
 
-BY_SITK = 'python -c "import SimpleITK as s; %s"'
+BY_SITK: dict[Wanted, str] = {
+    "image": 'convert it: python -c "import SimpleITK as s;'
+    " s.WriteImage(s.ReadImage('{name}'), '{bare}.nii.gz')\"",
+    "transform": "if it is ITK's displacement in LPS mm, convert it: python -c \"import SimpleITK as"
+    " s; s.WriteTransform(s.DisplacementFieldTransform(s.ReadImage('{name}',"
+    " s.sitkVectorFloat64)), '{bare}.h5')\"",
+}
+"""How SimpleITK converts an image and a warp."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,14 @@ IMAGES = (
         "convert it: dcm2niix -z y {path}",
         ("image",),
     ),
-    Kind("an HDF5 file", _begins(b"\x89HDF"), "give an image, as NIfTI", ("image",)),
+    Kind(
+        "a transform, or another file in HDF5",
+        lambda name, head: (
+            head.startswith((b"\x89HDF", b"#Insight Transform")) or b"Transform_" in head[:64]
+        ),
+        "give an image, as NIfTI",
+        ("image",),
+    ),
     Kind(
         "a CIFTI file",
         lambda name, head: re.search(r"\.[dp][a-z]+\.nii$", name) is not None,
@@ -180,27 +194,9 @@ CONVERTED = (
 
 FOREIGN = (
     *(
-        Kind(
-            what,
-            tells,
-            "convert it: " + BY_SITK % ("s.WriteImage(s.ReadImage('{name}'), '{bare}.nii.gz')"),
-            ("image",),
-        )
+        Kind(what, tells, cure, (wanted,))
         for what, tells in CONVERTED
-    ),
-    *(
-        Kind(
-            what,
-            tells,
-            "if it is ITK's displacement in LPS mm, convert it: "
-            + BY_SITK
-            % (
-                "s.WriteTransform(s.DisplacementFieldTransform(s.ReadImage('{name}',"
-                " s.sitkVectorFloat64)), '{bare}.h5')"
-            ),
-            ("transform",),
-        )
-        for what, tells in CONVERTED
+        for wanted, cure in BY_SITK.items()
     ),
     Kind(
         "an image of MRtrix",

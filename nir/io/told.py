@@ -19,11 +19,9 @@ def told(path: Path, wanted: Wanted) -> Told | None:
     """Tell what a file is, and the cure, where it is known to be something else than wanted."""
     if path.is_symlink() and not path.exists():
         return absent(path)
-    if path.is_dir():
-        slices = any(_is_dicom(file) for file in sorted(path.iterdir())[:20])
-        cure = f"convert the series: dcm2niix -z y {shlex.quote(str(path))}"
-        return ("a folder of DICOM files", cure) if slices else None
     try:
+        if path.is_dir():
+            return _told_of_folder(path)
         with path.open("rb") as stream:
             raw = stream.read(HEAD)
     except OSError:
@@ -36,6 +34,13 @@ def told(path: Path, wanted: Wanted) -> Told | None:
     if wanted == "text" and raw.startswith(GZIP):
         return "a compressed file", f"unpack it: gunzip {shlex.quote(str(path))}"
     return _misnamed(path, raw, head) if wanted != "text" else None
+
+
+def _told_of_folder(path: Path) -> Told | None:
+    if not any(_is_dicom(file) for file in sorted(path.iterdir())[:20]):
+        return None
+    cure = f"convert the series: dcm2niix -z y {shlex.quote(str(path))}"
+    return "a folder of DICOM files", cure
 
 
 def lies_there(path: Path) -> bool:

@@ -19,6 +19,7 @@ from helpers.synthetic import make_grid, texture
 from nir.cohort.checks import check_file
 from nir.errors import NirError
 from nir.geometry.maps import Affine
+from nir.io.analyze import halves
 from nir.io.images import load_volume, save_volume
 from nir.io.sheets import read_rows
 from nir.io.warps import load_displacement, save_displacement
@@ -66,7 +67,9 @@ IMAGES = [
     ("a.nii", gzip.compress(nifti()), "lacks .gz; rename it: mv a.nii a.nii.gz$"),
     ("A.NII", gzip.compress(nifti()), "lacks .gz; rename it: mv A.NII A.nii.gz$"),
     ("a.mif", b"mrtrix image\ndim: 7,8,9\n", "mrconvert a.mif a.nii.gz"),
-    ("a.h5", b"\x89HDF\r\n\x1a\n", "HDF5"),
+    ("a.h5", b"\x89HDF\r\n\x1a\n", "a transform, or another file in HDF5"),
+    ("a.mat", bytes(20) + b"AffineTransform_double_3_3\0" + bytes(96), "a transform"),
+    ("a.tfm", b"#Insight Transform File V1.0\n", "a transform"),
     ("a.png", b"\x89PNG\r\n", "a picture"),
     ("a.nii.gz", b'{"message": "Not Found"}', "a text file"),
     ("a.csv", b"id,image\n", "a text file"),
@@ -175,6 +178,7 @@ def test_upper_case_is_read(tmp_path: Path, name: str) -> None:
     nib.save(image, tmp_path / name)
     np.testing.assert_allclose(load_volume(tmp_path / name)[0], texture(GRID.shape, 1.0), rtol=1e-6)
     assert check_file(tmp_path / name, "image").faults == ()
+    assert len(halves(tmp_path / name)) == (2 if name == "PAIR.HDR" else 1)
 
 
 def cure_of(path: Path, read: object = load_volume) -> list[str]:
