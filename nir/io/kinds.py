@@ -23,9 +23,9 @@ PAGE = "docs/other-transforms.md tells how"
 BY_SITK: dict[Wanted, str] = {
     "image": 'convert it: python -c "import SimpleITK as s;'
     " s.WriteImage(s.ReadImage('{name}'), '{bare}.nii.gz')\"",
-    "transform": "if it is ITK's displacement in LPS mm, convert it: python -c \"import SimpleITK as"
-    " s; s.WriteTransform(s.DisplacementFieldTransform(s.ReadImage('{name}',"
-    " s.sitkVectorFloat64)), '{bare}.h5')\"",
+    "transform": "if it is ITK's displacement in LPS mm, convert it:"
+    ' python -c "import SimpleITK as s; s.WriteTransform(s.DisplacementFieldTransform('
+    "s.ReadImage('{name}', s.sitkVectorFloat64)), '{bare}.h5')\"",
 }
 """How SimpleITK converts an image and a warp."""
 
