@@ -10,7 +10,7 @@ import numpy as np
 
 from nir.geometry.grid import Array
 
-SESSION = re.compile(r"_(ses-[^_]+|MR\d+)(?=_|$)")
+SESSION = re.compile(r"_ses-[^_]+|(?<=OAS[12]_\d{4})_MR\d+|(?<=OAS3\d{4})_MR_d\d+")
 """What BIDS and OASIS add to the name of a person who was scanned more than once."""
 
 DIGITS = 9  # of the largest value: beyond them values are equal, so that ties stay ties

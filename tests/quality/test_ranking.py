@@ -17,6 +17,7 @@ from nir.quality.ranking import (
     rank_scores,
     ranking_columns,
     read_metrics,
+    write_ranking,
 )
 
 NONE = float("nan")
@@ -126,18 +127,22 @@ def test_a_comparison_takes_six_pairs_that_differ() -> None:
     assert comparisons_won(values[:5]) is None
 
 
-def test_many_pairs_of_few_subjects_are_no_ranking() -> None:
+def test_many_pairs_of_few_subjects_are_no_ranking(tmp_path: Path) -> None:
     """Of five subjects there are twenty ordered pairs, and no more than five values."""
     for subjects, ranked in ((5, False), (6, True)):
         pairs = list(permutations([f"s{n}" for n in range(subjects)], 2))
         rows = [
             (*pair, method, dice) for pair in pairs for method, dice in (("a", 0.6), ("b", 0.7))
         ]
-        table = rank_methods(
-            pd.DataFrame(rows, columns=["fixed", "moving", "method", "dice_after"])
-        )
+        metrics = pd.DataFrame(rows, columns=["fixed", "moving", "method", "dice_after"])
+        metrics.to_csv(tmp_path / f"{subjects}.tsv", sep="\t", index=False)
+        table = rank_methods(metrics)
         assert list(table["method"]) == (["b", "a"] if ranked else [])
     assert list(table["wins_dice_after"]) == [1, 0]
+    with pytest.raises(NirError, match="6 subjects where pairs share subjects, found fewer"):
+        write_ranking([tmp_path / "5.tsv"], tmp_path / "ranking.tsv")
+    told = write_ranking([tmp_path / "6.tsv"], tmp_path / "ranking.tsv")
+    assert told.splitlines()[1].startswith("b\t1.000")
 
 
 def test_nothing_to_rank() -> None:
