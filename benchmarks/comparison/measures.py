@@ -34,8 +34,14 @@ MEASURES = {
     "dice": _of("dice_after", "Dice"),
     "hd95_mm": _of("hd95_after_mm", "HD95, mm"),
     "folds_percent": _of("folds_percent", "folds, %"),
+    "ndv_percent": _of("ndv_percent", "NDV, %"),
+    "inverse_folds_percent": _of("inverse_folds_percent", "folds of the inverse, %"),
+    "inverse_ndv_percent": _of("inverse_ndv_percent", "NDV of the inverse, %"),
     "sdlogj": _of("sdlogj", "SDlogJ"),
     "inverse_mm": _of("inverse_consistency_mean_mm", "inverse consistency, mm"),
+    "inverse_back_mm": _of(
+        "inverse_consistency_back_mean_mm", "inverse consistency from moving, mm"
+    ),
     "seconds": Measure("seconds", "s", 1),
     "forward_s": Measure("forward fit, s", "s", 1),
     "startup_s": Measure("start-up, s", "s", 1),

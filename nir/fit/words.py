@@ -16,7 +16,7 @@ Words = Callable[[Mapping[str, Any]], str]
 
 INVERSE = (
     " The inverse was found at each voxel of the moving image by iteration, and both directions"
-    " were then adjusted to undo each other."
+    " were then adjusted to undo each other, short of what would have folded them."
 )
 
 
@@ -125,7 +125,10 @@ def fit_in_words(fit: Mapping[str, Any]) -> str:
         text += _integration(fit, any(p["lattice"] for p in fields))
     text += f" The fixed brain's box and {fit['margin_mm']:g} mm around it were fitted."
     if fit["repair_folds"]:
-        text += " Cells that folded were smoothed at the end."
+        text += (
+            " Cells in which a tetrahedron between the voxels of the displacement or of its inverse"
+            " turned over were smoothed."
+        )
     return _cited_once(text + INVERSE)
 
 

@@ -10,10 +10,26 @@ AMPLE = 0.8  # LNCC and Dice with little left to gain, as between two scans of o
 
 
 def _gain(before: float, after: float) -> float:
-    """Return how much of what was missing to 1 was gained, percent; NaN: AMPLE throughout."""
-    if min(before, after) >= AMPLE:
-        return math.nan
-    return 100 * (after - before) / (1 - min(before, 0.999))  # a perfect score can be lost too
+    """Return how much of what was missing to 1 was gained, percent; NaN: it was ample before."""
+    return math.nan if before >= AMPLE else 100 * (after - before) / (1 - before)
+
+
+def _loss_rule(score: str, title: str, words: str, why: str) -> Rule:
+    """Return the check that a score that was ample before is not lost."""
+    return Rule(
+        f"{score}_loss",
+        title,
+        ABOVE,
+        Limits(warn=0.03, fail=0.1),
+        why=why,
+        finds="a fit that spoilt what the affine had matched",
+        needs=(f"{score}_before", f"{score}_after"),
+        found=f"The {words} was {{{score}_before:.3f}} after the affine already and is"
+        f" {{{score}_after:.3f}} after the whole mapping, a loss of {{value}}",
+        advice="Use the affine, or ask for a smoother deformation.",
+        measure=lambda before, after: max(before - after, 0) if before >= AMPLE else math.nan,
+        bends=True,
+    )
 
 
 CHECKS = (
@@ -56,23 +72,55 @@ CHECKS = (
         measure=_gain,
         bends=True,
     ),
+    _loss_rule(
+        "similarity",
+        "Similarity lost",
+        "local correlation of the images (LNCC)",
+        "LNCC lost where the affine reached 0.8, as between two scans of one person",
+    ),
+    _loss_rule(
+        "dice",
+        "Dice lost",
+        "mean Dice of the labels",
+        "mean Dice lost where the affine reached 0.8; labels drawn twice on one person cost 0.02",
+    ),
     Rule(
         "folds",
         "Folds",
         ABOVE,
         Limits(warn=0.01, fail=1),
         why=(
-            "share of the brain with det J <= 0, percent; at 1 % volumes of small structures "
-            "mean nothing"
+            "folded share of the fixed brain's voxels (det J <= 0) or volume (NDV), percent; at 1 %"
+            " volumes of small structures mean nothing"
         ),
         finds="space that is turned inside out",
-        needs=("folds_percent", "min_jacobian"),
+        needs=("folds_percent", "ndv_percent", "min_jacobian"),
         found=(
-            "{value} of the brain is folded (det J of 0 or less; the smallest is"
-            " {min_jacobian:.2f})"
+            "{value} of the brain is folded, by voxels (det J of 0 or less) or volume (NDV; the"
+            " smallest det J is {min_jacobian:.2f})"
         ),
         unit=" %",
         advice="Do not measure volumes there, and ask for a smoother deformation.",
+        measure=lambda one, other, *rest: max(one, other),
+    ),
+    Rule(
+        "inverse_folds",
+        "Folds of the inverse",
+        ABOVE,
+        Limits(warn=0.01, fail=1),
+        why=(
+            "the same of the inverse, in the moving brain; at 1 % surfaces and points that are"
+            " carried over cross each other"
+        ),
+        finds="the same on the way back",
+        needs=("inverse_folds_percent", "inverse_ndv_percent", "inverse_min_jacobian"),
+        found=(
+            "{value} of the moving brain is folded by the inverse, by voxels or volume (NDV; the"
+            " smallest det J is {inverse_min_jacobian:.2f})"
+        ),
+        unit=" %",
+        advice="Do not carry surfaces or points over there, and ask for a smoother deformation.",
+        measure=lambda one, other, *rest: max(one, other),
     ),
     Rule(
         "displacement",
@@ -95,17 +143,22 @@ CHECKS = (
         ABOVE,
         Limits(warn=0.5, fail=2),
         why=(
-            "mean distance of points taken there and back, mm; 2 mm is about the thickness of "
-            "the cortex"
+            "mean distance of points taken there and back, from the fixed or the moving image, mm;"
+            " 2 mm is about the thickness of the cortex"
         ),
         finds="an inverse that does not undo the transform",
-        needs=("inverse_consistency_mean_mm", "inverse_consistency_max_mm"),
+        needs=(
+            *("inverse_consistency_mean_mm", "inverse_consistency_back_mean_mm"),
+            *("inverse_consistency_max_mm", "inverse_consistency_back_max_mm"),
+        ),
         found=(
-            "Points taken there and back miss their start by {value} on average, by"
-            " {inverse_consistency_max_mm:.2f} mm at most"
+            "Points taken there and back miss their start by {value} on average (at most"
+            " {inverse_consistency_max_mm:.2f} mm from the fixed image,"
+            " {inverse_consistency_back_max_mm:.2f} mm from the moving image)"
         ),
         unit=" mm",
         advice="Results carried over with the inverse transform are that much out of place.",
+        measure=lambda one, other, *rest: max(one, other),
     ),
     Rule(
         "affine_overlap",

@@ -27,6 +27,8 @@ def inverse_consistency(
 ) -> tuple[float, float, np.ndarray]:
     """Measure |inverse(forward(x)) - x| over the mask voxels of the fixed grid, mm.
 
+    With both sides exchanged it is measured from the moving grid.
+
     Args:
         forward_u, forward_grid: fixed to moving points, on the fixed grid.
         inverse_u, inverse_grid: moving to fixed points, on the moving grid.

@@ -13,7 +13,8 @@ from nir.quality.checks import CHECKS
 from nir.quality.rule import ABOVE, Limits, Rule
 from nir.quality.thresholds import VerdictConfig
 
-GRADES = ("pass", "warn", "fail")
+GRADES = ("pass", "baseline", "warn", "fail")
+"""From the best to the worst; ``baseline`` is a pass of what was not asked for as a result."""
 
 
 @dataclass(frozen=True)
@@ -23,16 +24,16 @@ class Check:
     Args:
         name: its key, as in the settings under ``verdict``.
         title: its name in words.
-        grade: ``pass``, ``warn`` or ``fail``.
+        grade: one of `GRADES`.
         sentence: what was found, the threshold it was held against, and if need be what to do.
-        value: what was held against the threshold.
+        value: what was held against the threshold; None: nothing was.
     """
 
     name: str
     title: str
     grade: str
     sentence: str
-    value: float
+    value: float | None
 
 
 def judge(
@@ -69,6 +70,18 @@ def judge(
             grade = rule.grade(value, limits)
             checks.append(Check(rule.name, rule.title, grade, sentence, value))
     return checks
+
+
+def as_baseline(checks: Iterable[Check]) -> list[Check]:
+    """Tell that an affine alone, which was judged by its own checks, is there to be compared with.
+
+    So it never reads as a result that passed beside methods that deform.
+    """
+    sentence = (
+        "The affine alone, which the methods that deform are compared with; it was judged as an"
+        " affine, by no gain and no overlap of its own."
+    )
+    return [*checks, Check("baseline", "Baseline", "baseline", sentence, None)]
 
 
 def overall(checks: Iterable[Check]) -> str:

@@ -100,8 +100,9 @@ def _heading(column: Quantity, statistic: str = "") -> str:
 
 
 def verdict_cells(methods: pd.DataFrame) -> dict[str, Any]:
-    """Counts of the verdicts by method; a last column where registrations failed."""
-    columns = [*GRADES, *(["failed"] if methods["failed"].any() else [])]
+    """Counts of the verdicts by method; of baselines and failures where there are some."""
+    rare = ("baseline", "failed")
+    columns = [c for c in (*GRADES, "failed") if c not in rare or methods[c].any()]
     rows = [(row["method"], [row[c] for c in columns]) for row in methods.to_dict("records")]
     return {"columns": columns, "rows": rows}
 

@@ -50,7 +50,8 @@ def citations(result: Mapping[str, Any], preprocess: PreprocessConfig) -> list[s
         "smith2002bet": preprocess.skull_strip == "bet",
     }
     works = engine.works(result["settings"])
-    return list(dict.fromkeys([*works, *(key for key, cited in used.items() if cited)]))
+    own = (*works, *(key for key, cited in used.items() if cited), "liu2024jacobian")
+    return list(dict.fromkeys(own))
 
 
 def _preparation(config: PreprocessConfig) -> str:
@@ -116,9 +117,11 @@ def _measures(result: Mapping[str, Any], label_interpolation: str) -> str:
         "The moving image was resampled once through the whole mapping by linear interpolation."
         " Inside the fixed mask we report the mean squared local cross-correlation (LNCC,"
         " windows of 5³ voxels), the share of folded voxels (Jacobian determinant of zero or less"
-        " by forward differences at full resolution), the standard deviation of the logarithm of"
-        " the determinant (SDlogJ), and the distance between a point and its image under the"
-        " mapping followed by its inverse (inverse consistency)."
+        " by forward differences at full resolution), the folded volume of the tetrahedra between"
+        " voxels (non-diffeomorphic volume, NDV; Liu et al., 2024), the standard deviation of the"
+        " logarithm of the determinant (SDlogJ), and the distance between a point and its image"
+        " under the mapping followed by its inverse (inverse consistency); inside the moving mask"
+        " the folds, the NDV and the consistency of the inverse mapping."
     )
     if result["metrics"].get("tre_after_mm") is not None:
         text += (

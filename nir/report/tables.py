@@ -33,7 +33,7 @@ from nir.quality.stats import (
     main_score,
 )
 from nir.quality.thresholds import VerdictConfig
-from nir.quality.verdict import GRADES, Check, judge, overall, worst_first
+from nir.quality.verdict import GRADES, Check, as_baseline, judge, overall, worst_first
 
 WORST = 5
 
@@ -57,12 +57,19 @@ class Table(NamedTuple):
 
 
 def judge_all(metrics: pd.DataFrame, thresholds: VerdictConfig) -> dict[Key, list[Check]]:
-    """Judge every registration of the table of metrics."""
+    """Judge every registration of the table of metrics.
+
+    An affine alone is a result where no other method ran, else a baseline.
+    """
     rows: Any = metrics.to_dict("records")
-    return {
+    found = {
         key: judge(row, thresholds, deforms(row["engine"]), _length_scale(row.get("length_scale")))
         for key, row in zip(keys_of(metrics), rows, strict=True)
     }
+    bends = metrics["engine"].map(deforms)
+    if bends.any():
+        found |= {key: as_baseline(found[key]) for key in keys_of(metrics[~bends])}
+    return found
 
 
 def _length_scale(told: Any) -> float:
@@ -185,7 +192,11 @@ def verdict_table(checks: Mapping[Key, Sequence[Check]]) -> Table:
         for key, found in checks.items()
     ]
     columns = {key: COLUMNS[key] for key in KEYS}
-    columns["verdict"] = Column("Verdict", "The worst grade of all checks: pass, warn or fail")
+    columns["verdict"] = Column(
+        "Verdict",
+        "The worst grade of all checks: pass, warn or fail; baseline for a pass of an affine alone"
+        " beside methods that deform",
+    )
     columns |= {n: Column(t, "Grade of this check: pass, warn or fail") for n, t in titles.items()}
     joined = f"What was found by checks that are not passed, joined by '{WARNINGS_JOIN}'"
     columns["reasons"] = Column("Reasons", joined)

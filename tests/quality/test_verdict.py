@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from benchmarks.verdicts import PLANTED, Scan, register_scans, rescanned, write
 
@@ -21,6 +22,7 @@ from nir.quality.columns import METRICS
 from nir.quality.rule import Limits
 from nir.quality.thresholds import VerdictConfig
 from nir.quality.verdict import Check, judge, overall
+from nir.report.tables import judge_all
 
 SOUND: dict[str, Any] = {
     "similarity_before": 0.3,
@@ -28,11 +30,17 @@ SOUND: dict[str, Any] = {
     "dice_before": 0.4,
     "dice_after": 0.55,
     "folds_percent": 0.0,
+    "ndv_percent": 0.0,
     "min_jacobian": 0.1,
+    "inverse_folds_percent": 0.0,
+    "inverse_ndv_percent": 0.0,
+    "inverse_min_jacobian": 0.1,
     "displacement_p99_mm": 9.0,
     "displacement_max_mm": 15.0,
     "inverse_consistency_mean_mm": 0.05,
     "inverse_consistency_max_mm": 2.0,
+    "inverse_consistency_back_mean_mm": 0.05,
+    "inverse_consistency_back_max_mm": 2.0,
     "brain_overlap_before": 0.95,
     "brain_overlap_after": 0.97,
     "affine_correlation": 0.6,
@@ -49,6 +57,7 @@ CASES: dict[str, tuple[str, Limits, tuple[float, float, float]]] = {
     "similarity_gain": ("similarity_after", Limits(warn=10, fail=2), (0.38, 0.36, 0.31)),
     "dice_gain": ("dice_after", Limits(warn=10, fail=0), (0.47, 0.45, 0.39)),
     "folds": ("folds_percent", Limits(warn=1, fail=2), (1.0, 2.0, 2.1)),
+    "inverse_folds": ("inverse_ndv_percent", Limits(warn=1, fail=2), (1.0, 2.0, 2.1)),
     "displacement": ("displacement_p99_mm", Limits(warn=5, fail=10), (5, 5.1, 11)),
     "inverse_consistency": (
         "inverse_consistency_mean_mm",
@@ -69,12 +78,22 @@ CASES: dict[str, tuple[str, Limits, tuple[float, float, float]]] = {
 
 def found(name: str, thresholds: VerdictConfig, **changes: Any) -> Check:
     """The check of a name on metrics that are sound but for the changes."""
-    (check,) = [c for c in judge(SOUND | changes, thresholds) if c.name == name]
+    sound = SOUND | HIGH if name in AMPLE else SOUND
+    (check,) = [c for c in judge(sound | changes, thresholds) if c.name == name]
     return check
 
 
+AMPLE: dict[str, tuple[str, Limits, tuple[float, float, float]]] = {
+    "similarity_loss": ("similarity_after", Limits(warn=0.05, fail=0.2), (0.9, 0.8, 0.7)),
+    "dice_loss": ("dice_after", Limits(warn=0.05, fail=0.2), (0.95, 0.8, 0.7)),
+}
+"""The checks that are put where little is left to gain, likewise."""
+HIGH = {"similarity_before": 0.93, "similarity_after": 0.95, "dice_before": 0.92, "dice_after": 0.9}
+
+
 def test_every_check_has_its_thresholds_and_its_metrics() -> None:
-    assert [rule.name for rule in CHECKS] == list(VerdictConfig.model_fields) == list(CASES)
+    assert [rule.name for rule in CHECKS] == list(VerdictConfig.model_fields)
+    assert set(VerdictConfig.model_fields) == set(CASES) | set(AMPLE)
     assert {name for rule in CHECKS for name in rule.needs} <= set(METRICS)
     for field in VerdictConfig.model_fields.values():
         assert len(str(field.description)) > 60  # its rationale
@@ -86,9 +105,9 @@ def test_a_sound_registration_passes_every_check() -> None:
     assert overall(checks) == "pass"
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", CASES | AMPLE)
 def test_a_check_grades_and_says_what_it_held_against(name: str) -> None:
-    metric, limits, values = CASES[name]
+    metric, limits, values = (CASES | AMPLE)[name]
     thresholds = VerdictConfig(**{name: limits})
     checks = [found(name, thresholds, **{metric: value}) for value in values]
     assert [check.grade for check in checks] == ["pass", "warn", "fail"]
@@ -123,20 +142,56 @@ def test_no_gain_is_asked_of_an_affine_or_of_equal_images() -> None:
     same = {"similarity_after": 0.3, "dice_after": 0.4}
     names = {c.name for c in judge(SOUND | same, VerdictConfig(), deforms=False)}
     assert names == set(CASES) - {"similarity_gain", "dice_gain", "overlap", "outliers"}
-    equal = {"similarity_before": 0.99, "similarity_after": 0.98}
-    names = {c.name for c in judge(SOUND | equal, VerdictConfig())}
-    assert names == set(CASES) - {"similarity_gain"}
+    names = {c.name for c in judge(SOUND | HIGH, VerdictConfig())}
+    assert names == set(CASES) - {"similarity_gain", "dice_gain"} | set(AMPLE)
 
 
-def test_where_little_is_left_to_gain_only_a_loss_is_a_failure() -> None:
-    def grades(before: float, after: float) -> list[str]:
-        known = {"dice_before": before, "dice_after": after}
-        checks = judge(SOUND | known, VerdictConfig())
-        return [check.grade for check in checks if check.name == "dice_gain"]
+@pytest.mark.parametrize(
+    ("before", "after", "grade"),
+    [
+        (0.9, 0.88, "pass"),
+        (0.85, 0.92, "pass"),
+        (0.81, 0.79, "pass"),
+        (0.95, 0.88, "warn"),
+        (0.99, 0.81, "fail"),
+        (1.0, 0.5, "fail"),
+    ],
+)
+@pytest.mark.parametrize("score", ["dice", "similarity"])
+def test_where_little_is_left_to_gain_a_loss_is_graded(
+    score: str, before: float, after: float, grade: str
+) -> None:
+    known = {f"{score}_before": before, f"{score}_after": after}
+    checks = judge(SOUND | known, VerdictConfig())
+    (check,) = [c for c in checks if c.name.startswith(score)]
+    assert (check.name, check.grade) == (f"{score}_loss", grade)
 
-    assert grades(0.9, 0.88) == []
-    assert grades(0.9, 0.79) == ["fail"]
-    assert grades(1.0, 0.5) == ["fail"]
+
+@pytest.mark.parametrize("metric", ["folds_percent", "ndv_percent"])
+def test_folds_count_that_either_measure_sees(metric: str) -> None:
+    assert found("folds", VerdictConfig(), **{metric: 0.02}).grade == "warn"
+    assert found("inverse_folds", VerdictConfig(), **{f"inverse_{metric}": 2.0}).grade == "fail"
+
+
+def test_points_that_miss_their_start_from_either_side_count() -> None:
+    known = {"inverse_consistency_back_mean_mm": 0.7}
+    check = found("inverse_consistency", VerdictConfig(), **known)
+    assert check.grade == "warn"
+    assert "miss their start by 0.7 mm on average" in check.sentence
+
+
+def test_an_affine_beside_methods_that_deform_is_a_baseline() -> None:
+    rows = [
+        {"fixed": "a", "moving": moving, "method": engine, "engine": engine} | SOUND | changes
+        for moving, changes in (("b", {}), ("c", {"affine_rotation_deg": 70.0}))
+        for engine in ("affine", "nir")
+    ]
+    alone = pd.DataFrame([row for row in rows if row["engine"] == "affine"])
+    for metrics, expected in ((pd.DataFrame(rows), "baseline"), (alone, "pass")):
+        checks = judge_all(metrics, VerdictConfig())
+        assert overall(checks["a", "b", "affine"]) == expected
+        assert overall(checks["a", "c", "affine"]) == "fail"  # by the checks of an affine
+    assert overall(judge_all(pd.DataFrame(rows), VerdictConfig())["a", "b", "nir"]) == "pass"
 
 
 def test_a_fit_that_moved_nothing_does_not_pass() -> None:
@@ -235,6 +290,7 @@ def raised_of(fixed: Prepared, scan: Scan, folder: Path) -> set[str]:
 
 def test_thresholds_in_mm_shrink_with_a_small_brain() -> None:
     lengths = {"displacement_p99_mm": 0.9, "inverse_consistency_mean_mm": 0.01}
+    lengths["inverse_consistency_back_mean_mm"] = 0.01
     human, mouse = (
         {c.name: c for c in judge(SOUND | lengths, VerdictConfig(), length_scale=scale)}
         for scale in (1.0, 0.05)

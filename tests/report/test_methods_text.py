@@ -127,6 +127,7 @@ def test_cited_is_what_ran(preset: str) -> None:
         "jena2024fireants": ("Jena et al., 2024", "fluid" in solvers),
         "avants2008syn": ("Avants et al., 2008", "lncc" in compared),
         "haber2006ngf": ("Haber and Modersitzki, 2006", "ngf" in compared),
+        "liu2024jacobian": ("Liu et al., 2024", True),
     }
     known = (REPORTS / "references.bib").read_text(encoding="utf-8")
     for key, (words, ran) in expected.items():

@@ -27,6 +27,27 @@ COLUMNS = {
         told=("max",),
         short="Inverse consistency, max",
     ),
+    "inverse_consistency_back_mean_mm": Quantity(
+        "Inverse consistency, from moving, mean",
+        "Mean distance in the moving brain mask between a point and its image under the inverse"
+        " mapping followed by the mapping",
+        "mm",
+        theme="inverse",
+        better=-1,
+        told=MEAN_SD,
+        short="Inverse consistency, from moving",
+        listed=True,
+    ),
+    "inverse_consistency_back_max_mm": Quantity(
+        "Inverse consistency, from moving, maximum",
+        "Maximum of the same",
+        "mm",
+        theme="inverse",
+        digits=2,
+        better=-1,
+        told=("max",),
+        short="Inverse consistency, from moving, max",
+    ),
 }
 
 
@@ -34,10 +55,16 @@ def _measure(pair: Pair) -> dict[str, float]:
     from nir.quality.metrics import inverse_consistency
 
     there, back = pair.forward, pair.inverse
-    mean, largest, _ = inverse_consistency(
-        there.u_lps, there.grid, back.u_lps, back.grid, pair.fixed.mask
-    )
-    return {"inverse_consistency_mean_mm": mean, "inverse_consistency_max_mm": largest}
+    found: dict[str, float] = {}
+    for name, first, second, mask in (
+        ("inverse_consistency", there, back, pair.fixed.mask),
+        ("inverse_consistency_back", back, there, pair.moving.mask),
+    ):
+        mean, largest, _ = inverse_consistency(
+            first.u_lps, first.grid, second.u_lps, second.grid, mask
+        )
+        found |= {f"{name}_mean_mm": mean, f"{name}_max_mm": largest}
+    return found
 
 
 MEASURE = Measure(COLUMNS, _measure)

@@ -1,8 +1,8 @@
-"""Folds and smoothness of the deformation."""
+"""Folds and smoothness of the deformation, and folds of its inverse."""
 
 from __future__ import annotations
 
-from nir.quality.jacobian import regularity
+from nir.quality.jacobian import folds_percent, jacobian_determinant, ndv_percent, regularity
 from nir.quality.measures.base import HIGH, MEAN_SD, Measure, Pair, Quantity
 
 COLUMNS = {
@@ -67,12 +67,47 @@ COLUMNS = {
         told=("min",),
         short="Smallest det J",
     ),
+    "inverse_folds_percent": Quantity(
+        "Folds of the inverse",
+        "Share of the moving brain mask where det J of the inverse mapping is <= 0",
+        "percent",
+        theme="folds",
+        digits=4,
+        better=-1,
+        told=("mean", "max"),
+        listed=True,
+    ),
+    "inverse_ndv_percent": Quantity(
+        "NDV of the inverse",
+        "Non-diffeomorphic volume of the inverse mapping in the moving brain mask",
+        "percent",
+        theme="regularity",
+        digits=4,
+        better=-1,
+        told=("mean",),
+        filed=("max",),
+    ),
+    "inverse_min_jacobian": Quantity(
+        "Minimum det J of the inverse",
+        "Smallest det J of the inverse mapping in the moving brain mask",
+        "1",
+        theme="folds",
+        better=1,
+        filed=("min",),
+    ),
 }
 
 
 def _measure(pair: Pair) -> dict[str, float]:
     found = regularity(pair.jacobian, pair.forward.u_lps, pair.grid, pair.fixed.mask)
-    return found | {"min_jacobian": float(pair.jacobian[pair.fixed.mask].min())}
+    back, mask = pair.inverse, pair.moving.mask
+    det = jacobian_determinant(back.u_lps, back.grid)
+    return found | {
+        "min_jacobian": float(pair.jacobian[pair.fixed.mask].min()),
+        "inverse_folds_percent": folds_percent(det, mask),
+        "inverse_ndv_percent": ndv_percent(back.u_lps, back.grid, mask),
+        "inverse_min_jacobian": float(det[mask].min()),
+    }
 
 
 MEASURE = Measure(COLUMNS, _measure)
