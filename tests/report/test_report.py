@@ -224,7 +224,8 @@ def test_verdicts_are_files_too(tmp_path: Path) -> None:
     assert list(table.loc[("001", "NA", "nir"), ["folds", "gain"]]) == ["pass", "pass"]
     assert pd.isna(table.loc[("NA", "001", "nir"), "folds"])
     record = json.loads((tmp_path / "report.json").read_text())
-    assert record["counts"] == {"pass": 2, "warn": 2, "fail": 2, "excluded": 0, "failed": 1}
+    expected = {"pass": 2, "baseline": 0, "warn": 2, "fail": 2, "excluded": 0, "failed": 1}
+    assert record["counts"] == expected
     assert record["failed"] == FAILED
     syn = next(r for r in record["registrations"] if r["verdict"] == "warn")
     assert (syn["fixed"], syn["moving"], syn["method"]) == ("001", "NA", "syn")
