@@ -158,17 +158,18 @@ def _check_gifti_frame(source: Path, array: Any) -> None:
     stated: Any = array.coordsys
     centre = [float(array.meta.get(f"VolGeomC_{axis}") or 0) for axis in "RAS"]
     matrix = np.eye(4) if stated is None else np.asarray(stated.xform, dtype=float)
-    settled = stated is not None and stated.dataspace > 0  # scanner, or a template's space
-    if not np.allclose(matrix, np.eye(4), atol=1e-4) and (
-        not settled or stated.dataspace != stated.xformspace
-    ):
+    unknown = stated is None or stated.dataspace == 0
+    if not np.allclose(matrix, np.eye(4), atol=1e-4):
         found = f"a matrix that moves them by {np.round(matrix[:3, 3], 2).tolist()} mm, from its"
         found += " dataspace to its xformspace, and which most readers leave out"
-    elif not settled and np.abs(centre).max() > 1e-4:
+    elif unknown and np.abs(centre).max() > 1e-4:
         found = f"FreeSurfer's tkr RAS, off by the c_ras {np.round(centre, 2).tolist()} mm"
     else:
         return
-    cure = "write it in scanner space: mris_convert --to-scanner, or add what is told here"
+    cure = (
+        "write it in scanner space by mris_convert --to-scanner; where it is already, make the"
+        " matrix the identity and the dataspace NIFTI_XFORM_SCANNER_ANAT"
+    )
     raise NirError(fault(source, "vertices in scanner space", found, cure))
 
 

@@ -593,6 +593,7 @@ class TestEvaluate:
             ([*out, *marks], "expected 1 landmarks"),
             (["-o", tmp_path / "e.txt", *labels, *fixed], r"ends in \.json"),
             ([*out, "--fixed-labels", empty, "--moving-labels", empty], "only background"),
+            ([*out, "--fixed-labels", empty, *labels, "-t", data / FORWARD], "none in common"),
         ):
             with pytest.raises(NirError, match=sentence):
                 nir("evaluate", *words)
