@@ -166,8 +166,8 @@ def _overlaps(
     if mapping is not None:
         scored = overlap.scored_labels(labels, target, source)
         if not scored:
-            found, cure = "none in common", "give maps with one numbering"
-            raise NirError(fault(other, f"a label that {here} holds as well", found, cure))
+            what, cure = f"a label that {here} holds as well", "give maps with one numbering"
+            raise NirError(fault(other, what, "none in common", cure))
         move = check_chain(mapping, first_name(words), (here, grid), (other, there))
         source = resample(source, there, grid, move, "nearest")
     elif apart := grid_fault(grid, there):
