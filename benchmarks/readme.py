@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from benchmarks.machine import ROOT
+from benchmarks.measures import MEASURES
 from benchmarks.plan import within
 from benchmarks.tables import PAIRED, REFERENCES, differences, gap, line, means, spread
 from nir.io.files import load_json, save_text
@@ -29,7 +30,7 @@ RESULTS = ROOT / "results/benchmarks"
 PAGES = tuple(ROOT / x for x in ("benchmarks/README.md", "docs/verdicts.md", "config/README.md"))
 MARK = re.compile(r"(<!-- recorded: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-SHOWN = ("dice", "hd95_mm", "folds_percent", "sdlogj", "inverse_mm", "seconds", "peak_mb")
+SHOWN = tuple(name for name in MEASURES if name not in ("truth_mm", "forward_s", "startup_s"))
 OURS = ("nir-fast", "nir-default", "nir-accurate")
 
 
@@ -41,7 +42,8 @@ def origin(name: str, recorded: str = "recorded") -> str:
     version += "" if found.get("clean", True) is not False else " with changes"
     cores, cpu = found.get("cores"), found.get("cpu")
     where = f"{cores} cores of {cpu}" if cpu else "a machine that was not noted"
-    threads = f", {found['threads']} threads" if found.get("threads") else ""
+    count = found.get("threads")
+    threads = f", {count} thread{'s' * (count > 1)}" if count else ""
     return f"[Recorded]({recorded}/{name}) by `{found['command']}`: {version}, {where}{threads}."
 
 
