@@ -12,7 +12,7 @@ import pandas as pd
 from nir.errors import NirError, fault
 from nir.io.files import load_json, readable
 from nir.io.layout import RunFolder
-from nir.io.sheets import read_rows
+from nir.io.sheets import Row, read_rows
 from nir.io.tables import MISSING, Column, read_table, write_table
 from nir.quality import columns
 from nir.quality.columns import KEYS, Key, keys_of
@@ -196,10 +196,11 @@ def _read_folded(path: Path) -> list[dict[str, str]]:
 def _checked(path: Path, given: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     """Clear the cells of a file and refuse ratings that are none."""
     rows = [{c: _words(row.get(c, "")) for c in COLUMNS} for row in given]
-    for row in rows:
+    for row, source in zip(rows, given, strict=True):
         if row["rating"] not in RATINGS:
             expected = f"one of the ratings {', '.join(RATINGS)}"
-            found = f"'{row['rating']}' of {_name(row)}"
+            line = f" in line {source.line}" if isinstance(source, Row) else ""
+            found = f"'{row['rating']}' of {_name(row)}{line}"
             raise NirError(fault(path, expected, found, "correct it"))
     return rows
 

@@ -91,6 +91,13 @@ def test_what_is_unknown_is_refused_in_one_sentence(
     assert not (results / "ratings.tsv").exists()
 
 
+def test_the_line_of_a_fault_is_told(results: Path) -> None:
+    path = write(results / "bad.tsv", rating("poor"), rating("good"))
+    path.write_text("# by hand\n\n" + path.read_text())
+    with pytest.raises(NirError, match="found 'good' of 001 ← NA, nir in line 5"):
+        fold_ratings([path], results)
+
+
 @pytest.mark.parametrize("text", ["", "{", '{"fixed": 1}', "fixed\tmoving\n"])
 @pytest.mark.parametrize("suffix", [".json", ".tsv"])
 def test_damaged_files_are_refused(results: Path, text: str, suffix: str) -> None:
