@@ -237,6 +237,14 @@ def test_lncc_flat_windows() -> None:
     lost = np.where(np.arange(20)[:, None, None] < 5, fixed, 0.5)
     mask[3:7], mask[8:] = 0, 0  # three slices that are kept, and one around which all is lost
     assert metrics.lncc_score(fixed, lost, mask) == pytest.approx(0.75)  # counts as 0
+    for contrast, expected in ((0.05, 0.5), (0.002, 1)):  # deviations: 1.4 % of the range, 0.06 %
+        faint = np.where(
+            np.arange(20)[:, None, None] < 10, fixed, contrast * RNG.random(fixed.shape)
+        )
+        halves = np.zeros(fixed.shape)
+        halves[:8] = halves[12:] = 1
+        half_lost = np.where(np.arange(20)[:, None, None] < 10, fixed, 0.5)
+        assert metrics.lncc_score(faint, half_lost, halves) == pytest.approx(expected)
     assert math.isnan(metrics.lncc_score(np.ones((8, 8, 8)), fixed[:8], np.ones((8, 8, 8))))
     assert math.isnan(metrics.lncc_score(fixed, fixed, np.zeros(fixed.shape)))
 

@@ -51,6 +51,11 @@ def test_the_affine_part_of_a_displacement_does_not_count() -> None:
     found = plausibility.displacements(apply_matrix(linear, moved) - points, grid, mask)
     assert found["displacement_max_mm"] == pytest.approx(5, rel=0.01)
     assert found["displacement_p99_mm"] < 0.1
+    few = points.copy()
+    few.reshape(-1, 3)[::50] += [0, 3, 4]  # two in a hundred, to either side: no affine
+    few.reshape(-1, 3)[::100] -= [0, 6, 8]
+    found = plausibility.displacements(apply_matrix(linear, few) - points, grid, mask)
+    assert found["displacement_p99_mm"] == pytest.approx(5, rel=0.05)
     nothing = plausibility.displacements(u_lps, grid, mask & False)
     assert all(math.isnan(value) for value in nothing.values())
 
@@ -86,7 +91,8 @@ def test_half_a_ball(axis: int) -> None:
     half = np.take(whole, np.arange(shape[axis] // 2, shape[axis]), axis)
     grid = Grid(half.shape, np.diag([*spacing, 1]))
     expected = 100 * math.pi / (2 * math.pi / 3) ** (2 / 3)  # of the circle and the half ball
-    assert plausibility.cut_percent(half, grid) == pytest.approx(expected, rel=0.02)
+    for image in (half, np.flip(half, axis)):
+        assert plausibility.cut_percent(image, grid) == pytest.approx(expected, rel=0.02)
 
 
 def test_outliers_are_counted() -> None:
@@ -98,6 +104,20 @@ def test_outliers_are_counted() -> None:
     assert plausibility.outlier_percent(fixed, warped, mask) == pytest.approx(10, abs=0.1)
     assert math.isnan(plausibility.outlier_percent(fixed, warped, 0 * mask))
     assert plausibility.outlier_percent(fixed, fixed + 1e-6 * (fixed > 0.9), mask) == 0
+
+
+def test_what_an_outlier_is() -> None:
+    fixed = RNG.permutation(np.linspace(0, 1, 20**3)).reshape(20, 20, 20)
+    warped, mask = fixed.copy(), np.ones(fixed.shape)
+    limit = 1.5 * 1.4826 * 0.25  # half of 0 to 1 lies within a quarter of its middle
+    warped[:2] += limit - 1e-3
+    warped[2:5] -= limit + 1e-3
+    assert plausibility.outlier_percent(fixed, warped, mask) == pytest.approx(15)
+    flat = np.full(fixed.shape, 0.5)  # a brain without contrast: that of a hundredth is taken
+    warped = flat.copy()
+    warped[:2] += 0.014
+    warped[2:5] += 0.016
+    assert plausibility.outlier_percent(flat, warped, mask) == pytest.approx(15)
 
 
 def test_correlation_ignores_sign_and_scale() -> None:
@@ -118,3 +138,14 @@ def test_labels_outside_the_mask() -> None:
     assert plausibility.labels_outside_percent(labels, mask, [1, 2]) == pytest.approx(20)
     assert plausibility.labels_outside_percent(labels, mask, [1, 2, 7]) == pytest.approx(140 / 3)
     assert plausibility.labels_outside_percent(labels, mask, [9]) == 0
+
+
+def test_the_share_of_the_brain_that_is_mapped_off_the_moving_image() -> None:
+    grid = make_grid((10, 8, 6), (2, 1, 1))
+    mask = np.ones(grid.shape)
+    shift = grid.vox_to_lps[:3, :3] @ [3.0, 0, 0]
+    u_lps = np.broadcast_to(shift, (*grid.shape, 3))
+    assert plausibility.outside_percent(u_lps, mask, grid, grid) == pytest.approx(30)
+    mask[:5] = 0
+    assert plausibility.outside_percent(u_lps, mask, grid, grid) == pytest.approx(60)
+    assert plausibility.outside_percent(0 * u_lps, mask, grid, grid) == 0
