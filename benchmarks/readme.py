@@ -223,6 +223,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "multimodal": contrasts,
     "groupwise": lambda: page("groupwise", "groupwise.md"),
     "fusion": fusion,
+    "inference": lambda: page("inference", "inference.md"),
     "planning": lambda: page("planning", "planning.md"),
     "reports": lambda: page("reports", "reports.md"),
     "thresholds": thresholds,

@@ -17,11 +17,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap, wilcoxon
 
+from benchmarks.machine import machine
 from nir.geometry.grid import Array
-from nir.io.files import save_text
+from nir.io.files import save_json, save_text
 from nir.quality.stats import CONFIDENCE, SIGNIFICANT, compare
 
-RESAMPLES = 1000
+RESAMPLES, SEED = 1000, 0
 
 Pairs = list[tuple[int, int]]
 
@@ -71,9 +72,9 @@ EFFECTS: dict[str, Draw] = {
 """What subjects do to the difference of two methods, by name; all have the mean 0."""
 
 
-def rates(pairs: Pairs, draw: Draw, repeats: int, seed: int = 0) -> dict[str, float]:
+def rates(pairs: Pairs, draw: Draw, repeats: int) -> dict[str, float]:
     """Return the shares of false findings, and of intervals that hold the true mean."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     fixed, moving = np.array(pairs).T
     names = [(f"s{a}", f"s{b}") for a, b in pairs]
     found: dict[str, list[bool]] = {"false": [], "pairs_false": [], "held": [], "pairs_held": []}
@@ -112,12 +113,12 @@ def page(found: pd.DataFrame, repeats: int) -> str:
         "pairs": "pairs",
         "effect": "effect of subjects",
         "pairs_false": "false findings, each pair a value",
-        "false": "here",
+        "false": "false findings, here",
         "pairs_held": "intervals that hold, bootstrap of the pairs",
-        "held": "here ",
+        "held": "intervals that hold, here",
     }
     shown = found[list(heads)].rename(columns=heads)
-    said = f"Percent of {repeats} simulations; 5 and 95 are what is said. Seed 0."
+    said = f"Percent of {repeats} simulations; 5 and 95 are what is said. Seed {SEED}."
     return f"{said}\n\n{shown.to_markdown(index=False, floatfmt='.1f')}\n"
 
 
@@ -130,6 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = table(options.repeats)
     text = page(found, options.repeats)
     save_text(options.output / "inference.md", text)
+    save_json(options.output / "machine.json", machine(seed=SEED))
     print(text)
     return 0
 

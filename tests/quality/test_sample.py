@@ -84,6 +84,15 @@ def test_pairs_on_their_own_keep_their_values_and_ties() -> None:
     assert len(set(way.values(values))) == 3
 
 
+def test_the_sample_with_the_fewest_units_bounds_the_p() -> None:
+    """Six atlases of 40 brains each: no p below that of six values."""
+    pairs = [(f"s{n}", f"atlas{m}") for n, m in product(range(40), range(6))]
+    found = compare(np.random.default_rng(1).random(240), np.zeros(240), pairs)
+    assert (found["units"], found["p"], found["p_least"]) == (6, 2 / 64, 2 / 64)
+    few = compare(np.ones(200), np.zeros(200), [pair for pair in pairs if pair[1] != "atlas5"])
+    assert few["note"] == "5 moving subjects with both methods; a test needs 6"
+
+
 def simulated(rng: np.random.Generator, pairs: list[tuple[int, int]], subjects: int) -> np.ndarray:
     """Differences of no mean that subjects have effects on, and each pair its own."""
     effects = rng.normal(size=(2, subjects))
