@@ -74,6 +74,8 @@ def mask_faults(
         if slope != 1:
             found = f"integers scaled by {slope:.4g} (scl_slope) to fractions such as {example}"
             return [(what, found, "store it as integers without a scale")]
+        if voxels.min() < 0 or voxels.max() > 1:
+            return [(what, f"fractions such as {example}", "give a mask, not a scan")]
         found = f"fractions such as {example}: a map of probabilities"
         return [(what, found, "cut it at a threshold, such as 0.5")]
     if voxels.any() and voxels.max() <= 0:

@@ -56,6 +56,7 @@ MASKS = [
     (filled("i2", 256, 256), 1 / 256, ""),
     (filled("i1", -1, -1), None, "found -1 and nothing above 0"),
     (filled("f4", 0.2, 0.9), None, "fractions such as 0.2: a map of probabilities; cut it"),
+    (filled("f4", 2.5, 371.5), None, "fractions such as 2.5; give a mask, not a scan"),
     (filled("i2", 20, 90), 0.01, "integers scaled by 0.01"),
     (filled("f4", 1, np.nan), None, "finite values"),
     (filled("u1"), None, "an empty mask"),
