@@ -72,7 +72,7 @@ def file_faults(subject: Subject, needs_mask: bool, cache: CheckCache) -> list[s
     image = cache.check(subject.image, "image")
     faults = [fault(subject.image, *item) for item in image.faults]
     others: list[tuple[Kind, Path | None]] = [("labels", subject.labels), ("mask", subject.mask)]
-    others += [("exclude", subject.exclude), *(("image", path) for path in subject.channels)]
+    others += [("exclude", subject.exclude), *(("channel", path) for path in subject.channels)]
     for kind, path in others:
         if path is None:
             continue

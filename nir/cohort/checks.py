@@ -17,6 +17,7 @@ import pandas as pd
 
 from nir.cohort.subject import LabelCheck
 from nir.errors import Fault
+from nir.geometry.content import head_fault
 from nir.geometry.grid import Grid
 from nir.io.analyze import halves, oriented
 from nir.io.files import load_json, save_json
@@ -25,7 +26,7 @@ from nir.io.images import load_image
 from nir.io.told import absent, told
 from nir.io.values import label_faults, mask_faults, number_faults, slope_of
 
-Kind = Literal["image", "labels", "mask", "exclude"]
+Kind = Literal["image", "channel", "labels", "mask", "exclude"]
 
 SPACING_MM = (0.005, 10.0)  # outside this a header is wrong, or its unit is not mm
 
@@ -53,11 +54,14 @@ class Demands:
         orientation: of images whose headers do not tell it, such as ``LAS``.
         labels: name and function of a test of label maps.
         settings: whether an orientation can be declared, which a cure may name.
+        brain_ml: volume of a brain where images are heads that are stripped of skull; None: they
+            may be anything.
     """
 
     orientation: str | None = None
     labels: tuple[str, LabelCheck] | None = None
     settings: bool = False
+    brain_ml: float | None = None
 
 
 def check_file(path: Path, kind: Kind, demands: Demands = Demands()) -> FileReport:
@@ -98,6 +102,9 @@ def _check_content(path: Path, kind: Kind, demands: Demands) -> FileReport:
         grid = oriented(grid, demands.orientation)
     voxels = np.asanyarray(image.dataobj).reshape(shape[:3])
     faults += _voxel_faults(voxels, kind, slope_of(image))
+    if grid and kind == "image" and demands.brain_ml and not faults:
+        no_head = head_fault(voxels, grid, demands.brain_ml)
+        faults += [no_head] if no_head else []
     if grid and kind == "labels" and demands.labels and not faults:
         found = demands.labels[1](voxels, grid)
         faults += [found] if found else []
@@ -155,7 +162,7 @@ def _read_to_end(path: Path) -> None:
 
 def _voxel_faults(voxels: np.ndarray, kind: Kind, slope: float) -> list[Fault]:
     """Find voxels that cannot serve as what the file should be."""
-    if kind == "image":
+    if kind in ("image", "channel"):
         faults = number_faults(voxels)
     elif kind == "labels":
         faults = label_faults(voxels, slope)
@@ -168,7 +175,7 @@ def _voxel_faults(voxels: np.ndarray, kind: Kind, slope: float) -> list[Fault]:
     if voxels.size == 0:
         return faults
     low, high = voxels.min(), voxels.max()
-    if kind == "image" and low == high:
+    if kind in ("image", "channel") and low == high:
         faults.append(("an image with contrast", f"{low:g} everywhere", "export the scan again"))
     if kind == "labels" and low == high == 0:
         cure = "give the labels, or leave them out"
@@ -187,7 +194,7 @@ class CheckCache:
         demands: they are part of what is remembered.
     """
 
-    VERSION = 3  # raise it when a check changes
+    VERSION = 4  # raise it when a check changes
 
     def __init__(self, path: Path | None = None, demands: Demands = Demands()) -> None:
         """Read the cache file, if there is one."""
@@ -205,7 +212,8 @@ class CheckCache:
     def check(self, path: Path, kind: Kind) -> FileReport:
         """Return what `check_file` says, without reading a file that has not changed."""
         name = self.demands.labels[0] if self.demands.labels else ""
-        key = f"{kind}:{self.demands.orientation or ''}:{name}:{path.absolute()}"
+        told = (kind, self.demands.orientation or "", name, self.demands.brain_ml or "")
+        key = ":".join(map(str, (*told, path.absolute())))
         stamp = _stamp(path)
         known = self._recall(key, stamp)
         if known:

@@ -20,6 +20,10 @@ from nir.surroundings import room_left
 if TYPE_CHECKING:
     from nir.geometry.maps import Affine, DisplacementField
 
+# ITK reads this once, at the first call of ANTs. With more threads the sums of the metric depend on
+# which thread ends first, and the matrix of an affine differs by 1e-6 from run to run.
+os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
+
 
 def to_ants(voxels: np.ndarray, grid: Grid) -> Any:
     """Hand a volume to ANTs without a file; the result is an ``ants.ANTsImage`` in LPS space."""

@@ -18,6 +18,8 @@ from nir.io.images import open_image
 from nir.io.layout import RunFolder
 from nir.io.sheets import label_names
 from nir.pipeline.settings import PipelineConfig
+from nir.preprocess.settings import TemplateConfig
+from nir.preprocess.template import brain_ml
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def load_cohort(
     template = Subject(TEMPLATE, config.output, config.template.labels)
     if not reader.builds:
         needs_mask = config.preprocess.skull_strip == "mask"
-        demands = Demands(config.cohort.orientation, found.check_labels, settings=True)
+        demands = Demands(config.cohort.orientation, found.check_labels, True, _brain_ml(config))
         checks = CheckCache(cache, demands)
         faults = check_subjects(subjects, needs_mask, checks, progress)
         sound = [s for s in subjects if s.id not in faults]
@@ -100,6 +102,17 @@ def load_cohort(
         truth=found.truth,
         grid=found.grid,
     )
+
+
+def _brain_ml(config: PipelineConfig) -> float | None:
+    """Return the volume that a brain may have whose head is to be stripped; None: it is not."""
+    method = config.preprocess.skull_strip
+    if method not in ("template", "bet"):
+        return None
+    try:
+        return brain_ml(config.template if method == "template" else TemplateConfig())
+    except NirError:  # a fault of the settings, and told among them
+        return None
 
 
 def _imported(subject: Subject, folder: Path, imports: dict[Path, Path]) -> Subject:

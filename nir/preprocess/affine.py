@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -22,10 +21,6 @@ from nir.io.images import load_volume
 from nir.io.warps import load_affine, save_affine
 from nir.preprocess.masks import read_mask
 from nir.preprocess.settings import AffineConfig
-
-# ITK reads this once, at the first call of ANTs. With more threads the sums of the metric depend on
-# which thread ends first, and the matrix of an affine differs by 1e-6 from run to run.
-os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
 
 WORKING_MM = 2.0  # an affine has 12 numbers: finer voxels cost time and change it little
 

@@ -7,26 +7,23 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
 from nir.errors import NirError, fault, nearest
+from nir.geometry.content import content_ml, head_fault
 from nir.geometry.grid import Grid
 from nir.geometry.image import Image, coarse, sample_on
-from nir.geometry.scale import box_ml, holds_human_brain, volume_ml
+from nir.geometry.scale import volume_ml
 from nir.io.images import load_volume
 from nir.preprocess.masks import largest_component, read_mask
-
-if TYPE_CHECKING:
-    from nir.preprocess.template import Template
-
+from nir.preprocess.template import SHIPPED_ML, Template
 
 BET_MM = 2.0
 
-LEAST_BOX = 0.25  # of the template's brain: a newborn's whole head is half as large
+MOST_HELD = 0.75  # of what an image shows: a brain is a third of a head, half of one without neck
 
 BET_THRESHOLD = 0.7  # with the usual 0.5 the surface runs down into the neck
 
@@ -94,17 +91,11 @@ def _from_template(scan: Scan) -> np.ndarray:
     if scan.template is None:
         raise NirError(fault("skull_strip", "a template", "none", "give one to method 'template'"))
     needed = volume_ml(scan.template.mask, scan.template.grid)
-    if box_ml(scan.grid) < LEAST_BOX * needed:
-        expected = f"a head whose brain may have the {needed:.3g} ml of the template's"
-        cure = (
-            "look at the unit of its header; for another species give template.image and"
-            " template.mask, or masks"
-        )
-        raise NirError(fault(scan.path, expected, _box_in_words(scan.grid), cure))
+    _check_head(scan, needed)
     brain = Image(scan.template.brain, scan.template.grid)
     head = Image(scan.voxels, scan.grid)
     mask = carried_mask(head, brain, scan.template.mask, scan.seed)
-    return ndimage.binary_fill_holes(largest_component(mask))
+    return _check_cut(scan, ndimage.binary_fill_holes(largest_component(mask)))
 
 
 def _bet(scan: Scan) -> np.ndarray:
@@ -117,21 +108,30 @@ def _bet(scan: Scan) -> np.ndarray:
     except ImportError as error:
         cure = "run: pip install 'nir-registration[bet]', or choose another preprocess.skull_strip"
         raise NirError(fault("skull_strip", "brainextractor", "no such package", cure)) from error
-    if not holds_human_brain(scan.grid):
-        cure = "look at the unit of its header; for another species give masks (skull_strip: mask)"
-        raise NirError(fault(scan.path, "a human head", _box_in_words(scan.grid), cure))
+    _check_head(scan, SHIPPED_ML)
     head = coarse(Image(scan.voxels, scan.grid), BET_MM)
     affine = np.diag([BET_MM, BET_MM, BET_MM, 1.0])
     with contextlib.redirect_stdout(io.StringIO()):  # it prints every one of its 1000 steps
         extractor = BrainExtractor(nib.Nifti1Image(head.voxels, affine), bt=BET_THRESHOLD)
         extractor.run()
     found = np.asarray(extractor.compute_mask(), np.float32)
-    return sample_on(Image(found, head.grid), scan.grid) > 0.5
+    return _check_cut(scan, sample_on(Image(found, head.grid), scan.grid) > 0.5)
 
 
-def _box_in_words(grid: Grid) -> str:
-    edges = " x ".join(f"{n * edge:.3g}" for n, edge in zip(grid.shape, grid.spacing, strict=True))
-    return f"an image of {edges} mm"
+def _check_head(scan: Scan, brain_ml: float) -> None:
+    """Refuse an image that is no head; to strip a brain again takes its rim away."""
+    if found := head_fault(scan.voxels, scan.grid, brain_ml):
+        raise NirError(fault(scan.path, *found))
+
+
+def _check_cut(scan: Scan, mask: np.ndarray) -> np.ndarray:
+    """Refuse a mask that holds nearly all that is there, as of a brain stripped already."""
+    shown = content_ml(scan.voxels, scan.grid)
+    if shown and (held := volume_ml(mask, scan.grid)) > MOST_HELD * shown:
+        found = f"a mask of {held:.0f} ml in an image that shows {shown:.0f} ml"
+        cure = "if the image is stripped already, set preprocess.skull_strip to none; or give masks"
+        raise NirError(fault(scan.path, "skull and scalp around the brain", found, cure))
+    return mask
 
 
 METHODS: dict[str, Callable[[Scan], np.ndarray]] = {

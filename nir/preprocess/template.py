@@ -8,6 +8,7 @@ import numpy as np
 
 from nir.geometry.grid import Grid
 from nir.geometry.image import Image, coarse, sample_on
+from nir.geometry.scale import volume_ml
 from nir.io.images import grid_of, load_volume
 from nir.preprocess.intensities import normalise
 from nir.preprocess.masks import read_mask
@@ -20,6 +21,18 @@ class Template(NamedTuple):
     brain: np.ndarray
     mask: np.ndarray
     grid: Grid
+
+
+SHIPPED_ML = 1883.0
+
+
+def brain_ml(config: TemplateConfig) -> float:
+    """Return the volume of the template's brain, ml, without reading the shipped one.
+
+    Raises:
+        NirError: a mask that cannot be read.
+    """
+    return SHIPPED_ML if config.mask is None else volume_ml(*load_volume(config.mask))
 
 
 def load_template(config: TemplateConfig) -> Template:

@@ -11,7 +11,9 @@ import pytest
 from helpers.tiny import settings, write_cohort
 from snakemake.iocontainers import Wildcards
 
+from nir.cohort import checks
 from nir.engines.nir import Nir
+from nir.errors import NirError
 from nir.pipeline.inputs import Inputs
 from nir.pipeline.run import plan_run
 
@@ -66,11 +68,24 @@ def test_the_parameters_of_a_batch_name_the_files_that_it_reads(inputs_of: Build
     ("strip", "wanted"), [("mask", {"mask"}), ("none", set()), ("template", {"template"})]
 )
 def test_the_skull_strip_decides_what_is_read_beside_a_scan(
-    inputs_of: Build, strip: str, wanted: set[str], table: Path
+    inputs_of: Build,
+    strip: str,
+    wanted: set[str],
+    table: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(checks, "head_fault", lambda *args: None)  # they are no heads
     files = inputs_of(preprocess={"skull_strip": strip}).raw_files(job(id="s1"))
     assert files["image"] == str(table.parent / "s1_T1w.nii.gz")
     assert files.keys() - {"image", "channels"} == wanted
+
+
+def test_stripped_brains_are_not_stripped_again(inputs_of: Build, tmp_path: Path) -> None:
+    for strip in ("template", "bet"):
+        with pytest.raises(NirError, match=r"3 fault\(s\) in 3 subject") as caught:
+            inputs_of(preprocess={"skull_strip": strip})
+        assert str(caught.value).count("stripped already; set preprocess.skull_strip to none") == 3
+    assert not (tmp_path / "out" / "subjects").exists()
 
 
 def test_the_template_needs_no_affine_to_itself(inputs_of: Build, tmp_path: Path) -> None:

@@ -11,11 +11,13 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from nir.errors import NirError
 from nir.geometry.grid import Grid
 from nir.geometry.image import Image, sample_on
+from nir.geometry.scale import volume_ml
 from nir.io.images import load_volume, save_volume
+from nir.preprocess import template_strip
 from nir.preprocess.masks import read_mask
 from nir.preprocess.settings import TemplateConfig
 from nir.preprocess.skullstrip import skull_strip
-from nir.preprocess.template import load_template
+from nir.preprocess.template import SHIPPED_ML, brain_ml, load_template
 from nir.preprocess.template_strip import SEARCH_MM, refine, search_position
 
 SHAPE = (24, 26, 22)
@@ -52,7 +54,7 @@ def test_mask_faults(tmp_path: Path) -> None:
     with pytest.raises(NirError, match="an empty mask"):
         read_mask(tmp_path / "empty.nii.gz", GRID)
     save_volume(tmp_path / "mask.nii.gz", ball(SHAPE, 6.0), make_grid(SHAPE, (2.0, 2.0, 2.0)))
-    with pytest.raises(NirError, match="resample the mask"):
+    with pytest.raises(NirError, match="the image's grid"):
         read_mask(tmp_path / "mask.nii.gz", GRID)
 
 
@@ -72,6 +74,34 @@ def test_missing_library_tells_the_command(tmp_path: Path, monkeypatch: pytest.M
     save_volume(tmp_path / "scan.nii.gz", texture(SHAPE, 2.0), GRID)
     with pytest.raises(NirError, match=r"pip install 'nir-registration\[bet\]'"):
         skull_strip(tmp_path / "scan.nii.gz", "bet")
+
+
+@pytest.mark.parametrize("method", ["template", "bet"])
+def test_a_stripped_brain_is_not_stripped_again(tmp_path: Path, method: str) -> None:
+    template = load_template(TemplateConfig(spacing_mm=4.0))
+    save_volume(tmp_path / "scan.nii.gz", template.brain, template.grid)
+    with pytest.raises(NirError, match=r"scan\.nii\.gz: .*stripped already; .*skull_strip to none"):
+        skull_strip(tmp_path / "scan.nii.gz", method, template=template)
+
+
+def test_a_mask_of_nearly_all_there_is_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a stripped brain that the look at it alone does not tell from a head."""
+    shape = (50, 56, 48)
+    large, cut = ball(shape, 22.5), ball(shape, 21.5)
+    template = load_template(TemplateConfig(spacing_mm=4.0))
+    monkeypatch.setattr(template_strip, "carried_mask", lambda *args: cut > 0)
+    voxels = (1 + texture(shape, 2.0)) * large
+    save_volume(tmp_path / "scan.nii.gz", voxels, make_grid(shape, (4.0, 4.0, 4.0)))
+    with pytest.raises(NirError, match=r"a mask of 26\d\d ml in an image that shows 30\d\d ml"):
+        skull_strip(tmp_path / "scan.nii.gz", "template", template=template)
+
+
+def test_the_volume_of_the_shipped_template_is_known() -> None:
+    template = load_template(TemplateConfig(spacing_mm=2.0))
+    assert volume_ml(template.mask, template.grid) == pytest.approx(SHIPPED_ML, rel=0.01)
+    assert brain_ml(TemplateConfig()) == SHIPPED_ML
 
 
 def test_bet_runs_on_a_simple_head(tmp_path: Path) -> None:
