@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 from helpers.cases import make_case
 from helpers.runs import run
 from helpers.tiny import copy_workflow, write_settings
+from typer.testing import CliRunner
 
+from nir.cli.app import app
+from nir.errors import NirError
 from nir.io.files import load_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_derivatives_bear_the_suffix_of_the_data(tmp_path: Path) -> None:
     case = make_case("60_bids_t2w", tmp_path)
+    with pytest.raises(NirError, match=r"sub-02: no T1w, but T2w \(cohort\.bids\.suffix\)"):
+        CliRunner().invoke(app, ["cohort", "inspect", str(case / "ds")], catch_exceptions=False)
     workplace = copy_workflow(ROOT, tmp_path / "workplace")
     content = yaml.safe_load((case / "c.yaml").read_text())
     content |= {"output": str(tmp_path / "res"), "pairs": {"mode": "consecutive"}}

@@ -354,6 +354,8 @@ class TestBids:
         result = self.read(trees.bids(tmp_path / "data"), **settings)
         assert [s.image.name.removesuffix(".nii.gz") for s in result.subjects] == images
         assert result.dropped
+        if settings.get("suffix"):
+            assert result.dropped["sub-02"] == "no T2w, but T1w (cohort.bids.suffix)"
 
     @pytest.mark.parametrize(
         ("settings", "sentence"),

@@ -102,7 +102,11 @@ class Bids(Reader):
         _refuse_unused(settings, every["mask"], every["labels"])
         having = {scan.entities["subject"] for scan in scans}
         for label in sorted({*raw.get_subjects()} - having):
-            dropped[f"sub-{label}"] = f"no {settings.suffix}"
+            there = {
+                scan.entities["suffix"] for scan in _files(raw, subject=label, datatype="anat")
+            }
+            instead = f", but {', '.join(sorted(there))} (cohort.bids.suffix)" if there else ""
+            dropped[f"sub-{label}"] = f"no {settings.suffix}{instead}"
         return Found(subjects, dropped)
 
     @classmethod
