@@ -166,5 +166,6 @@ def _codes(image: Any) -> tuple[int, int]:
 
 def _shear(affine: Array) -> float:
     """Return the largest cosine between two array axes."""
-    cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):  # an edge of 0 has no direction
+        cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     return float(np.abs(cosines.T @ cosines - np.eye(3)).max())

@@ -66,6 +66,7 @@ FAULTY = {
     "infinite": ({"q": 0, **row(AFFINE, 1, 3, np.inf)}, "NaN or infinity"),
     "flat": ({"q": 0, "srow_z": np.zeros(4)}, "a singular one"),
     "no sform": ({"q": 0} | {f"srow_{x}": np.zeros(4) for x in "xyz"}, "a singular one"),
+    "no sform, but a qform": ({f"srow_{x}": np.zeros(4) for x in "xyz"}, "a singular one"),
     "shear": ({"q": 0, **row(AFFINE, 0, 1, AFFINE[0, 1] + 0.01)}, "a sheared affine"),
     "forms": ({**row(AFFINE, 0, 3, AFFINE[0, 3] + 5)}, "5 mm apart.* qform .* sform"),
     "forms by edges": ({"pixdim": EDGES}, "edges 1 x 1 x 1 by the qform .* 2 x 1.5 x 3 by the s"),
@@ -73,6 +74,7 @@ FAULTY = {
 }
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("fields", "sign"), FAULTY.values(), ids=FAULTY.keys())
 def test_what_is_not_sure_is_refused(tmp_path: Path, fields: dict, sign: str) -> None:
     path = header_file(tmp_path / "a.nii", **fields)
