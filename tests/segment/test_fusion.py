@@ -132,6 +132,22 @@ def test_labels_left_out_are_not_scored(tmp_path: Path) -> None:
     assert load_json(tmp_path / "fusion.json")["votes"]["majority"] == {"200": 1.0}
 
 
+def test_scored_are_the_labels_of_the_target_and_an_atlas(tmp_path: Path) -> None:
+    own, atlases = cube(0), [cube(0) for _ in range(3)]
+    own[2:4, 2:4, 2:4] = 8  # no atlas has it
+    own[20:22, 2:4, 2:4] = 9
+    atlases[0][20:22, 2:4, 2:4] = 9  # one of three has it: the vote loses it
+    for atlas in atlases:
+        atlas[2:4, 20:22, 20:22] = 7  # the target has no such label
+    maps = [write(tmp_path, f"l{n}", atlas) for n, atlas in enumerate(atlases)]
+    brain, truth = write(tmp_path, "brain", look(own)), write(tmp_path, "truth", own)
+    fuse_labels(brain, images(tmp_path, 3), maps, ["majority"], tmp_path, truth=truth)
+    scores = load_json(tmp_path / "fusion.json")["votes"]["majority"]
+    assert set(scores) == {"3", "9", "200"}
+    assert scores["9"] == 0
+    assert scores["200"] == 1
+
+
 def test_refused(tmp_path: Path) -> None:
     one = write(tmp_path, "l", cube(0))
     brain = write(tmp_path, "brain", look(cube(0)))
