@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -237,17 +236,17 @@ def test_a_pair_of_nlst_from_scan_to_scores(brains: tuple[Prepared, Prepared, Pa
 def test_a_changed_file_of_guides_changes_the_key(brains: tuple[Prepared, Prepared, Path]) -> None:
     fixed, moving, folder = brains
     table = points(folder / "some.csv", "1,2,3\n")
-    options = {"seed": 1, "device": "cpu", "threads": 1, "keep": "all", "field": False}
+    options = {"seed": 1, "device": "cpu", "threads": 1, "kept": "all", "field": False}
 
     def key(brain: Prepared, **guidance: Any) -> str:
         batch = Batch([("a", "b")], {"a": brain, "b": moving}, folder / "pairs", {})
         (item,) = register_items(batch, NIR, guidance=GuidanceConfig(**guidance), **options)
-        return item.key
+        return json.dumps(item.source.record(), sort_keys=True)
 
     keys = [key(fixed), key(fixed, keypoints=0.5), key(fixed, structures=[3])]
     for part in ("keypoints", "exclude", "labels"):
         keys.append(key(replace(fixed, **{part: table})))
-        os.utime(table, ns=(0, len(keys) * 10**9))
+        table.write_text(f"1,2,{3 + len(keys)}\n")
         keys.append(key(replace(fixed, **{part: table})))
     assert len(set(keys)) == len(keys)
 
