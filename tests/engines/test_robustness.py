@@ -214,11 +214,15 @@ class TestGuides:
 
 
 class TestRepeats:
-    def test_three_seeds_agree(self, usual: Outcome) -> None:
-        case, first = usual
-        dice = [case.dice(r) for r in (first, fit(case.pair, 2), fit(case.pair, 3))]
-        assert max(dice) - min(dice) < 0.002, f"Dice {dice}"
-        assert min(dice) > 0.88, f"Dice {dice}"
+    def test_three_seeds_of_a_network_agree(self, usual: Outcome) -> None:
+        """The phases of `default` draw no random numbers; networks start from some."""
+        phase = {"resolution_mm": 4.0, "smoothing_mm": 4.0, "smoothness": 0.8}
+        settings = {"model": "velocity", "phases": [phase, phase | {"smoothing_mm": 3.2}]}
+        found = [fit(usual[0].pair, seed, settings=settings) for seed in (1, 2, 3)]
+        assert np.abs(found[0].forward - found[1].forward).max() > 0.1
+        dice = [usual[0].dice(result) for result in found]
+        assert max(dice) - min(dice) < 0.005, f"Dice {dice}"
+        assert min(dice) > 0.86, f"Dice {dice}"
 
     def test_three_draws_of_noise_agree(self, bent: Map, usual: Outcome) -> None:
         dice = [usual[0].dice(usual[1])]

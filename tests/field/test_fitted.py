@@ -52,12 +52,13 @@ def test_it_evaluates_to_the_exported_warp(fitted: tuple[str, Registration]) -> 
     assert result.fitted is not None
     u_lps = result.fitted(FIXED.points_lps()) - FIXED.points_lps()
     error = np.linalg.norm(u_lps - result.forward, axis=-1)
-    # The warp is composed on the grid, the field between its points; a rough one moved the more to
-    # agree with its inverse.
-    assert error.mean() < (0.05 if name == "fluid" else 0.02)
-    assert error.max() < (1.3 if name == "fluid" else 0.5)
-    moved = np.linalg.norm(result.forward, axis=-1)
-    assert moved.mean() > 1
+    # The warp is composed on the grid, the field between its points; and in a rough one a few
+    # voxels moved, because the inverse led back too far from them.
+    moved = error > 0.05
+    assert moved.mean() < (0.005 if name == "fluid" else 1e-9)
+    assert error[~moved].mean() < 1e-3
+    assert error.max() < 0.5
+    assert np.linalg.norm(result.forward, axis=-1).mean() > 1
 
 
 def test_a_file_keeps_it(fitted: tuple[str, Registration], tmp_path: Path) -> None:
