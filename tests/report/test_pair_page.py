@@ -20,7 +20,7 @@ from nir.geometry.maps import Affine
 from nir.geometry.resample import resample
 from nir.io.images import load_labels, load_volume
 from nir.preprocess.settings import AffineConfig, PreprocessConfig
-from nir.quality.verdict import Check
+from nir.quality.verdict import Check, as_baseline
 from nir.report.figures.pair import LOSSES, draw_images, draw_losses
 from nir.report.figures.planes import PairImages
 from nir.report.methods_text import citations, methods_text
@@ -87,6 +87,12 @@ def test_the_verdict_is_told_in_words_the_worst_first(full: str) -> None:
     assert '<strong>Verdict</strong>: <span class="verdict fail">✕ fail</span>' in full
     assert "2 of 3 checks ask for a closer look." in full
     assert "<strong>Folds</strong>: 0 % folded, at most 0.01 %." in full
+
+
+def test_an_affine_beside_other_methods_is_a_baseline(figures: Path) -> None:
+    text = page(figures, as_baseline(CHECKS[:1]))
+    assert '<span class="verdict baseline">– baseline</span>' in text
+    assert "The check was passed." in text
 
 
 def test_without_a_check_the_verdict_is_doubtful(figures: Path) -> None:
