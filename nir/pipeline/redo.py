@@ -107,7 +107,8 @@ def _reasons(job: Any) -> Iterator[tuple[str, str | None]]:
     record, root = read_record(record_of(log)), root_of(log)
     there = [path for path in job.output if Path(path).exists()]
     own = Path(job.output.record) if "record" in job.output.keys() else None  # noqa: SIM118
-    if own and (failed := read_record(own).get("failed")):
+    failed = read_record(own).get("failed") if own else None
+    if isinstance(failed, str):  # of a subject; the report's own lists registrations
         yield name, f"it failed before: {failed}"
         return
     fleeting = [path for path in job.output if path in job.temp_output]

@@ -66,6 +66,7 @@ def test_a_template_is_built_and_everyone_registered_to_it(workplace: Path) -> N
         "method\tfixed\tmoving\tdice\terror\nnir\ts0\ts1\t0.5\tn/a\nnir\ts9\ts1\t0.1\tn/a\n"
     )
     words = ["--config", str(config), "--direct", str(workplace / "direct.tsv")]
+    words += ["--output", str(out)]
     assert groupwise.main([*words, "--direct-method", "nir"]) == 0
     told = (out / "groupwise.md").read_text()
     assert "affine mean" in told

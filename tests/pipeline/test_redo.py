@@ -143,6 +143,16 @@ def test_a_pair_is_told_once_and_its_batch_runs(run: Run) -> None:
     )
 
 
+def test_a_report_of_failures_has_not_failed_itself(run: Run) -> None:
+    job = preparation(run, "s0")
+    save_text(job.output.brain, "whole")
+    save_text(job.output.mask, "whole")
+    save_json(job.output.record, {"failed": [{"fixed": "s0", "reason": "no overlap"}]})
+    log = Path(job.log[0])
+    save_json(record_of(log), complete(source_of(job).record(), log.parents[2], job.output))
+    assert plan([job]) == (set(), [])
+
+
 def test_of_many_reasons_the_first_are_told(run: Run) -> None:
     jobs = [
         Job.of(run, f"rule_{n}", "all", output={"table": str(run.output / f"{n}.tsv")})
