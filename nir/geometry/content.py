@@ -59,5 +59,6 @@ def head_fault(voxels: np.ndarray, grid: Grid, brain_ml: float) -> Fault | None:
     return (
         "a head with its skull, for this skull_strip",
         f"{shown:.3g} ml before a background of one value, as of a brain that is stripped already",
-        "set preprocess.skull_strip to none, or to mask where masks are given",
+        "set preprocess.skull_strip to none, or to mask where masks are given; if it is a small"
+        " child's head, give a mask of it, or a template of its age",
     )

@@ -45,13 +45,16 @@ def unfold(u: Tensor, matrix: Array, iterations: int = 300) -> int:
 def undo_folds(u: Tensor, before: Tensor, matrix: Array) -> None:
     """Take a change of a displacement back, in place, so far as it folds cells that did not.
 
+    A cell that was nearly folded before must not come nearer to it.
+
     Args:
         u, before: displacements, shape (X, Y, Z, 3), contiguous; ``u`` is changed.
         matrix: from node indices to their frame, 3 x 3.
     """
 
     def new(cells: Tensor) -> Tensor:
-        return cells[smallest_volumes(before, cells, matrix) > NEARLY]
+        now, then = (smallest_volumes(x, cells, matrix) for x in (u, before))
+        return cells[(now <= NEARLY) & (now < then) & (then > 0)]
 
     bad, last = new(folded_cells(u, matrix, NEARLY)), _last(u)
     for attempt in range(2 * ATTEMPTS):
@@ -61,7 +64,7 @@ def undo_folds(u: Tensor, before: Tensor, matrix: Array) -> None:
         x, y, z = corners.T
         share = KEPT if attempt < ATTEMPTS else 0.0
         u[x, y, z] = before[x, y, z].lerp(u[x, y, z], share)
-        bad = new(_folded(u, _cells_at(corners, last), matrix))
+        bad = new(_cells_at(corners, last))
 
 
 def _folded(u: Tensor, cells: Tensor, matrix: Array) -> Tensor:

@@ -34,7 +34,7 @@ def reconcile(
 
     An inverse that is exact at its own nodes misses between them, where it bends, and the voxels of
     the fixed grid lie there: r(x) = S(T(x)) - x. Its samples may fold, too, though it does not:
-    there they are smoothed. Then a part of one step of simultaneous algebraic reconstruction
+    there they are smoothed. Then a part of one step of simultaneous iterative reconstruction
     (Gilbert 1972) moves each node of S by the mean of what its surroundings miss, weighted as they
     read it; the whole step would make T(S(y)) - y larger than r. Where T squeezes many voxels into
     one cell of S that cannot be enough: the few T(x) that are left far off move by damped Newton

@@ -283,4 +283,18 @@ CHECKS = (
         unit=" %",
         advice="Look whether the labels, the image and the mask belong to the same subject.",
     ),
+    Rule(
+        "labels_lost",
+        "Labels lost",
+        ABOVE,
+        Limits(warn=0, fail=5),
+        why=(
+            "scored labels of which the warped map has no voxel left; a mean over a hundred labels"
+            " hardly tells"
+        ),
+        finds="structures that were squeezed to nothing, or lie beyond the image",
+        needs=("labels_lost",),
+        found="Of {value} of the scored labels no voxel is left after the whole mapping",
+        advice="Look at these structures: their rows in labels.tsv have a Dice of 0.",
+    ),
 )

@@ -122,6 +122,14 @@ class TestUndo:
         torch.testing.assert_close(u[4, 4, 4], before[4, 4, 4] + 0.1)
         assert (u[10, 11, 12] != before[10, 11, 12]).any()
 
+    def test_what_was_nearly_folded_does_not_fold(self) -> None:
+        before = torch.zeros(*SHAPE, 3)
+        before[10, 11, 12] = torch.tensor(0.995 * MATRIX[:, 0], dtype=torch.float32)
+        assert folds(before) > len(folded_cells(before, MATRIX, 0.0)) == 0
+        u = 1.2 * before
+        undo_folds(u, before, MATRIX)
+        assert len(folded_cells(u, MATRIX, 0.0)) == 0
+
     def test_folds_of_before_are_no_trap(self) -> None:
         before = jump()
         u = before + 0.01

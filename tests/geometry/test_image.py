@@ -38,6 +38,16 @@ def test_few_values_are_labels_however_thin_they_lie() -> None:
     assert holds_labels(points)
 
 
+def test_scans_and_probabilities_with_flat_parts_are_no_label_maps() -> None:
+    """Certainty in the middle of a structure; air that was cut at -1024, and nothing around it."""
+    sure = 90 * texture(GRID.shape, 0.7) * ball(GRID.shape, 8)
+    sure[ball(GRID.shape, 6) > 0] = 100
+    assert not holds_labels(np.rint(sure).astype(np.int8))
+    tissue = np.rint(900 * texture(GRID.shape, 0.7))
+    ct = np.where(ball(GRID.shape, 4), tissue, np.where(ball(GRID.shape, 8), -1024, -3024))
+    assert not holds_labels(ct.astype(np.int16))
+
+
 @pytest.mark.parametrize(
     ("voxels", "expected"),
     [

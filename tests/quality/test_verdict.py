@@ -51,6 +51,7 @@ SOUND: dict[str, Any] = {
     "cut_percent": 0.0,
     "outside_percent": 0.0,
     "labels_outside_percent": 0.5,
+    "labels_lost": 0,
 }
 # check: the metric that is changed, its thresholds, and a value of each grade
 CASES: dict[str, tuple[str, Limits, tuple[float, float, float]]] = {
@@ -73,6 +74,7 @@ CASES: dict[str, tuple[str, Limits, tuple[float, float, float]]] = {
     "cut": ("cut_percent", Limits(warn=10, fail=50), (10, 40, 150)),
     "outside": ("outside_percent", Limits(warn=1, fail=3), (0.2, 3, 3.5)),
     "labels_outside": ("labels_outside_percent", Limits(warn=1, fail=3), (1, 2, 3.001)),
+    "labels_lost": ("labels_lost", Limits(warn=1, fail=3), (1, 2, 4)),
 }
 
 
