@@ -13,8 +13,6 @@ from nir.io.files import DAMAGED, readable
 from nir.io.frames import lattice_of
 from nir.io.images import open_image, save
 
-PAIR = (".hdr", ".img")
-
 
 def oriented(grid: Grid, orientation: str) -> Grid:
     """Return the grid of the same voxels with declared axes, its middle at the origin.
@@ -40,13 +38,3 @@ def import_image(source: Path, target: Path, orientation: str) -> None:
     with readable(source, "a complete image", DAMAGED):
         voxels = np.asanyarray(image.dataobj).reshape(image.shape[:3])
     save(target, Image(voxels, oriented(lattice_of(image), orientation)))
-
-
-def halves(path: Path) -> list[Path]:
-    """Return the files of an image: itself, or header and voxels of a pair."""
-    bare = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
-    if not bare.lower().endswith(PAIR):
-        return [path]
-    ends = [end + packed for end in PAIR for packed in ("", ".gz")]
-    every = [path.with_name(bare[:-4] + e) for end in ends for e in (end, end.upper())]
-    return [half for half in every if half == path or half.exists()]

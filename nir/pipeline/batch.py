@@ -50,6 +50,7 @@ class Item:
         source: what they are made from.
         outputs: files and folders that must be there for the stage to be done.
         work: makes them; raises where the pair cannot be done.
+        fleeting: files of the stage that need not be there, though they may have been made.
     """
 
     name: str
@@ -58,10 +59,12 @@ class Item:
     source: Source
     outputs: Sequence[Path]
     work: Callable[[], None]
+    fleeting: Sequence[Path] = ()
 
     def why_redo(self) -> str | None:
         """Tell why it has to be done again; None: it is done."""
-        return why_redo(known(self.folder, self.stage), self.source, self.folder, self.outputs)
+        record = known(self.folder, self.stage)
+        return why_redo(record, self.source, self.folder, self.outputs, self.fleeting)
 
 
 def known(folder: Path, stage: str) -> Record | None:
@@ -117,10 +120,12 @@ def run_batch(
         if why:
             failed[item.name] = f"{item.stage}: {why}"
         log(f"{item.name} FAILED: {failed[item.name]}" if why else f"{item.name}: done")
-    save_json(marker, {"failed": failed, "pairs": len(listed), **job})
-    for item in listed:
-        if isinstance(item, Item):
-            _begun(item).unlink(missing_ok=True)
+    done = [item for item in listed if isinstance(item, Item)]
+    made = {i.name: fingerprint(known(i.folder, i.stage)) for i in done if i.name not in failed}
+    # what is gathered from the batch follows by the marker's content, whatever the dates
+    save_json(marker, {"failed": failed, "made": made, "pairs": len(listed), **job})
+    for item in done:
+        _begun(item).unlink(missing_ok=True)
 
 
 def _fault(item: Item, alone: bool, log: Callable[[str], None]) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nir.cohort.pairs import TEMPLATE, Pair
-from nir.io.analyze import halves
+from nir.io.files import halves
 from nir.io.layout import pair_name
 from nir.pipeline.run import Run
 
@@ -67,6 +67,12 @@ class Inputs:
         if strip == "template":
             files["template"] = self.run.template_files
         return files
+
+    def strip_settings(self, wildcards: Any) -> dict[str, Any]:
+        """Return the settings of a template that act on a skull strip; most take none."""
+        if self.run.config.preprocess.skull_strip != "template":
+            return {}
+        return self.run.config.template.model_dump(mode="json", exclude={"labels", "build"})
 
     def template_affines(self, wildcards: Any) -> dict[str, list[str]]:
         """Return each subject's affine to the template and its record; the template needs none."""

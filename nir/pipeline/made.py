@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nir import __version__
-from nir.io.files import load_json
+from nir.io.files import halves, load_json
 from nir.io.layout import RunFolder
 
 Record = dict[str, Any]
@@ -201,16 +201,20 @@ def _files(path: Path) -> list[Path]:
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:
-    """Return size and times of a file, or the sum and the latest of a folder's files."""
+    """Return size and times of a file, or the sum and the latest of `_parts`."""
     try:
-        state = path.stat()
-        if not path.is_dir():
-            return state.st_size, state.st_mtime_ns, state.st_ctime_ns
-        states = [file.stat() for file in _files(path) if file.is_file()]
+        states = [path.stat()]
+        if (parts := _parts(path)) != [path]:
+            states = [part.stat() for part in parts]
     except OSError:
         return None
     times = [(s.st_mtime_ns, s.st_ctime_ns) for s in states] or [(0, 0)]
     return sum(s.st_size for s in states), max(t[0] for t in times), max(t[1] for t in times)
+
+
+def _parts(path: Path) -> list[Path]:
+    """List what is read with a path: the files in a folder, both halves of an image, or itself."""
+    return [f for f in _files(path) if f.is_file()] if path.is_dir() else halves(path)
 
 
 def _size(path: Path) -> int | None:
@@ -222,9 +226,14 @@ def _size(path: Path) -> int | None:
 
 @lru_cache(maxsize=10_000)
 def _content(path: Path, state: tuple[int, int, int]) -> str:
-    """Return a digest of a file in a state, or of a folder's files and their names."""
-    if not path.is_dir():
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    inside = [(str(f.relative_to(path)), stamp(f)) for f in _files(path) if f.is_file()]
-    return _digest(json.dumps([(name, known and known[-1]) for name, known in inside]))
+    """Return a digest of a file in a state, or of its parts, in a folder with their names."""
+    if (parts := _parts(path)) == [path]:
+        return _read(path)
+    named = path.is_dir()
+    inside = [(str(part.relative_to(path)) if named else "", _read(part)) for part in parts]
+    return _digest(json.dumps(inside))
+
+
+def _read(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

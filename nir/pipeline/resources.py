@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from nir.io.files import load_json
 from nir.io.layout import RunFolder
 from nir.io.tables import Column, write_table
 from nir.pipeline.batch import STAGES
+from nir.pipeline.made import read_record
 
 COLUMNS = {
     "rule": Column("Rule", "Rule of the pipeline"),
@@ -34,9 +34,7 @@ def resource_table(output: Path) -> pd.DataFrame:
     rows = []
     asked = _asked(RunFolder(output).batches)
     for folder in sorted(path for path in (output / "benchmarks").glob("*") if path.is_dir()):
-        found = [
-            pd.read_csv(path, sep="\t", na_values=["-", "NA"]) for path in folder.glob("*.tsv")
-        ]
+        found = [table for path in folder.glob("*.tsv") if (table := _used(path)) is not None]
         if not found:
             continue
         table = pd.concat(found, ignore_index=True)
@@ -45,12 +43,21 @@ def resource_table(output: Path) -> pd.DataFrame:
                 "rule": folder.name,
                 "jobs": len(table),
                 "asked_mb": asked.get(folder.name),
-                "used_mb": table["max_rss"].astype(float).max(),
-                "seconds": table["s"].astype(float).mean(),
-                "seconds_max": table["s"].astype(float).max(),
+                "used_mb": table["max_rss"].max(),
+                "seconds": table["s"].mean(),
+                "seconds_max": table["s"].max(),
             }
         )
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _used(path: Path) -> pd.DataFrame | None:
+    """Read what a job used; None: the record is damaged, which no result has to suffer for."""
+    try:
+        used = pd.read_csv(path, sep="\t", na_values=["-", "NA"])
+        return used[["s", "max_rss"]].astype(float)
+    except (ValueError, KeyError):
+        return None
 
 
 def write_resources(output: Path) -> None:
@@ -64,8 +71,8 @@ def _asked(batches: Path) -> dict[str, float]:
     found: dict[str, float] = {}
     for stage in STAGES:
         for path in batches.glob(f"**/{stage}.json"):
-            content = load_json(path)
-            megabytes = content["resources"].get("mem_mb")
+            content = read_record(path)
+            megabytes = content.get("resources", {}).get("mem_mb")
             if megabytes:
                 rule = content["rule"]
                 found[rule] = max(found.get(rule, 0), megabytes)

@@ -16,12 +16,12 @@ from nir.cohort.subject import Subject
 from nir.engines.base import ENGINES, EngineSettings
 from nir.errors import NirError
 from nir.geometry.grid import Grid, nominal_grid
-from nir.io.files import load_json
 from nir.io.frames import lattice_of
 from nir.io.images import open_image
 from nir.io.layout import RunFolder
 from nir.pipeline.batches import batch_size, plan_batches
 from nir.pipeline.cohort import Cohort, load_cohort
+from nir.pipeline.made import read_record
 from nir.pipeline.settings import PipelineConfig, load_pipeline
 
 
@@ -75,8 +75,7 @@ class Run:
     @cached_property
     def batches(self) -> dict[str, list[Pair]]:
         """Pairs of each batch; those of an earlier run stay in theirs."""
-        plan = self.files.plan
-        known = load_json(plan) if self.batch_size > 1 and plan.exists() else {}
+        known = read_record(self.files.plan) if self.batch_size > 1 else {}
         return plan_batches(self.cohort.pairs, self.batch_size, known)
 
     @property

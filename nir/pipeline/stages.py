@@ -17,8 +17,7 @@ from nir.engines.base import EngineSettings, recall
 from nir.io.layout import PairFolder, ResultFolder, pair_name
 from nir.io.sheets import label_names as read_label_names
 from nir.pipeline.batch import Item, keep, known
-from nir.pipeline.failures import failures
-from nir.pipeline.made import Source, fingerprint
+from nir.pipeline.made import Source, fingerprint, read_record
 from nir.preprocess.settings import AffineConfig
 
 VOLUMES = (ResultFolder.warped, ResultFolder.warped_labels, ResultFolder.jacobian)
@@ -50,7 +49,7 @@ class Batch:
         content = params.batch
         brains = {name: Prepared.from_json(files) for name, files in content["brains"].items()}
         pairs = [(fixed, moving) for fixed, moving in content["pairs"]]
-        failed = failures(before) if before and Path(before).exists() else {}
+        failed = read_record(Path(before)).get("failed", {}) if before else {}
         return cls(pairs, brains, Path(content["root"]), failed)
 
     def folder(self, fixed: str, moving: str) -> PairFolder:
@@ -158,7 +157,8 @@ def register_items(
             files += [own.forward, own.inverse]
             files += [own.field] if field and method.card.writes_field else []
         source = Source(content, [folder.affine, *read])
-        yield Item(name, "register", own.path, source, files, work)
+        fleeting = [file for file in (own.forward, own.inverse, own.field) if file not in files]
+        yield Item(name, "register", own.path, source, files, work, fleeting)
 
 
 def _register(*words: Any, **options: Any) -> None:
@@ -259,9 +259,9 @@ def _evaluate(
     folder, files = fit.folder, PairFolder(fit.folder.parent)
     own = ResultFolder(folder)
     if not own.forward.exists() or not own.inverse.exists():
-        record = fit.source.record()
         fit.work()
-        keep(fit, record)
+        # it is the same fit, though here it is given what it does not look at, too
+        keep(fit, known(folder, "register") or fit.source.record())
     pair = Registered.read(
         fixed, moving, files.affine, folder, guidance=guidance, interpolation=interpolation
     )

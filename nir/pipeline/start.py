@@ -125,11 +125,14 @@ class FolderLock:
         except OSError as error:
             why = _not_writable(output) or f"{path}: {error.strerror}; set another output"
             raise NirError(why) from error
-        if not _hold(self._file):
-            raise NirError(
-                f"{output}: another run works in this folder; wait for it to end, stop it, or set"
-                " another output"
-            )
+        try:
+            if not _hold(self._file):
+                raise NirError(
+                    f"{output}: another run works in this folder; wait for it to end, stop it, or"
+                    " set another output"
+                )
+        except OSError:  # a file system without locks; Snakemake's own hold
+            return
         for lock in (state / "locks").glob("*.lock"):
             lines = lock.read_text(encoding="utf-8").splitlines()
             homes = {_home(folder) for folder in {Path(line).absolute().parent for line in lines}}
@@ -150,14 +153,20 @@ def _is_held(home: Path) -> bool:
     try:
         with (home / LOCK).open() as stream:
             return not _hold(stream)
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:  # nobody can tell
+        return True
 
 
 def _hold(stream: IO[str]) -> bool:
-    """Take an exclusive hold on an open file; False: another process has it."""
+    """Take an exclusive hold on an open file; False: another process has it.
+
+    Raises:
+        OSError: there are no such holds on its file system.
+    """
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
     return True

@@ -20,7 +20,7 @@ from nir.io.files import load_json, save_json
 from nir.pipeline.batch import ATTEMPTS, KILLED, Item, known, run_batch
 from nir.pipeline.batches import batch_size, plan_batches
 from nir.pipeline.failures import failures
-from nir.pipeline.made import Record, Source
+from nir.pipeline.made import Record, Source, fingerprint
 from nir.pipeline.resources import write_resources
 
 JOB = {"rule": "register_nir", "resources": {"threads": 2, "mem_mb": 900}}
@@ -61,7 +61,8 @@ def pairs(tmp_path: Path) -> Pairs:
 def test_what_is_done_is_not_done_again(pairs: Pairs, tmp_path: Path) -> None:
     marker = tmp_path / "m.json"
     run_batch([pairs.item("a"), pairs.item("b")], marker, JOB)
-    assert load_json(marker) == {"failed": {}, "pairs": 2} | JOB
+    made = {name: fingerprint(known(tmp_path / name, "register")) for name in "ab"}
+    assert load_json(marker) == {"failed": {}, "made": made, "pairs": 2} | JOB
     run_batch([pairs.item("a"), pairs.item("b"), pairs.item("c")], marker, JOB)
     assert pairs.calls == ["a", "b", "c"]
 
@@ -73,6 +74,17 @@ def test_another_key_and_a_lost_file_are_done_again(pairs: Pairs, tmp_path: Path
     run_batch([pairs.item("a", "other"), pairs.item("b"), pairs.item("c")], marker, JOB)
     assert pairs.calls == ["a", "b", "c", "a", "b"]
     assert settings_of(tmp_path / "a") == {"key": '"other"'}
+
+
+def test_a_marker_tells_results_apart_that_tables_are_gathered_from(
+    pairs: Pairs, tmp_path: Path
+) -> None:
+    marker = tmp_path / "m.json"
+    contents = []
+    for key in ("k", "other", "k"):
+        run_batch([pairs.item("a", key), pairs.item("b")], marker, JOB)
+        contents.append(marker.read_text())
+    assert contents[0] == contents[2] != contents[1]
 
 
 @pytest.mark.parametrize(
@@ -294,6 +306,9 @@ def test_what_was_asked_and_what_was_used(pairs: Pairs, tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "1__nir.tsv").write_text("s\tmax_rss\n10.0\t700.5\n")
     (folder / "2__nir.tsv").write_text("s\tmax_rss\n30.0\t-\n")
+    for name, damaged in (("3", ""), ("4", "s\tma"), ("5", "s\tmax_rss\n9.0\t7x")):
+        (folder / f"{name}__nir.tsv").write_text(damaged)
+    (tmp_path / "batches/1/nir/evaluate.json").write_text('{"fai')
     write_resources(tmp_path)
     row = pd.read_csv(tmp_path / "resources.tsv", sep="\t").iloc[0]
     assert (row["rule"], row["jobs"], row["asked_mb"]) == ("register_nir", 2, 1800)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +156,16 @@ def test_both_halves_of_an_analyze_image_are_read(inputs_of: Build, table: Path)
         "s0": table.parent / "s0.img",
         "s1": table.parent / "s1_T1w.nii.gz",
     }
+
+
+@pytest.mark.parametrize(("strip", "acts"), [("mask", False), ("template", True)])
+def test_settings_of_a_template_act_on_a_skull_strip_that_takes_one(
+    inputs_of: Build, strip: str, acts: bool
+) -> None:
+    found = []
+    for template in ({}, {"spacing_mm": 3.0}):
+        run = inputs_of(template=template).run
+        stripped = run.config.preprocess.model_copy(update={"skull_strip": strip})
+        config = run.config.model_copy(update={"preprocess": stripped})
+        found.append(Inputs(replace(run, config=config)).strip_settings(None))
+    assert (found[0] != found[1]) == acts

@@ -76,6 +76,21 @@ def test_content_counts_not_dates(
     assert why == (told and f"{scan.parent}/{told}")
 
 
+@pytest.mark.parametrize("ends", [(".hdr", ".img"), (".HDR", ".IMG")])
+def test_both_halves_of_an_image_count(folder: Path, tmp_path: Path, ends: tuple[str, ...]) -> None:
+    halves = [tmp_path / f"scan{end}" for end in ends]
+    for half in halves:
+        half.write_bytes(b"one half")
+    for named, other in (halves, halves[::-1]):
+        source = Source({}, [named])
+        record = made(folder, source)
+        touched(other)
+        assert why_redo(record, source, folder, promised(folder)) is None
+        older(other)
+        assert why_redo(record, source, folder, promised(folder)) == f"{named} changed"
+        other.write_bytes(b"one half")
+
+
 def test_a_folder_counts_by_the_files_in_it(folder: Path) -> None:
     record = made(folder, Source({}, [folder / "figures"]))
     (folder / "figures/.snakemake_timestamp").write_text("later")

@@ -12,12 +12,13 @@ from helpers.tiny import settings, write_cohort
 from snakemake.iocontainers import Namedlist, Wildcards
 
 from nir.io.files import save_json, save_text
+from nir.io.layout import ResultFolder
 from nir.pipeline.batch import keep
 from nir.pipeline.inputs import Inputs
 from nir.pipeline.made import complete, record_of, source_of
 from nir.pipeline.redo import begin, find_redo, tell
 from nir.pipeline.run import Run, plan_run
-from nir.pipeline.stages import items_of
+from nir.pipeline.stages import items_of, tidy
 
 
 @dataclass(eq=False)
@@ -213,3 +214,75 @@ def test_a_damaged_marker_is_no_obstacle(run: Run) -> None:
     outputs, lines = plan([job])
     assert outputs == {job.output.marker}
     assert lines == [f"  - affine: {job.output.marker} is damaged"]
+
+
+def stage(run: Run, name: str) -> Job:
+    """Return the job of a stage after the affine."""
+    wildcards: Any = Wildcards(fromdict={"batch": "00001", "method": "nir"})
+    inputs, scored = Inputs(run), name == "evaluate"
+    before = {s: run.marker(s, "00001", m) for s, m in (("affine", ""), ("register", "nir"))}
+    parts: dict[str, Any] = {
+        "input": before | {"label_names": [], "truth": []},
+        "output": {"marker": run.marker(name, "00001", "nir")},
+        "params": {
+            "batch": inputs.batch_for(scored=scored)(wildcards),
+            "guidance": run.config.guidance.model_dump(mode="json") if scored else {},
+            "method": inputs.method_settings(wildcards),
+            "seed": 1,
+            "device": "cpu",
+            "field": False,
+            "keep": run.config.keep,
+            "interpolation": "nearest",
+            "include": None,
+            "exclude": (),
+        },
+        "wildcards": dict(wildcards.items()),
+    }
+    return Job.of(run, name, "00001__nir", **parts)
+
+
+def test_what_a_lower_level_of_keep_removes_was_not_lost(run: Run, tmp_path: Path) -> None:
+    align(alignment(run))
+    align(stage(run, "register"))
+    for level in ("transforms", "metrics"):
+        content = {"keep": level, "pairs": {"mode": "all"}, "batch": 6}
+        lower = plan_run(settings(tmp_path / "data/subjects.tsv", tmp_path / "out", **content))
+        for item in items_of(stage(lower, "register")):
+            assert not isinstance(item, tuple)
+            tidy(item.folder, level)
+        assert plan([stage(lower, "register")]) == (set(), [])
+    assert plan([stage(run, "register")])[0]
+
+
+def test_a_fit_for_an_evaluation_is_the_one_that_was_asked_for(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    align(alignment(run))
+    align(stage(run, "register"))
+
+    def fit(*words: Any, **options: Any) -> None:
+        save_text(words[4] / "fit.json", "of another length")
+
+    def stop(*words: Any, **options: Any) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr("nir.pipeline.stages._register", fit)
+    monkeypatch.setattr("nir.pair.registered.Registered.read", stop)
+    for item in items_of(stage(run, "evaluate")):
+        assert not isinstance(item, tuple)
+        tidy(item.folder, "metrics")
+        with pytest.raises(InterruptedError):
+            item.work()
+        for name in (ResultFolder.forward.name, ResultFolder.inverse.name):
+            save_text(item.folder / name, "whole")
+    assert plan([stage(run, "register")]) == (set(), [])
+
+
+def test_damaged_notes_of_a_run_are_no_obstacle(run: Run, tmp_path: Path) -> None:
+    align(alignment(run))
+    Path(run.marker("affine", "00001")).write_text('{"fai')
+    for name in ("register", "evaluate"):
+        assert plan([stage(run, name)])[1] == []
+    run.files.plan.write_text('{"00001": [["s0"')
+    again = plan_run(settings(tmp_path / "data/subjects.tsv", tmp_path / "out", batch=3))
+    assert sum(map(len, again.batches.values())) == len(again.cohort.pairs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -65,6 +66,20 @@ def test_a_lock_leaves_those_of_living_runs_below_and_of_those_that_read_it(tmp_
         holder.wait()
     FolderLock(output / "sub", state)
     assert not below.exists()
+
+
+def test_a_file_system_without_locks_stops_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, lock = tmp_path / "out", tmp_path / ".snakemake/locks/0.output.lock"
+    save_text(lock, f"{output}/report.html\n")
+
+    def flock(*words: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    FolderLock(output, tmp_path / ".snakemake")
+    assert lock.exists()  # whether its run is over, nobody can tell
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ rule preprocess:
         runtime=ASKS.minutes(5, 1),
     params:
         settings=SETTINGS.preprocess.model_dump(mode="json"),
-        template=SETTINGS.template.model_dump(mode="json"),
+        template=INPUTS.strip_settings,
         seed=SETTINGS.seed,
     script:
         "../scripts/preprocess.py"
