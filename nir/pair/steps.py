@@ -158,6 +158,11 @@ def run_engine(
                 f"the engine '{method.engine}' returned displacements of shape {u_lps.shape},"
                 f" expected {(*grid.shape, 3)}; report this to those who made it"
             )
+        if broken := u_lps.size - np.count_nonzero(np.isfinite(u_lps)):
+            raise NirError(
+                f"the engine '{method.engine}' returned displacements with {broken} number(s) that"
+                " are NaN or infinite, expected none; look at both images, or choose other settings"
+            )
     record = {
         "method": method.name,
         "engine": method.engine,
