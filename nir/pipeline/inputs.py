@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from snakemake.io import ancient
 
 from nir.cohort.pairs import TEMPLATE, Pair
 from nir.io.files import halves
@@ -22,6 +25,14 @@ class Inputs:
 
     run: Run = field(repr=False)  # Snakemake prints methods where it looks for strange paths
 
+    def given(self, path: Path | str) -> str:
+        """Return a path; Snakemake does not heed the date of a file that the run does not make.
+
+        The records of results know its content (`nir.pipeline.made`), and a copy has another date.
+        """
+        made = Path(path).absolute().is_relative_to(self.run.output.absolute())
+        return str(path) if made else ancient(str(path))
+
     def files_for(
         self, guides: Collection[str] = (), *, scored: bool = False
     ) -> Callable[[Any], list[str]]:
@@ -30,7 +41,7 @@ class Inputs:
         def files(wildcards: Any) -> list[str]:
             members = self.run.members(wildcards.batch)
             found = [self.run.brain(name, guides, scored).files for name in members]
-            return list(dict.fromkeys(str(path) for some in found for path in some))
+            return list(dict.fromkeys(self.given(path) for some in found for path in some))
 
         return files
 
@@ -53,20 +64,27 @@ class Inputs:
         """Return the Analyze image, and its other half, that a scan is imported from."""
         scan = self.run.files.raw / f"{wildcards.id}_{wildcards.part}.nii.gz"
         source = self.run.cohort.imports[scan]
-        return [str(source), *(str(half) for half in halves(source) if half != source)]
+        others = [half for half in halves(source) if half != source]
+        return [self.given(path) for path in (source, *others)]
 
     def raw_files(self, wildcards: Any) -> dict[str, Any]:
         """Return the scans of a subject, and what the skull strip needs beside them."""
         subject, strip = self.run.subject(wildcards.id), self.run.config.preprocess.skull_strip
         files: dict[str, Any] = {
-            "image": str(subject.image),
-            "channels": [str(path) for path in subject.channels],
+            "image": self.given(subject.image),
+            "channels": [self.given(path) for path in subject.channels],
         }
-        if strip == "mask":
-            files["mask"] = str(subject.mask)
+        if strip == "mask" and subject.mask:
+            files["mask"] = self.given(subject.mask)
         if strip == "template":
-            files["template"] = self.run.template_files
+            files["template"] = self.template_files
         return files
+
+    @property
+    def template_files(self) -> list[str]:
+        """The files of the template that the settings name."""
+        template = self.run.config.template
+        return [self.given(path) for path in (template.image, template.mask) if path]
 
     def strip_settings(self, wildcards: Any) -> dict[str, Any]:
         """Return the settings of a template that act on a skull strip; most take none."""
@@ -90,7 +108,7 @@ class Inputs:
 
     def label_names_file(self, wildcards: Any) -> list[str]:
         """Return the table of label names, if there is one."""
-        return [str(path)] if (path := self.run.cohort.label_names) else []
+        return [self.given(path)] if (path := self.run.cohort.label_names) else []
 
     def truth_folder(self, wildcards: Any) -> list[str]:
         """Return the folder of the true deformations, where they are known."""
@@ -141,7 +159,7 @@ class Inputs:
         markers = [entry[0] for entry in self.atlas_pairs(wildcards)]
         return {
             "brain": str(self.run.files.subject(wildcards.fixed).brain),
-            "truth": [str(own)] if own else [],
+            "truth": [self.given(own)] if own else [],
             "markers": list(dict.fromkeys(markers)),
         }
 

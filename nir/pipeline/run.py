@@ -52,12 +52,6 @@ class Run:
         """Whether every moving subject has labels, so that every pair has warped ones."""
         return all(self.subject(moving).labels for _, moving in self.cohort.pairs)
 
-    @property
-    def template_files(self) -> list[str]:
-        """Files of the template that the settings name."""
-        template = self.config.template
-        return [str(p) for p in (template.image, template.mask) if p]
-
     def subject(self, name: str) -> Subject:
         """Return the raw files of a subject, or of the template."""
         if name == TEMPLATE:

@@ -70,6 +70,8 @@ def page(place: Path) -> None:
 
 def test_a_dry_run_tells_what_is_not_as_it_was_and_writes_nothing(place: Path) -> None:
     shutil.rmtree(place / ".snakemake")
+    for scan in (place.parent / "data").iterdir():
+        scan.touch()
     before = listing(place / "res")
     assert "Nothing to be done" in plan(place)
     told = plan(place, "--config", "seed=2")

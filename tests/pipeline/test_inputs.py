@@ -10,6 +10,7 @@ from typing import Any
 import nibabel as nib
 import pytest
 from helpers.tiny import settings, write_cohort
+from snakemake.io import is_flagged
 from snakemake.iocontainers import Wildcards
 
 from nir.cohort import checks
@@ -169,3 +170,14 @@ def test_settings_of_a_template_act_on_a_skull_strip_that_takes_one(
         config = run.config.model_copy(update={"preprocess": stripped})
         found.append(Inputs(replace(run, config=config)).strip_settings(None))
     assert (found[0] != found[1]) == acts
+
+
+def test_dates_of_files_that_the_run_does_not_make_tell_nothing(
+    inputs_of: Build, tmp_path: Path
+) -> None:
+    inputs = inputs_of()
+    files = inputs.raw_files(job(id="s0"))
+    given = [files["image"], files["mask"], *inputs.files_for(scored=True)(job(batch="00001"))]
+    made = {path for path in given if Path(path).is_relative_to(tmp_path / "out")}
+    assert len(made) == 6
+    assert all(is_flagged(path, "ancient") == (path not in made) for path in given)

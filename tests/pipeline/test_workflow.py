@@ -427,6 +427,7 @@ def test_what_is_kept(workplace: Path, finished: Path, keep: str) -> None:
     _, labels = read_tables(output)
     assert set(labels["index"]) == {2, 3, 4, 5, 6}
     assert len(list(output.glob("pairs/*/nir/*.nii.gz"))) == 2 * len(left)
+    assert "Nothing to be done" in run(workplace, "-n", "--configfile", config).stderr
 
 
 def test_a_pair_whose_folder_is_removed_is_done_again(workplace: Path, finished: Path) -> None:

@@ -36,7 +36,7 @@ rule report:
         resources=RUN.files.resources,
         ratings=RUN.ratings,
         templates=[
-            path
+            INPUTS.given(path)
             for path in sorted((Path(workflow.basedir) / "reports").glob("*"))
             if path.suffix != ".rst"
         ],

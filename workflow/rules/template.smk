@@ -6,7 +6,7 @@ BUILD = SETTINGS.template.build
 rule template:
     """Write the given template, or the one that the rounds start from, as if it were a subject."""
     input:
-        RUN.template_files,
+        INPUTS.template_files,
     output:
         brain=(
             RUN.files.before_round(0).brain
