@@ -121,6 +121,8 @@ def fit_in_words(fit: Mapping[str, Any]) -> str:
     phases = fit["phases"]
     listed = "; ".join(f"({n}) {SOLVERS[p['solver']].words(p)}" for n, p in enumerate(phases, 1))
     text = f"{len(phases)} phase{'s' * (len(phases) > 1)}: {listed}."
+    if any(p["resolution_mm"] for p in phases):
+        text += " No level was finer than the shortest edge of the fixed image's voxels."
     if fields := [p for p in phases if p["solver"] == "field"]:
         text += _integration(fit, any(p["lattice"] for p in fields))
     text += f" The fixed brain's box and {fit['margin_mm']:g} mm around it were fitted."

@@ -294,7 +294,7 @@ CHECKS = (
         ),
         finds="structures that were squeezed to nothing, or lie beyond the image",
         needs=("labels_lost",),
-        found="Of {value} of the scored labels no voxel is left after the whole mapping",
+        found="{value} of the scored labels have no voxel left after the whole mapping",
         advice="Look at these structures: their rows in labels.tsv have a Dice of 0.",
     ),
 )

@@ -15,6 +15,7 @@ from nir.engines.nir import Nir
 from nir.fit.pair import fit_pair
 from nir.fit.presets import PRESETS
 from nir.fit.settings import FitConfig, Phase, fit_config
+from nir.fit.sizes import level_grid
 from nir.fit.words import fit_in_words
 from nir.geometry.grid import Grid
 from nir.preprocess.settings import AffineConfig, PreprocessConfig
@@ -138,6 +139,16 @@ def test_cited_is_what_ran(preset: str) -> None:
     assert set(cited) <= {*expected, "tustison2021antsx"}
     assert ("neural field" in text) == ("field" in solvers)
     assert re.search(r"at most \d+ fluid", text) is None  # they are all taken
+
+
+def test_levels_of_a_coarse_image_are_not_told_as_finer_than_it() -> None:
+    fit = fit_config("default", {})
+    coarse = Grid((40, 48, 44), np.diag([4.0, 4.0, 5.0, 1.0]))
+    assert min(level_grid(coarse, phase).spacing.min() for phase in fit.phases) > 3.9
+    sentence = "No level was finer than the shortest edge of the fixed image's voxels."
+    assert sentence in fit_in_words(fit.model_dump(mode="json"))
+    own = FitConfig.model_validate({"phases": [FLUID]})
+    assert sentence not in fit_in_words(own.model_dump(mode="json"))
 
 
 def test_guides_are_told_with_their_weights() -> None:
