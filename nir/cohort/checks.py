@@ -194,7 +194,7 @@ class CheckCache:
         demands: they are part of what is remembered.
     """
 
-    VERSION = 4  # raise it when a check changes
+    VERSION = 5  # raise it when a check changes
 
     def __init__(self, path: Path | None = None, demands: Demands = Demands()) -> None:
         """Read the cache file, if there is one."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.spatialimages import HeaderDataError
 
 from nir.errors import Fault
 from nir.geometry.grid import Array, Grid, corner_gap_mm
@@ -15,9 +17,13 @@ MM = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}
 
 SHEAR = 1e-4  # cosine between two array axes beyond which ITK refuses an sform
 
-FORMS = 1e-3  # between qform and sform, share of a voxel edge: float32 stays far below
+FORMS = 1e-3  # between qform and sform, share of a voxel edge: a qform near a half turn loses it
 
 APART_VOXELS = 0.1  # between two files of a subject: nothing a registration can see
+
+nib.Nifti1Header.quaternion_threshold = np.float64(1e-4)
+"""So much the quaternion of a qform may be too long: nibabel refuses intact files at 4e-7, which
+ITK and NIfTI's own library shorten, as nibabel does below the threshold."""
 
 PLANAR = "give a volume of two slices or more: NIR does not register planar images"
 
@@ -62,8 +68,10 @@ def frame_faults(image: Any) -> list[Fault]:
             return [("metre, millimetre or micron", found, REPAIR)]
         try:
             image.get_qform(coded=True)
-        except ValueError as error:
+        except (ValueError, HeaderDataError) as error:
             return [("a qform that is a rotation", str(error), REPAIR)]
+        if turned := _sign_fault(image):
+            return [turned]
     return affine_faults(lattice_of(image).affine) or _disagreements(image)
 
 
@@ -125,6 +133,29 @@ def _orientation_fault(image: Any) -> Fault:
     return what, found, ORIENT
 
 
+def _sign_fault(image: Any) -> Fault | None:
+    """Find signs in pixdim that nibabel drops when it reads a header, and ITK turns axes by."""
+    told = _header_as_written(image)["pixdim"]
+    if (told[1:4] < 0).any():
+        found = f"edges of {' x '.join(f'{edge:.4g}' for edge in told[1:4])} in pixdim, whose"
+        found += " signs nibabel leaves out, while ITK and ANTs turn these axes around"
+        return "voxels whose edges are above 0", found, ORIENT
+    if told[0] < 0 and told[0] != -1 and _codes(image)[1] <= 0:
+        found = f"{told[0]:.4g}, which nibabel takes for 1, and ITK and ANTs for -1"
+        return "1 or -1 in pixdim[0]", found, ORIENT
+    return None
+
+
+def _header_as_written(image: Any) -> Any:
+    """Return the header of an opened image without what nibabel mends; in memory it is whole."""
+    file = image.file_map.get("header") or image.file_map["image"]
+    if not file.filename or not Path(file.filename).exists():
+        return image.header
+    with file.get_prepare_fileobj("rb") as stream:
+        content = stream.read(image.header.sizeof_hdr)
+    return type(image.header)(content, check=False)
+
+
 def _disagreements(image: Any) -> list[Fault]:
     """Find an sform that contradicts the qform, or where there is none the edges of the voxels."""
     if not isinstance(image, nib.Nifti1Pair):
@@ -135,9 +166,11 @@ def _disagreements(image: Any) -> list[Fault]:
     i, j, k = (int(n) for n in image.shape[:3])  # of MGH they are numpy's
     edges = np.linalg.norm(sform[:3, :3], axis=0)
     if q_code > 0:
-        if (np.abs(qform - sform)[:3] <= FORMS * np.array([*edges, edges.min()])).all():
+        gap = corner_gap_mm(Grid((i, j, k), qform), Grid((i, j, k), sform))
+        rounded = np.abs(qform - sform)[:3] <= FORMS * np.array([*edges, edges.min()])
+        if gap <= APART_VOXELS * edges.min() or rounded.all():
             return []
-        gap = MM[unit_code(image)] * corner_gap_mm(Grid((i, j, k), qform), Grid((i, j, k), sform))
+        gap *= MM[unit_code(image)]
         first = (
             f"{np.round(form[:3, 3], 2).tolist()}, edges {_by(form)}" for form in (qform, sform)
         )

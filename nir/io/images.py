@@ -189,7 +189,7 @@ def load_series(path: Path | str) -> tuple[np.ndarray, Grid, float]:
     if turning := vector_fault(image):
         raise NirError(fault(path, *turning))
     grid = grid_of(image)
-    if len(image.shape) not in (3, 4):
+    if any(n != 1 for n in image.shape[4:]):
         cure = "give a 3-D image or a 4-D series"
         raise NirError(fault(path, "a 3-D or 4-D image", f"shape {tuple(image.shape)}", cure))
     _check_real(path, image)
@@ -201,7 +201,7 @@ def load_series(path: Path | str) -> tuple[np.ndarray, Grid, float]:
         _refuse(path, range_faults(voxels))
         voxels = voxels.astype(np.int32)
     step = 0.0
-    if len(image.shape) == 4:
+    if len(image.shape) > 3:
         nifti = isinstance(image, nib.Nifti1Image)
         unit = int(image.header["xyzt_units"]) & 56 if nifti else 0
         step = float(image.header.get_zooms()[3]) * SECONDS.get(unit, 1.0)

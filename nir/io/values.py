@@ -13,6 +13,8 @@ from nir.errors import Fault
 
 LIMITS = np.iinfo(np.int32)
 
+LARGEST = np.finfo(np.float32).max  # all is counted in single precision
+
 
 def slope_of(image: Any) -> float:
     """Return the slope by which a file's stored integers are multiplied; 1: as they are."""
@@ -20,11 +22,12 @@ def slope_of(image: Any) -> float:
 
 
 def number_faults(voxels: np.ndarray) -> list[Fault]:
-    """Find voxels that are no real numbers, or not finite."""
+    """Find voxels that are no real numbers, or not finite, be it in single precision alone."""
     if voxels.dtype.kind not in "biuf":
         return [("one number a voxel", f"voxels of type {voxels.dtype}", "convert to grey values")]
-    if voxels.dtype.kind == "f" and not (finite := np.isfinite(voxels)).all():
-        found = f"{voxels.size - np.count_nonzero(finite)} voxel(s) that are NaN or infinite"
+    if voxels.dtype.kind == "f" and not (finite := np.abs(voxels) <= LARGEST).all():
+        what = f"NaN, infinite or beyond {LARGEST:.2g}"
+        found = f"{voxels.size - np.count_nonzero(finite)} voxel(s) that are {what}"
         return [("finite values", found, "replace them, for instance by 0")]
     return []
 
@@ -34,9 +37,10 @@ def label_faults(voxels: np.ndarray, slope: float = 1.0) -> list[Fault]:
     if faults := number_faults(voxels):
         return faults
     if voxels.dtype.kind == "f" and (broken := voxels != np.rint(voxels)).any():
-        what, example = "whole-number labels", f"{voxels[broken][0]:.4g}"
+        what, example = "whole-number labels", _fraction(voxels[broken][0])
         if slope != 1:
-            found = f"integers scaled by {slope:.4g} (scl_slope) to fractions such as {example}"
+            found = f"integers scaled by {_fraction(slope)} (scl_slope) to fractions such as"
+            found += f" {example}"
             return [(what, found, "store the labels as integers without a scale")]
         if voxels.min() >= 0 and voxels.max() <= 1:
             found = f"fractions from 0 to 1 such as {example}: a map of probabilities"
@@ -70,9 +74,10 @@ def mask_faults(
         return faults
     broken = voxels != np.rint(voxels) if voxels.dtype.kind == "f" else np.zeros(1, dtype=bool)
     if broken.any() and len(np.unique(voxels)) > 2:
-        what, example = "a mask of 0 and 1", f"{voxels[broken][0]:.4g}"
+        what, example = "a mask of 0 and 1", _fraction(voxels[broken][0])
         if slope != 1:
-            found = f"integers scaled by {slope:.4g} (scl_slope) to fractions such as {example}"
+            found = f"integers scaled by {_fraction(slope)} (scl_slope) to fractions such as"
+            found += f" {example}"
             return [(what, found, "store it as integers without a scale")]
         if voxels.min() < 0 or voxels.max() > 1:
             return [(what, f"fractions such as {example}", "give a mask, not a scan")]
@@ -85,3 +90,9 @@ def mask_faults(
         cure = "make the mask again, or leave it out"
         return [("a brain mask with voxels above 0", "an empty mask", cure)]
     return []
+
+
+def _fraction(value: float) -> str:
+    """Write a number with as many digits as tell that it is not whole: not 2 for 2.0000002."""
+    short = f"{value:.4g}"
+    return str(value) if float(short).is_integer() else short

@@ -57,6 +57,11 @@ def row(affine: np.ndarray, number: int, column: int, value: float) -> dict[str,
 
 EDGES = np.array([1, 1, 1, 1, 0, 0, 0, 0], "f4")
 
+
+def edges(qfac: float, first: float) -> np.ndarray:
+    return np.array([qfac, first, 1.5, 3, 0, 0, 0, 0], "f4")
+
+
 FAULTY = {
     "codes 0": ({"q": 0, "s": 0}, r"qform_code and sform_code of 0.* nibabel .* ITK"),
     "negative codes": ({"qform_code": -1, "sform_code": 99}, "tells the orientation"),
@@ -70,6 +75,9 @@ FAULTY = {
     "shear": ({"q": 0, **row(AFFINE, 0, 1, AFFINE[0, 1] + 0.01)}, "a sheared affine"),
     "forms": ({**row(AFFINE, 0, 3, AFFINE[0, 3] + 5)}, "5 mm apart.* qform .* sform"),
     "forms by edges": ({"pixdim": EDGES}, "edges 1 x 1 x 1 by the qform .* 2 x 1.5 x 3 by the s"),
+    "negative edge": ({"pixdim": edges(-1, -2)}, "edges of -2 x 1.5 x 3 .* nibabel .* ITK"),
+    "negative edge, no qform": ({"q": 0, "pixdim": edges(1, -2)}, "edges of -2 x 1.5 x 3 "),
+    "qfac": ({"s": 0, "pixdim": edges(-3, 2)}, r"pixdim\[0\], found -3, .* nibabel .* ITK"),
     "no rotation": ({"quatern_b": 3.0}, "a qform that is a rotation"),
 }
 
@@ -85,6 +93,17 @@ def test_what_is_not_sure_is_refused(tmp_path: Path, fields: dict, sign: str) ->
         load(path)
     with pytest.raises(NirError, match=sign):
         load(nib.load(path))
+
+
+@pytest.mark.parametrize("fields", [{"quatern_d": 1.00002}, {"qoffset_y": AFFINE[1, 3] + 0.05}])
+@pytest.mark.parametrize("s", [0, 1])
+def test_what_rounding_leaves_is_no_fault(tmp_path: Path, s: int, fields: dict) -> None:
+    turned = AFFINE.copy()
+    turned[:3, :3] = np.diag([-2.0, -1.5, 3.0])
+    ours = grid_of(open_image(header_file(tmp_path / "a.nii", turned, s=s, **fields)))
+    theirs = itk_grid(tmp_path / "a.nii")
+    assert theirs is not None
+    assert corner_gap_mm(ours, theirs) < APART_VOXELS * theirs.spacing.min()
 
 
 @pytest.mark.parametrize("shape", [(24,), (24, 20), (24, 20, 1), (1, 20, 16), (1, 1, 1)])
