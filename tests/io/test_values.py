@@ -47,7 +47,7 @@ LABELS = [
     (filled("f4", 0.25, 1), None, "fractions from 0 to 1 such as 0.25: a map of probabilities"),
     (filled("f4", 2.5, 3), None, "fractions such as 2.5; resample the original labels"),
     (filled("i2", 10, 700), 0.01, r"integers scaled by 0.01 \(scl_slope\) to fractions such as"),
-    (filled("i2", 1, 2), 1.0000001, r"by 1.0000001\d* \(scl_slope\) to fractions such as 1.0000001"),
+    (filled("i2", 1, 2), 1.0000001, r"by 1.0000001\d* .scl_slope. to fractions such as 1.0000001"),
     (filled("f8", 1, 1e300), None, "found 1 voxel.* infinite or beyond 3.4e"),
 ]
 
