@@ -168,7 +168,7 @@ def load_volume(path: Path | str, dtype: Any = np.float32) -> tuple[np.ndarray, 
     if len(shape) < 3 or any(n != 1 for n in shape[3:]):
         cure = "extract one volume"
         raise NirError(fault(path, "a 3-D image", f"shape {tuple(shape)}", cure))
-    _check_real(path, image)
+    check_real(path, image)
     with readable(path, "a complete image", DAMAGED):
         voxels = np.asanyarray(image.dataobj).reshape(shape[:3])
     return np.ascontiguousarray(voxels, dtype=dtype), grid_of(image)
@@ -192,7 +192,7 @@ def load_series(path: Path | str) -> tuple[np.ndarray, Grid, float]:
     if any(n != 1 for n in image.shape[4:]):
         cure = "give a 3-D image or a 4-D series"
         raise NirError(fault(path, "a 3-D or 4-D image", f"shape {tuple(image.shape)}", cure))
-    _check_real(path, image)
+    check_real(path, image)
     with readable(path, "a complete image", DAMAGED):
         voxels = np.asanyarray(image.dataobj).reshape(*image.shape[:3], -1)
     if turning := vector_fault(image, voxels):
@@ -208,7 +208,7 @@ def load_series(path: Path | str) -> tuple[np.ndarray, Grid, float]:
     return voxels, grid, step
 
 
-def _check_real(path: Path | str, image: nib.Nifti1Image) -> None:
+def check_real(path: Path | str, image: nib.Nifti1Image) -> None:
     """Refuse colours and complex numbers."""
     if image.get_data_dtype().kind not in "biuf":
         found, cure = f"voxels of type {image.get_data_dtype()}", "convert it to grey values"

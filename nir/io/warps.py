@@ -13,7 +13,7 @@ from nir.errors import NirError, fault
 from nir.geometry.grid import Array, Grid
 from nir.io.files import DAMAGED, atomic, readable
 from nir.io.frames import MM, unit_code
-from nir.io.images import _save, grid_of, open_image
+from nir.io.images import _save, check_real, grid_of, open_image
 from nir.io.told import absent_fault, told
 
 VECTOR_INTENT = "vector"  # NIfTI intent code 1007, what ITK reads as a displacement field
@@ -62,6 +62,7 @@ def load_displacement(path: Path | str) -> tuple[np.ndarray, Grid]:
     if len(image.shape) != 5 or image.shape[3:] != (1, 3):
         cure = "give an ITK displacement field"
         raise NirError(fault(path, "shape (X, Y, Z, 1, 3)", str(tuple(image.shape)), cure))
+    check_real(path, image)
     grid = grid_of(image)
     signs = _signs(path, image)
     with readable(path, "a complete displacement field", DAMAGED):
@@ -103,8 +104,10 @@ def load_affine(path: Path | str) -> Array:
     path = Path(path)
     if not path.exists():
         raise NirError(absent_fault(path, "an ITK affine file"))
-    cure = "give the GenericAffine.mat of ANTs or one of ours"
+    cure = "give the GenericAffine.mat of ANTs, or turn another affine into one by nir convert"
     with readable(path, "an ITK affine .mat file", cure, "transform"):
+        if b"Transform" not in path.read_bytes()[:512]:
+            raise ValueError("a file of another kind, or a damaged one")
         content = loadmat(path)
         key = next((k for k in content if "Transform" in k), "no transform")
         parameters, centre = content[key].ravel(), content["fixed"].ravel()

@@ -33,6 +33,7 @@ from nir.io.images import (
     save_series,
     save_volume,
 )
+from nir.io.values import number_faults
 from nir.io.vectors import directions_beside
 from nir.quality import jacobian
 from nir.transforms.files import (
@@ -124,6 +125,9 @@ def apply_file(
     outside = outside_of(series)
     if outside and chosen != "genericLabel":
         sentences.append(f"{image}: continued by {outside:g} beyond its border, its background")
+    if chosen not in KEPT and (faults := number_faults(series)):
+        spread = "count as 0" if chosen == "cubic" else "spread to their neighbours"
+        sentences.append(f"warning: {image}: {faults[0][1]}, which {spread}")
     dtype = series.dtype if chosen in KEPT else np.float32
     warped = np.empty((*target.shape, series.shape[3]), dtype=dtype)
     for n in range(series.shape[3]):

@@ -24,6 +24,8 @@ from nir.transforms.files import read_chain, stated_direction
 from nir.transforms.formats.base import Spaces
 from nir.transforms.refuse import check_affine_beside
 
+FLOAT32 = 16  # NIFTI_TYPE_FLOAT32
+
 
 def points_file(
     source: Path,
@@ -139,14 +141,16 @@ def _gifti(source: Path, output: Path, move: Callable[[Array], Array]) -> None:
     with readable(source, "a GIfTI surface", "restore the file"):
         image: Any = nib.load(source)
         arrays = image.get_arrays_from_intent("NIFTI_INTENT_POINTSET")
+        for array in arrays:
+            _check_gifti_frame(source, array)
     if not arrays:
         cure = "give the surface, not a map on it"
         raise NirError(fault(source, "a GIfTI file with vertices", "none", cure))
     for array in arrays:
-        _check_gifti_frame(source, array)
         array.data = move(array.data).astype(np.float32)
+        array.datatype = FLOAT32
     with atomic(output) as temporary:
-        nib.save(image, temporary)
+        nib.save(image, temporary, mode="compat")  # what is of 64 bits, as GIfTI has it not
 
 
 def _check_gifti_frame(source: Path, array: Any) -> None:
@@ -189,12 +193,15 @@ def _polydata(source: Path, output: Path, move: Callable[[Array], Array]) -> Non
     }
     reader, writer = kinds[source.suffix.lower()]
     reading = reader()
+    errors: list[str] = []
+    reading.AddObserver("ErrorEvent", lambda *told: errors.append(str(told[1])))
     reading.SetFileName(str(source))
     reading.Update()
     mesh = reading.GetOutput()
-    if mesh.GetNumberOfPoints() == 0:
-        cure = "give a file with vertices"
-        raise NirError(fault(source, "a surface that VTK reads", "no vertices", cure))
+    if errors or mesh.GetNumberOfPoints() == 0:  # after an error it may hold vertices, but no faces
+        found = "one that it cannot read to its end" if errors else "no vertices"
+        cure = "restore it, or give a surface of vertices and faces"
+        raise NirError(fault(source, "a surface that VTK reads", found, cure))
     points = mesh.GetPoints()
     moved = move(vtk_to_numpy(points.GetData())).astype(np.float32)
     points.SetData(numpy_to_vtk(moved, deep=True))

@@ -154,6 +154,27 @@ class TestApply:
         assert found.header.get_xyzt_units() == ("mm", "sec")
         np.testing.assert_allclose(found.get_fdata()[..., 2], expected(frames[..., 2]), atol=1e-5)
 
+    def test_axes_of_one_behind_a_series(self, data: Path, tmp_path: Path) -> None:
+        frames = np.stack([texture(MOVING.shape, 1.5, seed=n) for n in range(2)], -1)
+        for count in (1, 2):
+            some = frames[..., :count, None]
+            nib.save(nib.Nifti1Image(some, MOVING.affine), tmp_path / "s.nii.gz")
+            nir("apply", tmp_path / "s.nii.gz", "-t", data / FORWARD, "-r", data / "fixed.nii.gz",
+                "-o", tmp_path / "w.nii.gz")  # fmt: skip
+            found = nib.load(tmp_path / "w.nii.gz").get_fdata().reshape(*FIXED.shape, count)
+            np.testing.assert_allclose(found[..., -1], expected(some[..., -1, 0]), atol=1e-5)
+
+    @pytest.mark.parametrize(("mode", "what"), [("linear", "spread"), ("cubic", "count as 0")])
+    def test_what_becomes_of_voxels_that_are_no_numbers_is_told(
+        self, data: Path, tmp_path: Path, mode: str, what: str
+    ) -> None:
+        image = texture(MOVING.shape, 1.5)
+        image[3, 3, 3] = np.nan
+        save_volume(tmp_path / "nan.nii.gz", image, MOVING)
+        told = nir("apply", tmp_path / "nan.nii.gz", "-t", data / FORWARD, "-r",
+                   data / "fixed.nii.gz", "-n", mode, "-o", tmp_path / "w.nii.gz")  # fmt: skip
+        assert f"1 voxel(s) that are NaN, infinite or beyond 3.4e+38, which {what}" in told
+
     def test_labels_of_64_bits(self, data: Path, tmp_path: Path) -> None:
         image = nib.Nifti1Image(LABELS.astype(np.int64), MOVING.affine, dtype=np.int64)
         nib.save(image, tmp_path / "long.nii.gz")
@@ -364,6 +385,22 @@ class TestSurface:
         found = nib.load(tmp_path / "out.gii").darrays[0].data
         np.testing.assert_allclose(found, self.moved(), atol=1e-3)
 
+    @pytest.mark.parametrize(("code", "kind"), [(64, np.float64), (8, np.int32)])
+    def test_vertices_become_float32(
+        self, data: Path, tmp_path: Path, code: int, kind: type
+    ) -> None:
+        array = nib.gifti.GiftiDataArray(
+            self.vertices().astype(kind), intent="NIFTI_INTENT_POINTSET", datatype=code
+        )
+        image = nib.GiftiImage(darrays=[array])
+        (tmp_path / "in.gii").write_bytes(image.to_xml(mode="force"))  # as MATLAB's gifti writes
+        self.call(data, tmp_path / "in.gii", tmp_path / "out.gii")
+        found = nib.load(tmp_path / "out.gii").darrays[0].data
+        apart = np.abs(found - self.moved()).max()
+        assert found.dtype == np.float32
+        assert apart < (1e-3 if kind is np.float64 else 2)
+        assert (found != np.rint(found)).any()
+
     def test_vertices_are_numbers(self, data: Path, tmp_path: Path) -> None:
         vertices = self.vertices()
         vertices[1, 2] = np.nan
@@ -419,10 +456,20 @@ class TestSurface:
         (tmp_path / "a.obj").write_text("v 0 0 0")
         (tmp_path / "a.vtk").write_text("hello")
         (tmp_path / "a.gii").write_text("hello")
+        (tmp_path / "cut.vtk").write_text(  # vertices are there, faces are lost
+            "# vtk DataFile Version 3.0\nm\nASCII\nDATASET POLYDATA\nPOINTS 3 float\n"
+            "0 0 0 1 0 0 0 1 0\nPOLYG"
+        )
+        array = nib.gifti.GiftiDataArray(
+            self.vertices(), intent="NIFTI_INTENT_POINTSET", meta={"VolGeomC_R": "left"}
+        )
+        nib.save(nib.GiftiImage(darrays=[array]), tmp_path / "meta.gii")
         for source, output, sentence in (
             ("a.obj", "b.obj", "same suffix"),
             ("a.vtk", "b.ply", "same suffix"),
-            ("a.vtk", "b.vtk", "no vertices"),
+            ("a.vtk", "b.vtk", "cannot read to its end"),
+            ("cut.vtk", "b.vtk", "cannot read to its end"),
+            ("meta.gii", "b.gii", "GIfTI"),
             ("a.gii", "b.gii", "GIfTI"),
             ("no.gii", "b.gii", "no such file"),
         ):

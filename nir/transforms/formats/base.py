@@ -100,7 +100,7 @@ def matrix_lps(path: Path, mapping: Transform) -> Array:
 def bare_matrix(text: bytes) -> Array | None:
     """Read 4 x 4 numbers from plain text; None: it is something else."""
     try:
-        numbers = [float(n) for n in text.decode("ascii").split()]
+        numbers = [float(n) for n in text.decode("utf-8-sig").split()]
     except ValueError:
         return None
     return np.reshape(numbers, (4, 4)) if len(numbers) == 16 else None

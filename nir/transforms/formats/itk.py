@@ -18,8 +18,12 @@ def read(path: Path, spaces: Spaces) -> Transform:
     """Read any file that ITK writes: affine or rigid, displacement field, composite of those."""
     import SimpleITK
 
-    with readable(path, "an ITK transform", "give a file that ANTs or SimpleITK reads"):
-        found = SimpleITK.ReadTransform(str(path))
+    cure = "restore it, or give a file that ANTs or SimpleITK reads"
+    with readable(path, "an ITK transform", cure):
+        try:
+            found = SimpleITK.ReadTransform(str(path))
+        except RuntimeError as error:  # its words are places in ITK's sources
+            raise ValueError("a file that ITK cannot read") from error
     return chain(_parts(path, found))
 
 
