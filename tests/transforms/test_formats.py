@@ -23,7 +23,7 @@ from nir.geometry.maps import Affine, Composite, DisplacementField, Transform, d
 from nir.geometry.resample import resample
 from nir.io.ants import to_ants
 from nir.io.images import save_volume
-from nir.io.warps import save_affine, save_displacement
+from nir.io.warps import load_affine, save_affine, save_displacement
 from nir.transforms.files import (
     formats_in_words,
     read_chain,
@@ -288,6 +288,8 @@ class TestRefused:
     def test_a_bare_matrix(self, tmp_path: Path) -> None:
         np.savetxt(tmp_path / "a.mat", np.eye(4))
         self.refuse(tmp_path / "a.mat", "fsl:", "ras:")
+        with pytest.raises(NirError, match=r"found a file of another kind.* by nir convert"):
+            load_affine(tmp_path / "a.mat")  # where it is to be one of ITK, as a start
 
     def test_something_else(self, tmp_path: Path) -> None:
         (tmp_path / "a.mat").write_text("hello")
@@ -332,11 +334,20 @@ class TestRefused:
         word = write(tmp_path, name, DisplacementField(bad, FIXED))
         self.refuse(word, "NaN or infinity at 1 voxels")
 
-    @pytest.mark.parametrize("name", ["w.h5", "w.x5", "w.nii.gz"])
-    def test_a_truncated_file(self, tmp_path: Path, name: str) -> None:
+    def test_complex_numbers(self, tmp_path: Path) -> None:
+        image = nib.Nifti1Image(np.zeros((5, 6, 7, 1, 3), np.complex64), np.eye(4))
+        image.header.set_intent("vector")
+        nib.save(image, tmp_path / "w.nii.gz")
+        self.refuse(tmp_path / "w.nii.gz", "one real number")
+
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [("w.h5", "a file that ITK cannot read"), ("w.x5", "an X5 file"), ("w.nii.gz", "damaged")],
+    )
+    def test_a_truncated_file(self, tmp_path: Path, name: str, said: str) -> None:
         word = Path(write(tmp_path, name, WARP))
         word.write_bytes(word.read_bytes()[:2000])
-        self.refuse(word, word.name)
+        self.refuse(word, word.name, said)
 
     def test_formats_in_voxels_need_the_images(self, tmp_path: Path) -> None:
         word = write(tmp_path, "fsl:f.mat", AFFINE)
