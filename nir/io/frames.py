@@ -57,7 +57,7 @@ def frame_faults(image: Any) -> list[Fault]:
     A NIfTI header tells it up to three times: by its qform, by its sform and by the edges of its
     voxels. What readers take differently is a fault, since ITK, ANTs and FSL are to agree with us.
     """
-    shape = tuple(image.shape)
+    shape = tuple(int(n) for n in image.shape)  # of MGH they are numpy's
     if len(shape) < 3 or min(shape[:3]) < 2:
         return [("a 3-D image", f"shape {shape}", PLANAR)]
     if lacks_orientation(image):

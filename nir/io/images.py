@@ -164,10 +164,10 @@ def load_volume(path: Path | str, dtype: Any = np.float32) -> tuple[np.ndarray, 
         NirError: the file cannot be read or does not hold a 3-D image.
     """
     image = open_image(path)
-    shape = image.shape
+    shape = tuple(int(n) for n in image.shape)  # of MGH they are numpy's
     if len(shape) < 3 or any(n != 1 for n in shape[3:]):
         cure = "extract one volume"
-        raise NirError(fault(path, "a 3-D image", f"shape {tuple(shape)}", cure))
+        raise NirError(fault(path, "a 3-D image", f"shape {shape}", cure))
     check_real(path, image)
     with readable(path, "a complete image", DAMAGED):
         voxels = np.asanyarray(image.dataobj).reshape(shape[:3])

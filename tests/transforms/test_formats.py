@@ -360,6 +360,16 @@ class TestRefused:
         with pytest.raises(NirError, match="expected this format alone"):
             read_chain([word, word], *SPACES)
 
+    def test_a_list_of_transforms(self, tmp_path: Path) -> None:
+        SimpleITK.WriteTransform(SimpleITK.Euler3DTransform(), str(tmp_path / "a.tfm"))
+        one = (tmp_path / "a.tfm").read_text()
+        second = one.partition("\n")[2].replace("#Transform 0", "#Transform 1")
+        (tmp_path / "motion.tfm").write_text(f"{one}{second}")
+        self.refuse(tmp_path / "motion.tfm", "found a list of 2")
+        both = SimpleITK.CompositeTransform([SimpleITK.Euler3DTransform()] * 2)
+        SimpleITK.WriteTransform(both, str(tmp_path / "both.tfm"))
+        read_transform(tmp_path / "both.tfm")
+
     def test_a_b_spline(self, tmp_path: Path) -> None:
         SimpleITK.WriteTransform(SimpleITK.BSplineTransform(3, 3), str(tmp_path / "b.h5"))
         self.refuse(tmp_path / "b.h5", "BSpline", "displacement field")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from nir.geometry.grid import RAS_TO_LPS, Grid
 from nir.geometry.maps import Affine, DisplacementField, Transform, chain
 from nir.io.files import atomic, readable
 from nir.transforms.formats.base import Format, Spaces, matrix_lps
+
+LISTED = re.compile(rb"^Transform: (\w+)", re.MULTILINE)
 
 
 def read(path: Path, spaces: Spaces) -> Transform:
@@ -24,6 +27,11 @@ def read(path: Path, spaces: Spaces) -> Transform:
             found = SimpleITK.ReadTransform(str(path))
         except RuntimeError as error:  # its words are places in ITK's sources
             raise ValueError("a file that ITK cannot read") from error
+    kinds = LISTED.findall(path.read_bytes()) if path.suffix.lower() in (".tfm", ".txt") else []
+    if len(kinds) > 1 and not kinds[0].startswith(b"Composite"):
+        cure = "write the one that is meant, or a composite of them, into a file of its own"
+        found = f"a list of {len(kinds)}, as of the volumes of a series"
+        raise NirError(fault(path, "one transform", found, cure))
     return chain(_parts(path, found))
 
 
