@@ -57,12 +57,15 @@ class Settings(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _no_leading_zeros(cls, raw: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
-        """Refuse 010 where a number is meant: to some it is ten, to YAML 1.1 it is eight."""
+    def _numbers_as_meant(cls, raw: Any, make: ModelWrapValidatorHandler[Self]) -> Self:
+        """Refuse ``010`` and ``true`` where a number is meant: they are 10 or 8, and 1, to some."""
         made = make(raw)
         names = [name for name in cls.model_fields if isinstance(raw, Mapping) and name in raw]
         for name in names:
-            for word in _numbers_with_zeros(raw[name], getattr(made, name)):
+            for word in _unlike_numbers(raw[name], getattr(made, name)):
+                if isinstance(word, bool):
+                    found = str(word).lower()
+                    raise ValueError(f"{name}: expected a number, found {found}; write the number")
                 raise ValueError(
                     f"{name}: expected a number without zeros before it (010 is 8 in YAML 1.1),"
                     f" found {word}; remove them"
@@ -73,17 +76,20 @@ class Settings(BaseModel):
 S = TypeVar("S", bound=Settings)
 
 
-def _numbers_with_zeros(raw: Any, made: Any) -> Iterator[str]:
-    """Yield the words with leading zeros of which numbers were made."""
-    if isinstance(raw, str):
+def _unlike_numbers(raw: Any, made: Any) -> Iterator[str | bool]:
+    """Yield words with leading zeros, and truth values, of which numbers were made."""
+    if isinstance(raw, bool):
+        if isinstance(made, int | float) and not isinstance(made, bool):
+            yield raw
+    elif isinstance(raw, str):
         if ZEROS.fullmatch(raw) and isinstance(made, int | float):
             yield raw
     elif isinstance(raw, Mapping) and isinstance(made, Mapping):
         for name in raw.keys() & made.keys():
-            yield from _numbers_with_zeros(raw[name], made[name])
+            yield from _unlike_numbers(raw[name], made[name])
     elif isinstance(raw, Sequence) and isinstance(made, Sequence):
         for one, other in zip(raw, made, strict=False):
-            yield from _numbers_with_zeros(one, other)
+            yield from _unlike_numbers(one, other)
 
 
 class ByName(Generic[S]):

@@ -113,6 +113,10 @@ class TestPipeline:
                 "cohort.bids.subjects.1: expected text, found False; put quotes around it",
             ),
             (
+                pipeline(cohort={"kind": "demo", "labels": [3, True]}),
+                "cohort: labels: expected a number, found true; write the number",
+            ),
+            (
                 pipeline(cohort={"kind": "demo", "labels": [3, "010"]}),
                 "cohort: labels: expected a number without zeros before it (010 is 8 in YAML 1.1),"
                 " found 010; remove them",
