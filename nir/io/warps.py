@@ -106,9 +106,10 @@ def load_affine(path: Path | str) -> Array:
         raise NirError(absent_fault(path, "an ITK affine file"))
     cure = "give the GenericAffine.mat of ANTs, or turn another affine into one by nir convert"
     with readable(path, "an ITK affine .mat file", cure, "transform"):
-        if b"Transform" not in path.read_bytes()[:512]:
-            raise ValueError("a file of another kind, or a damaged one")
-        content = loadmat(path)
+        try:
+            content = loadmat(path)
+        except Exception as error:  # its words are of versions of MATLAB's files
+            raise ValueError("a file of another kind, or a damaged one") from error
         key = next((k for k in content if "Transform" in k), "no transform")
         parameters, centre = content[key].ravel(), content["fixed"].ravel()
         if len(parameters) != 12:
