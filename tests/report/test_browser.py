@@ -22,7 +22,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 
 from benchmarks.browser import CHROMIUM, DRIVER, chromium, open_page
-from nir.quality.verdict import Check
+from nir.quality.verdict import Check, as_baseline
 from nir.report.figures.pair import draw_images
 from nir.report.gather import read_tables, write_tables
 from nir.report.ratings import COLUMNS, fold_ratings, results_of
@@ -81,7 +81,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw_images(ball(GRIDS["LAS"]), folder / "figures")
     content = pair_pages.result(pair_pages.NIR, [1, 2, 3], warnings=["look"])
     pair_pages.write(folder, content, pair_pages.LABELS)
-    pair_pages.page(folder)
+    pair_pages.page(folder, as_baseline(pair_pages.CHECKS))
     return folder / "report.html"
 
 
@@ -355,6 +355,7 @@ def test_pages_fit_the_screen(browser: Chrome, site: Path, pair: Path, pixels: i
     size = {"width": pixels, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     texts = "return [...document.querySelectorAll('p, td, li, label, button, figcaption')]"
+    chips = "return [...document.querySelectorAll('.verdict')].filter(x => x.offsetParent)"
     sizes = f"{texts}.map(text => parseFloat(getComputedStyle(text).fontSize))"
     try:
         for path in (site / "report.html", pair):
@@ -362,6 +363,10 @@ def test_pages_fit_the_screen(browser: Chrome, site: Path, pair: Path, pixels: i
             wide = browser.execute_script("return document.documentElement.scrollWidth")
             assert wide <= pixels, path
             assert min(browser.execute_script(sizes)) >= 13
+            for chip in browser.execute_script(chips):
+                assert int(chip.get_property("scrollWidth")) <= int(
+                    chip.get_property("clientWidth")
+                )
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
