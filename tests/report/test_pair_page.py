@@ -90,6 +90,7 @@ def test_the_verdict_is_told_in_words_the_worst_first(full: str) -> None:
 
 
 def test_an_affine_beside_other_methods_is_a_baseline(figures: Path) -> None:
+    write(figures, result(NIR, []), [])
     text = page(figures, as_baseline(CHECKS[:1]))
     assert '<span class="verdict baseline">– baseline</span>' in text
     assert "The check was passed." in text
