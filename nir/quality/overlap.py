@@ -40,7 +40,8 @@ def scored_labels(labels: Sequence[int], *images: np.ndarray) -> list[int]:
         labels: of `label_list`.
         images: the label maps of the images as they are, before any is warped; any shapes.
     """
-    return [n for n in labels if all(n in found for found in map(set, map(_found, images)))]
+    values = [set(_found(volume)) for volume in images]
+    return [n for n in labels if all(n in found for found in values)]
 
 
 def label_scores(
