@@ -20,10 +20,10 @@ from nir.errors import Fault
 from nir.geometry.content import head_fault
 from nir.geometry.grid import Grid
 from nir.io.analyze import oriented
-from nir.io.files import halves, load_json, save_json
+from nir.io.files import load_json, save_json
 from nir.io.frames import REPAIR, frame_faults, lacks_orientation, lattice_of
 from nir.io.images import load_image
-from nir.io.told import absent, told
+from nir.io.told import absent, halves, told
 from nir.io.values import label_faults, mask_faults, number_faults, slope_of
 
 Kind = Literal["image", "channel", "labels", "mask", "exclude"]

@@ -17,8 +17,6 @@ from nir.surroundings import FULL
 
 DAMAGED = "the file is truncated or damaged: restore it"
 
-PAIR = (".hdr", ".img")
-
 
 @contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
@@ -105,13 +103,3 @@ def save_text(path: Path | str, text: str) -> None:
     """Write a text file in UTF-8."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def halves(path: Path) -> list[Path]:
-    """Return the files of an image: itself, or header and voxels of a pair."""
-    bare = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
-    if not bare.lower().endswith(PAIR):
-        return [path]
-    ends = [end + packed for end in PAIR for packed in ("", ".gz")]
-    every = [path.with_name(bare[:-4] + e) for end in ends for e in (end, end.upper())]
-    return [half for half in every if half == path or half.exists()]

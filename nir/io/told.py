@@ -11,6 +11,8 @@ from pathlib import Path
 from nir.errors import fault
 from nir.io.kinds import GZIP, HEAD, KINDS, Wanted, is_nifti
 
+PAIR = (".hdr", ".img")
+
 Told = tuple[str, str]
 """What a file is, and what to do."""
 
@@ -48,6 +50,16 @@ def lies_there(path: Path) -> bool:
     return path.exists() or path.is_symlink()
 
 
+def halves(path: Path) -> list[Path]:
+    """Return the files of an image: itself, or header and voxels of a pair."""
+    bare = path.name[:-3] if path.name.lower().endswith(".gz") else path.name
+    if not bare.lower().endswith(PAIR):
+        return [path]
+    ends = [end + packed for end in PAIR for packed in ("", ".gz")]
+    every = [path.with_name(bare[:-4] + e) for end in ends for e in (end, end.upper())]
+    return [half for half in every if half == path or half.exists()]
+
+
 def absent(path: Path) -> Told:
     """Tell what is there instead of a file, and the cure."""
     if path.is_dir():
@@ -70,13 +82,14 @@ def _misnamed(path: Path, raw: bytes, head: bytes) -> Told | None:
     """Tell a NIfTI file whose name does not say what it is, and a pair without its other half."""
     name, quoted = path.name.lower(), shlex.quote(str(path))
     bare = name.removesuffix(".gz")
-    if bare.endswith((".hdr", ".img")):
-        here, there = (".hdr", ".img") if bare.endswith(".hdr") else (".img", ".hdr")
-        stem = _stem(path)
-        ends = (there, there.upper(), f"{there}.gz", f"{there.upper()}.GZ")
-        if not any(stem.with_name(stem.name + end).exists() for end in ends):
-            half = "the header" if here == ".hdr" else "the voxels"
-            return f"{half} of an image without {stem.name}{there}", "put both into one folder"
+    if bare.endswith(PAIR):
+        there = ".img" if bare.endswith(".hdr") else ".hdr"
+        if not any(half.name.lower().removesuffix(".gz").endswith(there) for half in halves(path)):
+            half = "the voxels" if there == ".hdr" else "the header"
+            return (
+                f"{half} of an image without {_stem(path).name}{there}",
+                "put both into one folder",
+            )
     if not is_nifti(head):
         return None
     packed, bare_path = raw.startswith(GZIP), str(_stem(path))
@@ -87,7 +100,7 @@ def _misnamed(path: Path, raw: bytes, head: bytes) -> Told | None:
             "a NIfTI image that is not compressed, though its name ends in .gz",
             f"{bare_path}.nii",
         )
-    elif not bare.endswith((".nii", ".hdr", ".img")):
+    elif not bare.endswith((".nii", *PAIR)):
         what = "a NIfTI image whose name does not say so"
         better = f"{path}.nii.gz" if packed else f"{path}.nii"
     else:

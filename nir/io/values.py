@@ -39,9 +39,8 @@ def label_faults(voxels: np.ndarray, slope: float = 1.0) -> list[Fault]:
     if voxels.dtype.kind == "f" and (broken := voxels != np.rint(voxels)).any():
         what, example = "whole-number labels", _fraction(voxels[broken][0])
         if slope != 1:
-            found = f"integers scaled by {_fraction(slope)} (scl_slope) to fractions such as"
-            found += f" {example}"
-            return [(what, found, "store the labels as integers without a scale")]
+            cure = "store the labels as integers without a scale"
+            return [(what, _scaled(slope, example), cure)]
         if voxels.min() >= 0 and voxels.max() <= 1:
             found = f"fractions from 0 to 1 such as {example}: a map of probabilities"
             return [(what, found, "give the label that is most probable in each voxel")]
@@ -76,9 +75,7 @@ def mask_faults(
     if broken.any() and len(np.unique(voxels)) > 2:
         what, example = "a mask of 0 and 1", _fraction(voxels[broken][0])
         if slope != 1:
-            found = f"integers scaled by {_fraction(slope)} (scl_slope) to fractions such as"
-            found += f" {example}"
-            return [(what, found, "store it as integers without a scale")]
+            return [(what, _scaled(slope, example), "store it as integers without a scale")]
         if voxels.min() < 0 or voxels.max() > 1:
             return [(what, f"fractions such as {example}", "give a mask, not a scan")]
         found = f"fractions such as {example}: a map of probabilities"
@@ -90,6 +87,11 @@ def mask_faults(
         cure = "make the mask again, or leave it out"
         return [("a brain mask with voxels above 0", "an empty mask", cure)]
     return []
+
+
+def _scaled(slope: float, example: str) -> str:
+    """Tell of integers that a file's slope turns into fractions."""
+    return f"integers scaled by {_fraction(slope)} (scl_slope) to fractions such as {example}"
 
 
 def _fraction(value: float) -> str:

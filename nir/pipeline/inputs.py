@@ -10,8 +10,8 @@ from typing import Any
 from snakemake.io import ancient
 
 from nir.cohort.pairs import TEMPLATE, Pair
-from nir.io.files import halves
 from nir.io.layout import pair_name
+from nir.io.told import halves
 from nir.pipeline.run import Run
 
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from nir import __version__
-from nir.io.files import halves, load_json
+from nir.io.files import load_json
 from nir.io.layout import RunFolder
+from nir.io.told import halves
 
 Record = dict[str, Any]
 

@@ -19,9 +19,9 @@ from helpers.synthetic import make_grid, texture
 from nir.cohort.checks import check_file
 from nir.errors import NirError
 from nir.geometry.maps import Affine
-from nir.io.files import halves
 from nir.io.images import load_volume, save_volume
 from nir.io.sheets import read_rows
+from nir.io.told import halves
 from nir.io.warps import load_displacement, save_displacement
 from nir.transforms.files import read_transform
 
