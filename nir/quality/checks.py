@@ -14,6 +14,11 @@ def _gain(before: float, after: float) -> float:
     return math.nan if before >= AMPLE else 100 * (after - before) / (1 - before)
 
 
+def _worse(one: float, other: float, *told: float) -> float:
+    """Return the larger of two; what else the words need is not measured."""
+    return max(one, other)
+
+
 def _loss_rule(score: str, title: str, words: str, why: str) -> Rule:
     """Return the check that a score that was ample before is not lost."""
     return Rule(
@@ -101,7 +106,7 @@ CHECKS = (
         ),
         unit=" %",
         advice="Do not measure volumes there, and ask for a smoother deformation.",
-        measure=lambda one, other, *rest: max(one, other),
+        measure=_worse,
     ),
     Rule(
         "inverse_folds",
@@ -120,7 +125,7 @@ CHECKS = (
         ),
         unit=" %",
         advice="Do not carry surfaces or points over there, and ask for a smoother deformation.",
-        measure=lambda one, other, *rest: max(one, other),
+        measure=_worse,
     ),
     Rule(
         "displacement",
@@ -158,7 +163,7 @@ CHECKS = (
         ),
         unit=" mm",
         advice="Results carried over with the inverse transform are that much out of place.",
-        measure=lambda one, other, *rest: max(one, other),
+        measure=_worse,
     ),
     Rule(
         "affine_overlap",

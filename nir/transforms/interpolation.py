@@ -65,13 +65,15 @@ def told(source: Source, voxels: np.ndarray, asked: str | None) -> tuple[str, li
     Args:
         asked: what the user chose; it is obeyed.
     """
+    if asked and asked in KEPT:
+        return asked, []
     chosen, why = choose(source, voxels)
     if asked is None and chosen in KEPT:
         other = "-n linear would mix neighbouring values"
         return chosen, [f"{source}: read by nearest neighbour, since {why}; {other}"]
     if asked is None:
         return chosen, [f"{source}: read linearly, since {why}; for labels give -n nearest"]
-    if chosen in KEPT and asked not in KEPT:
+    if chosen in KEPT:
         harm = f"{asked} interpolation mixes labels into others; -n nearest keeps them"
         return asked, [f"warning: {source}: {why}, and {harm}"]
     return asked, []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nir.quality.measures.base import MEAN_SD, Measure, Pair, Quantity
 
 COLUMNS = {
@@ -27,25 +29,20 @@ COLUMNS = {
         told=("max",),
         short="Inverse consistency, max",
     ),
-    "inverse_consistency_back_mean_mm": Quantity(
-        "Inverse consistency, from moving, mean",
-        "Mean distance in the moving brain mask between a point and its image under the inverse"
-        " mapping followed by the mapping",
-        "mm",
-        theme="inverse",
-        better=-1,
-        told=MEAN_SD,
+}
+
+COLUMNS |= {
+    "inverse_consistency_back_mean_mm": replace(
+        COLUMNS["inverse_consistency_mean_mm"],
+        title="Inverse consistency, from moving, mean",
+        text="Mean distance in the moving brain mask between a point and its image under the"
+        " inverse mapping followed by the mapping",
         short="Inverse consistency, from moving",
-        listed=True,
+        compared=False,
     ),
-    "inverse_consistency_back_max_mm": Quantity(
-        "Inverse consistency, from moving, maximum",
-        "Maximum of the same",
-        "mm",
-        theme="inverse",
-        digits=2,
-        better=-1,
-        told=("max",),
+    "inverse_consistency_back_max_mm": replace(
+        COLUMNS["inverse_consistency_max_mm"],
+        title="Inverse consistency, from moving, maximum",
         short="Inverse consistency, from moving, max",
     ),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nir.quality.jacobian import folds_percent, jacobian_determinant, ndv_percent, regularity
 from nir.quality.measures.base import HIGH, MEAN_SD, Measure, Pair, Quantity
 
@@ -67,6 +69,9 @@ COLUMNS = {
         told=("min",),
         short="Smallest det J",
     ),
+}
+
+COLUMNS |= {
     "inverse_folds_percent": Quantity(
         "Folds of the inverse",
         "Share of the moving brain mask where det J of the inverse mapping is <= 0",
@@ -77,15 +82,10 @@ COLUMNS = {
         told=("mean", "max"),
         listed=True,
     ),
-    "inverse_ndv_percent": Quantity(
-        "NDV of the inverse",
-        "Non-diffeomorphic volume of the inverse mapping in the moving brain mask",
-        "percent",
-        theme="regularity",
-        digits=4,
-        better=-1,
-        told=("mean",),
-        filed=("max",),
+    "inverse_ndv_percent": replace(
+        COLUMNS["ndv_percent"],
+        title="NDV of the inverse",
+        text="Non-diffeomorphic volume of the inverse mapping in the moving brain mask",
     ),
     "inverse_min_jacobian": Quantity(
         "Minimum det J of the inverse",
