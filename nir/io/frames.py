@@ -21,9 +21,9 @@ FORMS = 1e-3  # between qform and sform, share of a voxel edge: a qform near a h
 
 APART_VOXELS = 0.1  # between two files of a subject: nothing a registration can see
 
-nib.Nifti1Header.quaternion_threshold = np.float64(1e-4)
-"""So much the quaternion of a qform may be too long: nibabel refuses intact files at 4e-7, which
-ITK and NIfTI's own library shorten, as nibabel does below the threshold."""
+LONG = 1e-4  # by which the squares of a quaternion may exceed 1: more is no rotation
+
+HALF_TURN = 1e-7  # of a quaternion's first square: what float32 cannot tell from a half turn
 
 PLANAR = "give a volume of two slices or more: NIR does not register planar images"
 
@@ -119,6 +119,22 @@ def grid_fault(image: Grid, other: Grid) -> Fault | None:
         found = f"the same shape, but voxels up to {gap:.3g} mm away"
         return expected, found, f"{cure}, or copy the image's header if only that is wrong"
     return None
+
+
+def _quaternion(header: Any) -> Array:
+    """Return the quaternion of a qform, (4,), its first part from the other three.
+
+    As in NIfTI's own library (`nifti_quatern_to_mat44`), and so in ITK, one that rounding made too
+    long is a half turn, which nibabel refuses from 4e-7 on.
+    """
+    bcd = np.array([header[f"quatern_{x}"] for x in "bcd"], dtype=float)
+    square = 1 - bcd @ bcd
+    if square < -LONG:
+        raise HeaderDataError(f"a quaternion whose squares add up to {1 - square:.4g}")
+    return np.array([np.sqrt(square) if square > HALF_TURN else 0.0, *bcd])
+
+
+nib.Nifti1Header.get_qform_quaternion = _quaternion
 
 
 def _orientation_fault(image: Any) -> Fault:
