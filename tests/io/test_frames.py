@@ -108,7 +108,9 @@ def test_what_rounding_leaves_is_no_fault(tmp_path: Path, s: int, fields: dict) 
 
 @pytest.mark.parametrize("degrees", [179.99, 179.9, 179.3, -178.9, 170.0])
 @pytest.mark.parametrize("s", [0, 1])
-def test_a_qform_near_a_half_turn_is_read_as_written(tmp_path: Path, s: int, degrees: float) -> None:
+def test_a_qform_near_a_half_turn_is_read_as_written(
+    tmp_path: Path, s: int, degrees: float
+) -> None:
     turned = make_grid(SHAPE, (2.0, 1.5, 3.0), (0.0, degrees, 0.0))
     ours = grid_of(open_image(header_file(tmp_path / "a.nii", turned.affine, s=s)))
     theirs = itk_grid(tmp_path / "a.nii")
