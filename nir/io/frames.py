@@ -134,7 +134,7 @@ def _quaternion(header: Any) -> Array:
     return np.array([np.sqrt(square) if square > HALF_TURN else 0.0, *bcd])
 
 
-nib.Nifti1Header.get_qform_quaternion = _quaternion
+nib.Nifti1Header.get_qform_quaternion = _quaternion  # type: ignore[method-assign]
 
 
 def _orientation_fault(image: Any) -> Fault:
