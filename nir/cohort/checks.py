@@ -5,7 +5,6 @@ A file's faults are kept as (expected, found, cure); who asks adds the file's na
 
 from __future__ import annotations
 
-import gzip
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from nir.geometry.grid import Grid
 from nir.io.analyze import oriented
 from nir.io.files import load_json, save_json
 from nir.io.frames import REPAIR, frame_faults, lacks_orientation, lattice_of
-from nir.io.images import load_image
+from nir.io.images import load_image, voxels_of
 from nir.io.told import absent, halves, told
 from nir.io.values import label_faults, mask_faults, number_faults, slope_of
 
@@ -82,9 +81,6 @@ def check_file(path: Path, kind: Kind, demands: Demands = Demands()) -> FileRepo
 
 def _check_content(path: Path, kind: Kind, demands: Demands) -> FileReport:
     """Check a file that is there; raises where it is damaged."""
-    for half in halves(path):
-        if half.suffix == ".gz":
-            _read_to_end(half)
     image = load_image(path)
     shape = tuple(int(n) for n in image.shape)
     if any(n != 1 for n in shape[3:]):
@@ -100,7 +96,7 @@ def _check_content(path: Path, kind: Kind, demands: Demands) -> FileReport:
         faults, grid = odd, None
     if grid and lacks_orientation(image) and demands.orientation:
         grid = oriented(grid, demands.orientation)
-    voxels = np.asanyarray(image.dataobj).reshape(shape[:3])
+    voxels = voxels_of(image).reshape(shape[:3])
     faults += _voxel_faults(voxels, kind, slope_of(image))
     if grid and kind == "image" and demands.brain_ml and not faults:
         no_head = head_fault(voxels, grid, demands.brain_ml)
@@ -151,13 +147,6 @@ def _access_fault(path: Path) -> Fault | None:
     if size == 0:
         return "an image file", "0 bytes", "copy or export it again"
     return None
-
-
-def _read_to_end(path: Path) -> None:
-    """Decompress all of a file, so that its checksum is compared; raises where it is damaged."""
-    with gzip.open(path) as stream:
-        while stream.read(1 << 24):
-            pass
 
 
 def _voxel_faults(voxels: np.ndarray, kind: Kind, slope: float) -> list[Fault]:

@@ -11,7 +11,7 @@ from nir.geometry.grid import Array, Grid
 from nir.geometry.image import Image
 from nir.io.files import DAMAGED, readable
 from nir.io.frames import lattice_of
-from nir.io.images import open_image, save
+from nir.io.images import open_image, save, voxels_of
 
 
 def oriented(grid: Grid, orientation: str) -> Grid:
@@ -36,5 +36,5 @@ def import_image(source: Path, target: Path, orientation: str) -> None:
     """
     image = open_image(source)
     with readable(source, "a complete image", DAMAGED):
-        voxels = np.asanyarray(image.dataobj).reshape(image.shape[:3])
+        voxels = voxels_of(image).reshape(image.shape[:3])
     save(target, Image(voxels, oriented(lattice_of(image), orientation)))

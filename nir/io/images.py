@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 
 from nir.errors import Fault, NirError, fault
 from nir.geometry.grid import Grid
@@ -44,7 +47,7 @@ def load(source: Source) -> Image:
         image: Any = source
         grid = grid_of(image)
         with readable(name_of(source), "a complete image", DAMAGED):
-            voxels = np.asanyarray(image.dataobj)
+            voxels = voxels_of(image)
         spare = tuple(range(3, voxels.ndim)) if all(n == 1 for n in voxels.shape[3:]) else ()
         source = voxels.squeeze(spare), grid.affine
     if not isinstance(source, tuple) or len(source) != 2:
@@ -138,6 +141,22 @@ def load_image(path: Path) -> Any:
     return image
 
 
+def voxels_of(image: Any) -> np.ndarray:
+    """Read the voxels of an opened image in their own type, a compressed file to its end.
+
+    nibabel stops before the checksum there, and takes flipped bits for voxels.
+
+    Raises:
+        Exception: any, of a damaged file, by its reader.
+    """
+    proxy, path = image.dataobj, image.file_map["image"].filename
+    if not isinstance(proxy, ArrayProxy) or not str(path).endswith((".gz", ".mgz")):
+        return np.asanyarray(proxy)
+    content = BytesIO(gzip.decompress(Path(path).read_bytes()))
+    stored = (proxy.shape, proxy.dtype, proxy.offset, proxy.slope, proxy.inter)
+    return np.asanyarray(ArrayProxy(content, stored, order=proxy.order))
+
+
 def grid_of(image: nib.Nifti1Image) -> Grid:
     """Return the grid of an opened image in space.
 
@@ -170,7 +189,7 @@ def load_volume(path: Path | str, dtype: Any = np.float32) -> tuple[np.ndarray, 
         raise NirError(fault(path, "a 3-D image", f"shape {shape}", cure))
     check_real(path, image)
     with readable(path, "a complete image", DAMAGED):
-        voxels = np.asanyarray(image.dataobj).reshape(shape[:3])
+        voxels = voxels_of(image).reshape(shape[:3])
     return np.ascontiguousarray(voxels, dtype=dtype), grid_of(image)
 
 
@@ -194,7 +213,7 @@ def load_series(path: Path | str) -> tuple[np.ndarray, Grid, float]:
         raise NirError(fault(path, "a 3-D or 4-D image", f"shape {tuple(image.shape)}", cure))
     check_real(path, image)
     with readable(path, "a complete image", DAMAGED):
-        voxels = np.asanyarray(image.dataobj).reshape(*image.shape[:3], -1)
+        voxels = voxels_of(image).reshape(*image.shape[:3], -1)
     if turning := vector_fault(image, voxels):
         raise NirError(fault(path, *turning))
     if voxels.dtype.kind in "iu" and voxels.dtype.itemsize == 8:

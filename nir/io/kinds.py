@@ -10,7 +10,7 @@ from typing import Literal
 
 Wanted = Literal["image", "transform", "text", "any"]
 
-HEAD = 512  # bytes that are looked at
+HEAD = 540  # bytes that are looked at: NIfTI-2's header
 
 GZIP = b"\x1f\x8b"
 
@@ -64,11 +64,14 @@ def is_nifti(head: bytes) -> bool:
 
 
 def _intent(head: bytes) -> tuple[int, bytes]:
-    """Return code and name of the intent of a NIfTI-1 header."""
-    if not is_nifti(head) or head[:4] not in (b"\x5c\1\0\0", b"\0\0\1\x5c"):
+    """Return code and name of the intent of a NIfTI header, of either version."""
+    if not is_nifti(head):
         return 0, b""
-    order = "<" if head[:1] == b"\x5c" else ">"
-    return struct.unpack(f"{order}h", head[68:70])[0], head[328:344].partition(b"\0")[0]
+    little = head[1:2] != b"\0"
+    first = head[0 if little else 3] == 0x5C
+    form, code, name = ("h", 68, 328) if first else ("i", 504, 508)
+    told = struct.unpack_from(("<" if little else ">") + form, head, code)[0]
+    return told, head[name : name + 16].partition(b"\0")[0]
 
 
 def _matrix_rows(name: str, head: bytes) -> bool:

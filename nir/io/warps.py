@@ -13,7 +13,7 @@ from nir.errors import NirError, fault
 from nir.geometry.grid import Array, Grid
 from nir.io.files import DAMAGED, atomic, readable
 from nir.io.frames import MM, unit_code
-from nir.io.images import _save, check_real, grid_of, open_image
+from nir.io.images import _save, check_real, grid_of, open_image, voxels_of
 from nir.io.told import absent_fault, told
 
 VECTOR_INTENT = "vector"  # NIfTI intent code 1007, what ITK reads as a displacement field
@@ -66,7 +66,7 @@ def load_displacement(path: Path | str) -> tuple[np.ndarray, Grid]:
     grid = grid_of(image)
     signs = _signs(path, image)
     with readable(path, "a complete displacement field", DAMAGED):
-        u_lps = np.asarray(image.dataobj, dtype=np.float32)[:, :, :, 0, :]
+        u_lps = voxels_of(image).astype(np.float32, copy=False)[:, :, :, 0, :]
     if signs != LPS:
         u_lps = u_lps * np.array(signs, dtype=np.float32)
     return u_lps, grid

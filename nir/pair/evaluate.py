@@ -80,9 +80,17 @@ def result_of(
         "moving": pair.moving.id,
         "metrics": found.metrics,
         "labels_scored": found.labels_scored,
-        "warnings": affine["warnings"],
+        "warnings": [*affine["warnings"], *_unscored(pair, found)],
         "seconds": seconds,
     }
+
+
+def _unscored(pair: Registered, found: Measured) -> list[str]:
+    """Say so where there are label maps and no overlap of them."""
+    if not pair.labels or found.labels_scored:
+        return []
+    what = f"the label maps of {pair.fixed.id} and {pair.moving.id} share no label that is scored"
+    return [f"{what}: no overlap is measured"]
 
 
 def measure_pair(

@@ -79,6 +79,14 @@ def keep(item: Item, record: Record) -> None:
     save_json(item.folder / KEYS, kept)
 
 
+def forget(item: Item) -> None:
+    """Let neither a stage nor what is made from it look done."""
+    before = STAGES[: STAGES.index(item.stage)]
+    kept = read_record(item.folder / KEYS)
+    if kept.keys() - before:
+        save_json(item.folder / KEYS, {stage: kept[stage] for stage in before if stage in kept})
+
+
 def run_batch(
     items: Iterable[Item | tuple[str, str]],
     marker: Path,
@@ -153,12 +161,9 @@ def _fault(item: Item, alone: bool, log: Callable[[str], None]) -> str | None:
 
 
 def _begin(item: Item, record: Record) -> None:
-    """Note that a stage is worked on; neither it nor what is made from it looks done."""
+    """Note that a stage is worked on, and forget what was known of it."""
     _sweep(item.folder)
-    before = STAGES[: STAGES.index(item.stage)]
-    kept = read_record(item.folder / KEYS)
-    if kept.keys() - before:
-        save_json(item.folder / KEYS, {stage: kept[stage] for stage in before if stage in kept})
+    forget(item)
     save_json(_begun(item), {"key": fingerprint(record)})
 
 

@@ -35,6 +35,7 @@ class StepLines:
         self._running: dict[int, tuple[str, float]] = {}
         self._steps: dict[int, str] = {}
         self._done, self._total = 0, 1
+        self._plan = ""
         self._spoke = time.monotonic()
         self._watch = threading.Thread(target=self._name_running, daemon=True)
 
@@ -53,7 +54,10 @@ class StepLines:
         counts = {k: v for k, v in fields["stats"].items() if k not in ("total", "all")}
         self._total = sum(counts.values())
         steps = ", ".join(f"{n} {rule.replace('_', ' ')}" for rule, n in counts.items())
-        self._print(f"{self._total} steps: {steps}")
+        plan = f"{self._total} steps: {steps}"
+        if plan != self._plan:  # of a dry run Snakemake tells it twice
+            self._plan = plan
+            self._print(plan)
 
     def _job_info(self, fields: dict[str, Any]) -> None:
         about = ", ".join(str(v) for v in (fields.get("wildcards") or {}).values())

@@ -7,15 +7,13 @@ change nothing to get the answer; the jobs that have to run are forced.
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nir.errors import NirError
 from nir.io.files import save_json
-from nir.pipeline.batch import known
+from nir.pipeline.batch import Item, forget, known
 from nir.pipeline.failures import failures
 from nir.pipeline.made import read_record, record_of, root_of, source_of, why_redo
 from nir.pipeline.run import Run
@@ -35,24 +33,6 @@ def begin(run: Run) -> None:
         save_json(run.files.plan, run.batches)
 
 
-def check_dates(run: Run) -> None:
-    """Refuse scans dated in the future: Snakemake takes what is made of them for out of date.
-
-    Raises:
-        NirError: lists them.
-    """
-    now = time.time()
-    given = [path for subject in run.cohort.subjects for path in subject.files]
-    files = [run.cohort.imports.get(path, path) for path in given]
-    ahead = [f for f in files if f.exists() and f.lstat().st_mtime > now]
-    if ahead:
-        listing = "\n".join(f"  - {path}" for path in ahead)
-        raise NirError(
-            f"{len(ahead)} file(s) changed in the future, by their dates and this machine's"
-            f" clock; correct the clock, touch the files, or list links to them:\n{listing}"
-        )
-
-
 @dataclass(frozen=True)
 class Redo:
     """What of a job has to be done again: for which pair or subject, and why.
@@ -69,6 +49,15 @@ def find_redo(jobs: Iterable[Any]) -> list[Redo]:
     """Find what is not what settings and files ask for now, in the jobs of Snakemake's plan."""
     ordered = sorted((job for job in jobs if job.output), key=_stage_of)
     return [Redo(job, name, why) for job in ordered for name, why in _reasons(job)]
+
+
+def forget_asked(dag: Any) -> None:
+    """Let pairs be done again whose rules or files the command asked for, as by ``--forcerun``."""
+    for job in dag.jobs:
+        if job.rule in dag.forcerules or not dag.forcefiles.isdisjoint(job.output):
+            for item in items_of(job) if _marker(job) else ():
+                if isinstance(item, Item):
+                    forget(item)
 
 
 def tell(found: Iterable[Redo]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import IO, Any
 from nir.errors import NirError
 from nir.io.files import save_text
 from nir.pipeline.disk import disk_note
-from nir.pipeline.redo import Redo, begin, find_redo, tell
+from nir.pipeline.redo import Redo, begin, find_redo, forget_asked, tell
 from nir.pipeline.run import Run
 
 LOCK = ".nir.lock"
@@ -52,7 +52,7 @@ def follow_snakemake(workflow: Any, run: Run) -> None:
         if workflow.touch:
             plan()
             return
-        found = _force_redo(workflow.dag)
+        found = _force_redo(workflow.dag, may_write=not workflow.dryrun)
         plan()
         dag = workflow.dag  # parts of it are cut off by then, as by --until, but not yet away
         planned = set(dag.needrun_jobs()) & set(dag.bfs(dag.dependencies, *dag.targetjobs))
@@ -62,7 +62,7 @@ def follow_snakemake(workflow: Any, run: Run) -> None:
     workflow._build_dag = plan_with_redo
 
 
-def _force_redo(dag: Any) -> list[Redo]:
+def _force_redo(dag: Any, may_write: bool) -> list[Redo]:
     """Force the jobs of a plan whose results are not what they claim to be; list them later on."""
     own = dag.check_incomplete
     found: list[Redo] = []
@@ -70,6 +70,8 @@ def _force_redo(dag: Any) -> list[Redo]:
     async def check() -> None:
         await own()
         found.extend(find_redo(dag.jobs))
+        if may_write:
+            forget_asked(dag)
         dag.forcefiles.update(path for redo in found for path in redo.job.output)
 
     dag.check_incomplete = check

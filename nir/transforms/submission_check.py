@@ -12,7 +12,7 @@ import numpy as np
 from nir.cohort.readers.learn2reg import task_pairs
 from nir.errors import NirError, fault
 from nir.io.files import DAMAGED, load_json, readable
-from nir.io.images import open_image
+from nir.io.images import open_image, voxels_of
 from nir.io.sheets import read_rows
 from nir.transforms.submission import SUFFIXES, Case, Scan
 
@@ -169,7 +169,7 @@ def _read(path: Path, form: str) -> tuple[np.ndarray, np.dtype[Any]]:
             with np.load(path) as content:
                 return content["arr_0"], content["arr_0"].dtype
         image = open_image(path)
-        return np.asanyarray(image.dataobj), image.get_data_dtype()
+        return voxels_of(image), image.get_data_dtype()
 
 
 def _unit_faults(path: Path, u_vox: np.ndarray, shapes: Shapes) -> list[str]:

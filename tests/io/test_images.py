@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import ants
 import nibabel as nib
@@ -163,6 +165,19 @@ class TestDisplacements:
         path.write_bytes(path.read_bytes()[:-500])
         with pytest.raises(NirError, match="complete displacement field"):
             io_warps.load_displacement(path)
+
+
+@pytest.mark.parametrize("read", [io.load, io.load_series, lambda path: io.load(nib.load(path))])
+def test_a_flipped_byte_in_a_compressed_file_is_seen(tmp_path: Path, read: Any) -> None:
+    image = nib.Nifti1Image(np.ones((16, 16, 16), np.uint8), GRID.affine)
+    packed = bytearray(gzip.compress(image.to_bytes(), 0))  # stored: no reader stumbles over it
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(packed)
+    read(path)
+    packed[-50] ^= 1
+    path.write_bytes(packed)
+    with pytest.raises(NirError, match="expected a complete image, found CRC"):
+        read(path)
 
 
 class TestAffines:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -40,8 +41,8 @@ def archive() -> bytes:
     return stream.getvalue()
 
 
-def intent(code: int, name: str = "", descrip: bytes = b"") -> bytes:
-    image = nib.Nifti1Image(np.zeros((*GRID.shape, 1, 3), np.float32), GRID.affine)
+def intent(code: int, name: str = "", descrip: bytes = b"", kind: Any = nib.Nifti1Image) -> bytes:
+    image = kind(np.zeros((*GRID.shape, 1, 3), np.float32), GRID.affine)
     image.header["intent_code"], image.header["intent_name"] = code, name.encode()
     image.header["descrip"] = descrip
     return image.to_bytes()
@@ -92,6 +93,7 @@ TRANSFORMS = [
     ("a.mif", b"mrtrix image\ndim: 7,8,9,3\n", "a warp of MRtrix"),
     ("a_sn.mat", b"MATLAB 5.0 MAT-file, Platform: GLNXA64", "a MATLAB file"),
     ("f.nii.gz", gzip.compress(intent(2006)), "a displacement field of FSL.*-from-fnirt f.nii.gz"),
+    ("f.nii", intent(2006, kind=nib.Nifti2Image), "a displacement field of FSL"),
     ("c.nii", intent(2007), "FNIRT's coefficients.*fnirtfileutils --in=c.nii"),
     ("y_a.nii", intent(1007, "Mapping"), "SPM's deformation.*docs/other-transforms.md"),
     ("y_a.nii", intent(1007, "", b"Deformation Field"), "SPM's deformation"),

@@ -59,26 +59,6 @@ def finished(workplace: Path) -> Path:
     return workplace / "whole"
 
 
-def test_scans_from_the_future_are_refused_and_links_to_them_are_not(
-    workplace: Path, finished: Path
-) -> None:
-    scan = workplace / "data/s1_T1w.nii.gz"
-    state = scan.stat()
-    config = configure(workplace, workplace / "future")
-    os.utime(scan, (2_100_000_000, 2_100_000_000))
-    try:
-        done = run(workplace, "--configfile", config)
-        links = run(workplace, "--configfile", workplace / "whole.yaml")
-    finally:
-        os.utime(scan, ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert done.returncode != 0
-    assert "1 file(s) changed in the future" in done.stderr
-    assert str(scan) in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (workplace / "future/subjects").exists()
-    assert links.returncode == 0, links.stderr
-
-
 def worker(config: Path, script: str) -> int | None:
     """Find the process of a rule's script that the run of a configuration started."""
     found = subprocess.run(["pgrep", "-f", rf"\.{script}\.py$"], capture_output=True, check=False)

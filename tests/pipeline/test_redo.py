@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from nir.io.layout import ResultFolder
 from nir.pipeline.batch import keep
 from nir.pipeline.inputs import Inputs
 from nir.pipeline.made import complete, record_of, source_of
-from nir.pipeline.redo import begin, find_redo, tell
+from nir.pipeline.redo import begin, find_redo, forget_asked, tell
 from nir.pipeline.run import Run, plan_run
 from nir.pipeline.stages import items_of, tidy
 
@@ -127,6 +128,19 @@ def test_what_is_whole_is_left(run: Run) -> None:
         prepare(job)
     align(jobs[3])
     assert plan(jobs) == (set(), [])
+
+
+@pytest.mark.parametrize("asked", ["rule", "file", "nothing"])
+def test_what_the_command_asks_for_is_done_again(run: Run, asked: str) -> None:
+    job = alignment(run)
+    align(job)
+    dag = SimpleNamespace(
+        jobs=[job],
+        forcerules={job.rule} if asked == "rule" else set(),
+        forcefiles={job.output.marker} if asked == "file" else set(),
+    )
+    forget_asked(dag)
+    assert bool(find_redo([job])) == (asked != "nothing")
 
 
 def test_a_pair_is_told_once_and_its_batch_runs(run: Run) -> None:

@@ -105,6 +105,7 @@ class Dag:
     def __init__(self) -> None:
         self.jobs: list[object] = []
         self.forcefiles: set[str] = set()
+        self.forcerules: set[str] = set()
         self.done: list[str] = []
 
     targetjobs: tuple[object, ...] = ()

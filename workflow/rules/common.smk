@@ -12,7 +12,6 @@ from nir.pipeline.asks import Asks
 from nir.pipeline.batch import ATTEMPTS
 from nir.pipeline.ending import when_done, when_not_done
 from nir.pipeline.inputs import Inputs
-from nir.pipeline.redo import check_dates
 from nir.pipeline.run import plan_run
 from nir.pipeline.start import follow_snakemake, share_package
 
@@ -37,7 +36,6 @@ try:
     checks = Path(".snakemake") / "nir-checks.json"  # a dry run writes no results
     RUN = plan_run(written, show_check if workflow.is_main_process else None, checks)
     if workflow.is_main_process:
-        check_dates(RUN)
         follow_snakemake(workflow, RUN)
 except NirError as error:
     print(f"\n{error}\n", file=sys.stderr)

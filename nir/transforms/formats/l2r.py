@@ -10,7 +10,7 @@ from nir.errors import NirError, fault
 from nir.geometry.grid import Array, Grid
 from nir.geometry.maps import DisplacementField, Transform
 from nir.io.files import readable
-from nir.io.images import open_image, save_volume
+from nir.io.images import open_image, save_volume, voxels_of
 from nir.transforms.formats.base import Format, Spaces, sampled
 
 
@@ -22,7 +22,7 @@ def read(path: Path, spaces: Spaces) -> Transform:
         raise NirError(fault(path, "shape (X, Y, Z, 3)", str(tuple(image.shape)), cure))
     fixed, moving = spaces.need(path, "fixed", "moving")
     with readable(path, "a complete image", "the file is truncated or damaged: restore it"):
-        u_vox = np.asarray(image.dataobj, dtype=float)
+        u_vox = voxels_of(image).astype(float)
     return from_voxels(path, u_vox, fixed, moving)
 
 
