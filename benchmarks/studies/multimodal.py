@@ -73,6 +73,7 @@ class Source:
         tissues: tissue of each label.
         unscored: labels left out of the Dice.
         truth: folder of the true deformations; None: two persons have none.
+        every: each similarity is tried on them, not the preset's alone.
     """
 
     folder: Path
@@ -80,6 +81,7 @@ class Source:
     tissues: Mapping[int, int]
     unscored: tuple[int, ...] = ()
     truth: Path | None = None
+    every: bool = False
 
 
 def demo(work: Path, data: Path) -> Source:
@@ -87,7 +89,7 @@ def demo(work: Path, data: Path) -> Source:
     folder = work / "demo"
     simulate_once(DemoCohort(subjects=5), head_phantom, folder)
     pairs = (("sub-01", "sub-03"), ("sub-04", "sub-05"))
-    return Source(folder, pairs, DEMO_TISSUES, truth=folder / "truth")
+    return Source(folder, pairs, DEMO_TISSUES, truth=folder / "truth", every=True)
 
 
 def deformed(work: Path, data: Path) -> Source:
@@ -194,15 +196,16 @@ def own_similarity(name: str) -> dict[str, str]:
     return found
 
 
-def entries() -> tuple[Entry, ...]:
-    """Return the methods: affine, SyN, the preset, and the preset with each similarity."""
+def entries(every: bool) -> tuple[Entry, ...]:
+    """Return the methods: affine, SyN, the preset, and if asked that with every similarity."""
+    similarities = SIMILARITIES.names if every else ()
     nir = {"engine": "nir", "preset": PRESET}
     methods: list[dict[str, Any]] = [
         {"name": "affine", "engine": "affine"},
         {"name": REFERENCE, "engine": "syn"},
         {"name": f"{REFERENCE}-long", "engine": "syn", "iterations": LONG},
         {"name": PRESET, **nir},
-        *({"name": name, **nir, "set": own_similarity(name)} for name in SIMILARITIES.names),
+        *({"name": name, **nir, "set": own_similarity(name)} for name in similarities),
     ]
     return tuple(make_entry(method) for method in methods)
 
@@ -227,16 +230,25 @@ def run(
     if set(brains) - {"demo"} and not data.is_dir():
         cure = "give --data FOLDER, or run --brains demo"
         raise NirError(fault(data, "the folder of the real scans", "none", cure))
-    work, methods, parts, shown = output / "work", entries(), [], {}
+    work, methods, parts, shown = output / "work", entries(every=True), [], {}
+    names = [method.name for method in methods]
+    if unknown := sorted(set(only) - set(names)):
+        raise NirError(f"--only: unknown {', '.join(unknown)}; known are {', '.join(names)}")
     for title in brains:
         source = BRAINS[title](work / "scans", data)
+        own = entries(source.every)
+        wanted = [method.name for method in own if method.name in only]
+        if only and not wanted:
+            continue
         shown[title] = looks(source)
         for contrast in LOOKS:
             folder = work / f"{title}-{contrast}"
             config = write_cohort(source, contrast, folder / "scans")
-            plan = Plan(folder.name, config, methods, truth=source.truth)
-            rows = frame(run_plan(plan, folder, only).rows)
+            plan = Plan(folder.name, config, own, truth=source.truth)
+            rows = frame(run_plan(plan, folder, wanted).rows)
             parts.append(rows.assign(brains=title, contrast=contrast))
+    if not parts:
+        raise NirError("--only: none of these methods runs on these brains; add --brains demo")
     pictures(output / "contrasts.png", shown)
     return pd.concat(parts, ignore_index=True), methods
 

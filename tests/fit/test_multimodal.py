@@ -113,7 +113,7 @@ def test_a_real_brain_lies_in_the_middle_of_the_template_s_space() -> None:
 def test_one_small_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scans = write_cohort(tmp_path / "cohort", 2).parent
     tissues = {label: TISSUES[label % 3] for label in range(1, 7)}
-    tiny = {"tiny": lambda work, data: Source(scans, (("s0", "s1"),), tissues)}
+    tiny = {"tiny": lambda work, data: Source(scans, (("s0", "s1"),), tissues, every=True)}
     monkeypatch.setattr(multimodal, "BRAINS", tiny)
     monkeypatch.setattr(multimodal, "LOOKS", {"t2": LOOKS["t2"]})
     words = ["--output", str(tmp_path / "out"), "--data", str(scans)]
