@@ -105,7 +105,8 @@ def main(words: Sequence[str] | None = None) -> int:
         pairs = subjects * (subjects - 1)
         rows.append({"cohort": name, "pairs": pairs, "methods": 2, "batch": batch} | found)
         print(rows[-1], flush=True)
-    text = pd.DataFrame(rows).to_markdown(index=False, floatfmt=".0f", missingval="") + "\n"
+    table = pd.DataFrame(rows).astype(object).where(lambda t: t.notna(), None)
+    text = table.to_markdown(index=False, floatfmt=".0f", missingval="") + "\n"
     save_text(given.output / "planning.md", text)
     save_json(given.output / "machine.json", machine())
     return 0
