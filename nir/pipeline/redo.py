@@ -7,7 +7,7 @@ change nothing to get the answer; the jobs that have to run are forced.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,10 @@ def find_redo(jobs: Iterable[Any]) -> list[Redo]:
     return [Redo(job, name, why) for job in ordered for name, why in _reasons(job)]
 
 
-def forget_asked(dag: Any) -> None:
+def forget_asked(jobs: Iterable[Any], rules: Set[Any], files: Set[str]) -> None:
     """Let pairs be done again whose rules or files the command asked for, as by ``--forcerun``."""
-    for job in dag.jobs:
-        if job.rule in dag.forcerules or not dag.forcefiles.isdisjoint(job.output):
+    for job in jobs:
+        if job.rule in rules or not files.isdisjoint(job.output):
             for item in items_of(job) if _marker(job) else ():
                 if isinstance(item, Item):
                     forget(item)

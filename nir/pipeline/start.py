@@ -68,10 +68,11 @@ def _force_redo(dag: Any, may_write: bool) -> list[Redo]:
     found: list[Redo] = []
 
     async def check() -> None:
+        asked = set(dag.forcefiles)  # what was cut short joins them, though its pairs may be done
         await own()
         found.extend(find_redo(dag.jobs))
         if may_write:
-            forget_asked(dag)
+            forget_asked(dag.jobs, dag.forcerules, asked)
         dag.forcefiles.update(path for redo in found for path in redo.job.output)
 
     dag.check_incomplete = check

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -134,12 +133,8 @@ def test_what_is_whole_is_left(run: Run) -> None:
 def test_what_the_command_asks_for_is_done_again(run: Run, asked: str) -> None:
     job = alignment(run)
     align(job)
-    dag = SimpleNamespace(
-        jobs=[job],
-        forcerules={job.rule} if asked == "rule" else set(),
-        forcefiles={job.output.marker} if asked == "file" else set(),
-    )
-    forget_asked(dag)
+    rules = {job.rule} if asked == "rule" else set()
+    forget_asked([job], rules, {job.output.marker} if asked == "file" else set())
     assert bool(find_redo([job])) == (asked != "nothing")
 
 

@@ -166,6 +166,28 @@ def test_a_run_is_what_snakemake_takes_for_one(
     assert run.files.command.exists() == locks
 
 
+def test_a_job_that_was_cut_short_is_not_one_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = plan_run(settings(write_cohort(tmp_path / "data", 2), tmp_path / "out"))
+    asked: list[set[str]] = []
+    monkeypatch.setattr("nir.pipeline.start.find_redo", lambda jobs: [])
+    monkeypatch.setattr(
+        "nir.pipeline.start.forget_asked", lambda jobs, rules, files: asked.append(files)
+    )
+    monkeypatch.chdir(tmp_path)
+    workflow = Workflow("local", False, False)
+    workflow.dag.forcefiles = {"asked"}
+
+    async def check_incomplete() -> None:
+        workflow.dag.forcefiles.add("cut short")
+
+    monkeypatch.setattr(workflow.dag, "check_incomplete", check_incomplete)
+    follow_snakemake(workflow, run)
+    workflow._build_dag()
+    assert asked == [{"asked"}]
+
+
 @pytest.mark.parametrize("dryrun", [True, False])
 def test_results_that_cannot_be_written_are_told(
     tmp_path: Path,
