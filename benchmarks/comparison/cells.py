@@ -31,6 +31,13 @@ class Outcome:
     ran: int
 
 
+def check_only(only: Sequence[str], entries: Sequence[Entry]) -> None:
+    """Refuse names of methods that are unknown."""
+    known = [entry.name for entry in entries]
+    if unknown := sorted(set(only) - set(known)):
+        raise NirError(f"--only: unknown {', '.join(unknown)}; known are {', '.join(known)}")
+
+
 def run_plan(
     plan: Plan,
     output: Path,
@@ -51,10 +58,7 @@ def run_plan(
         NirError: a name in ``only`` or ``groups`` is unknown, or the cohort has faults.
     """
     plan.check_groups("--groups", groups)
-    unknown = set(only) - {entry.name for entry in plan.entries}
-    if unknown:
-        known = ", ".join(entry.name for entry in plan.entries)
-        raise NirError(f"--only: unknown {', '.join(sorted(unknown))}; known are {known}")
+    check_only(only, plan.entries)
     preparation = Preparation(plan.config, output / "work", log)
     rows, ran, before = [], 0, Counter[str]()
     for pair in preparation.pairs:

@@ -15,7 +15,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from benchmarks.cells import run_plan
+from benchmarks.cells import check_only, run_plan
 from benchmarks.contrasts import DEMO_TISSUES, LOOKS, TISSUE_CODES, simulate, tissue_map
 from benchmarks.measures import MEASURES
 from benchmarks.plan import Entry, Plan, make_entry
@@ -231,9 +231,7 @@ def run(
         cure = "give --data FOLDER, or run --brains demo"
         raise NirError(fault(data, "the folder of the real scans", "none", cure))
     work, methods, parts, shown = output / "work", entries(every=True), [], {}
-    names = [method.name for method in methods]
-    if unknown := sorted(set(only) - set(names)):
-        raise NirError(f"--only: unknown {', '.join(unknown)}; known are {', '.join(names)}")
+    check_only(only, methods)
     for title in brains:
         source = BRAINS[title](work / "scans", data)
         own = entries(source.every)
