@@ -217,7 +217,6 @@ def objections(case: str) -> str:
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "miccai2012": lambda: comparison("miccai2012"),
-    "paper": lambda: comparison("paper"),
     "ablation": ablation,
     "growth": lambda: page("growth", "growth.md"),
     "multimodal": contrasts,
