@@ -3,37 +3,45 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from nir.geometry.compiled import parallel
 
 
-@parallel
 def mean_square(g):
-    """Mean of the squared length of the vectors of a field, shape (3, X, Y, Z)."""
+    """Return the mean squared length of the vectors of a field, shape (3, X, Y, Z)."""
     _, nx, ny, nz = g.shape
-    totals = np.zeros(nx)
-    for x in prange(nx):
+    totals = np.empty(nx)
+    _squares(g, totals)
+    return totals.sum() / (nx * ny * nz)
+
+
+@parallel(0, 1)
+def _squares(start, stop, g, totals):
+    _, _, ny, nz = g.shape
+    for x in range(start, stop):
         total = 0.0
         for d in range(3):
             for y in range(ny):
                 for z in range(nz):
                     total += g[d, x, y, z] ** 2
         totals[x] = total
-    return totals.sum() / (nx * ny * nz)
 
 
-@parallel
 def adapt(g, mean, square, step, beta1, beta2, floor):
     """Update the moments of Adam, one second moment a node; return the longest direction.
 
     ``g`` (3, X, Y, Z) turns into the direction mean / sqrt(square), both without their bias.
     """
-    _, nx, ny, nz = g.shape
-    c1 = np.float32(1 / (1 - beta1**step))
-    c2 = np.float32(1 / (1 - beta2**step))
-    longest = np.zeros(nx, np.float32)
-    for x in prange(nx):
+    c1, c2 = np.float32(1 / (1 - beta1**step)), np.float32(1 / (1 - beta2**step))
+    longest = np.empty(g.shape[1], np.float32)
+    _adapt(g, mean, square, c1, c2, beta1, beta2, floor, longest)
+    return np.sqrt(longest.max())
+
+
+@parallel(0, 1)
+def _adapt(start, stop, g, mean, square, c1, c2, beta1, beta2, floor, longest):
+    _, _, ny, nz = g.shape
+    for x in range(start, stop):
         top = np.float32(0.0)
         for y in range(ny):
             for z in range(nz):
@@ -49,20 +57,19 @@ def adapt(g, mean, square, step, beta1, beta2, floor):
                 g[0, x, y, z], g[1, x, y, z], g[2, x, y, z] = g0, g1, g2
                 top = max(top, g0 * g0 + g1 * g1 + g2 * g2)
         longest[x] = top
-    return np.sqrt(longest.max())
 
 
-@parallel
-def best_displacement(costs, near, coupling, reach, best):
+@parallel(0, 1)
+def best_displacement(start, stop, costs, near, coupling, reach, best):
     """Pick for each voxel the displacement of least cost + coupling x squared distance to ``near``.
 
     Args:
         costs: of every displacement, shape ((2 reach + 1)^3, X, Y, Z); near, best: (3, X, Y, Z),
             voxels.
     """
-    _, nx, ny, nz = costs.shape
+    _, _, ny, nz = costs.shape
     width = 2 * reach + 1
-    for x in prange(nx):
+    for x in range(start, stop):
         least = np.full((ny, nz), np.float32(np.inf))
         for q in range(width**3):
             dx = np.float32(q // width**2 - reach)

@@ -8,20 +8,18 @@ number of threads: work is cut by the data's shape alone, and partial sums are a
 
 from __future__ import annotations
 
-import numba
 import numpy as np
-import torch
-from numba import prange
 
+from nir.geometry import compiled
 from nir.geometry.compiled import inline, parallel
-
-_THREADS = numba.get_num_threads()  # as many as may ever be asked for
 
 
 def set_threads(count: int) -> None:
     """Bound the threads of these kernels and of PyTorch."""
+    import torch
+
     torch.set_num_threads(count)
-    numba.set_num_threads(min(count, _THREADS))
+    compiled.set_threads(count)
 
 
 @inline
@@ -38,8 +36,8 @@ def _cell(at, count):
     return low, np.float32(at - low), inside
 
 
-@parallel
-def compose(outer, inner, scale_outer, step, out):
+@parallel(1, 1)
+def compose(start, stop, outer, inner, scale_outer, step, out):
     """Displacement of outer o inner on the lattice of ``inner``: inner(p) + outer(p + inner(p)).
 
     Args:
@@ -48,8 +46,8 @@ def compose(outer, inner, scale_outer, step, out):
         step: nodes of ``outer`` a node of ``inner``, shape (3,).
     """
     _, na, nb, nc = outer.shape
-    _, nx, ny, nz = inner.shape
-    for x in prange(nx):
+    _, _, ny, nz = inner.shape
+    for x in range(start, stop):
         for y in range(ny):
             for z in range(nz):
                 u0, u1, u2 = inner[0, x, y, z], inner[1, x, y, z], inner[2, x, y, z]
@@ -66,42 +64,54 @@ def compose(outer, inner, scale_outer, step, out):
                     out[d, x, y, z] = inner[d, x, y, z] + v0 * (1 - a) + v1 * a
 
 
-@parallel
-def gaussian(volume, taps_x, taps_y, taps_z, scratch, out):
-    """Convolve each channel, shape (C, X, Y, Z), with three odd kernels; borders go on."""
-    channels, nx, ny, nz = volume.shape
-    rx, ry, rz = len(taps_x) // 2, len(taps_y) // 2, len(taps_z) // 2
-    for job in prange(channels * nx):
-        d, x = job // nx, job % nx
-        line = np.empty(nz + 2 * rz, np.float32)
-        plane = np.empty((ny, nz), np.float32)
-        for y in range(ny):
-            for z in range(nz):
-                line[z + rz] = volume[d, x, y, z]
-            for z in range(rz):
-                line[z] = line[rz]
-                line[nz + rz + z] = line[nz + rz - 1]
-            plane[y] = 0
-            for t in range(2 * rz + 1):
-                w = taps_z[t]
+def gaussian(volume, taps, scratch, out):
+    """Convolve each channel, shape (C, X, Y, Z), with an odd kernel an axis; borders go on."""
+    along_x, along_y, along_z = taps
+    _along_yz(volume, along_y, along_z, scratch)
+    _along_x(scratch, along_x, out)
+
+
+@parallel(0, 1)
+def _along_yz(start, stop, volume, taps_y, taps_z, out):
+    channels, _, ny, nz = volume.shape
+    ry, rz = len(taps_y) // 2, len(taps_z) // 2
+    line = np.empty(nz + 2 * rz, np.float32)
+    plane = np.empty((ny, nz), np.float32)
+    for x in range(start, stop):
+        for d in range(channels):
+            for y in range(ny):
                 for z in range(nz):
-                    plane[y, z] += w * line[z + t]
-        for y in range(ny):
-            scratch[d, x, y] = 0
-            for t in range(2 * ry + 1):
-                w = taps_y[t]
-                s = min(max(y + t - ry, 0), ny - 1)
-                for z in range(nz):
-                    scratch[d, x, y, z] += w * plane[s, z]
-    for job in prange(channels * ny):
-        d, y = job // ny, job % ny
-        for x in range(nx):
-            out[d, x, y] = 0
-            for t in range(2 * rx + 1):
-                w = taps_x[t]
-                s = min(max(x + t - rx, 0), nx - 1)
-                for z in range(nz):
-                    out[d, x, y, z] += w * scratch[d, s, y, z]
+                    line[z + rz] = volume[d, x, y, z]
+                for z in range(rz):
+                    line[z] = line[rz]
+                    line[nz + rz + z] = line[nz + rz - 1]
+                plane[y] = 0
+                for t in range(2 * rz + 1):
+                    w = taps_z[t]
+                    for z in range(nz):
+                        plane[y, z] += w * line[z + t]
+            for y in range(ny):
+                out[d, x, y] = 0
+                for t in range(2 * ry + 1):
+                    w = taps_y[t]
+                    s = min(max(y + t - ry, 0), ny - 1)
+                    for z in range(nz):
+                        out[d, x, y, z] += w * plane[s, z]
+
+
+@parallel(0, 2)
+def _along_x(start, stop, volume, taps_x, out):
+    channels, nx, _, nz = volume.shape
+    rx = len(taps_x) // 2
+    for y in range(start, stop):
+        for d in range(channels):
+            for x in range(nx):
+                out[d, x, y] = 0
+                for t in range(2 * rx + 1):
+                    w = taps_x[t]
+                    s = min(max(x + t - rx, 0), nx - 1)
+                    for z in range(nz):
+                        out[d, x, y, z] += w * volume[d, s, y, z]
 
 
 @inline
@@ -123,58 +133,55 @@ def _gap(u, scale, q, goal, r):
     return total
 
 
-@parallel
-def invert_points(u, scale, goals, iterations, tolerance, found):
+@parallel(2, 0)
+def invert_points(start, stop, u, scale, goals, iterations, tolerance, found):
     """Find q with q + u(q) = goal for many goals; method and twin: `nir.geometry.inverse.invert`.
 
     Args:
         goals, found: mm from the first corner of the lattice, shape (N, 3).
         tolerance: squared residual at which a point is good enough, mm^2.
     """
-    count = goals.shape[0]
-    chunk = 4096
-    for part in prange((count + chunk - 1) // chunk):
-        q, t = np.empty(3, np.float32), np.empty(3, np.float32)
-        r, s = np.empty(3, np.float32), np.empty(3, np.float32)
-        step, guess, row = np.empty(3, np.float32), np.empty(3, np.float32), np.empty(3, np.float32)
-        h = np.empty((3, 3), np.float32)
-        for n in range(part * chunk, min(count, (part + 1) * chunk)):
-            goal = goals[n]
-            _gap(u, scale, goal, goal, r)
+    q, t = np.empty(3, np.float32), np.empty(3, np.float32)
+    r, s = np.empty(3, np.float32), np.empty(3, np.float32)
+    step, guess, row = np.empty(3, np.float32), np.empty(3, np.float32), np.empty(3, np.float32)
+    h = np.empty((3, 3), np.float32)
+    for n in range(start, stop):
+        goal = goals[n]
+        _gap(u, scale, goal, goal, r)
+        for d in range(3):
+            q[d] = goal[d] - r[d]
+            for e in range(3):
+                h[d, e] = 1 if d == e else 0
+        size = _gap(u, scale, q, goal, r)
+        share = np.float32(1.0)
+        for _ in range(iterations):
+            if size <= tolerance:
+                break
             for d in range(3):
-                q[d] = goal[d] - r[d]
-                for e in range(3):
-                    h[d, e] = 1 if d == e else 0
-            size = _gap(u, scale, q, goal, r)
-            share = np.float32(1.0)
-            for _ in range(iterations):
-                if size <= tolerance:
-                    break
-                for d in range(3):
-                    step[d] = -share * (h[d, 0] * r[0] + h[d, 1] * r[1] + h[d, 2] * r[2])
-                    t[d] = q[d] + step[d]
-                trial = _gap(u, scale, t, goal, s)
-                along = norm = np.float32(0.0)
-                for d in range(3):
-                    guess[d] = (
-                        h[d, 0] * (s[0] - r[0]) + h[d, 1] * (s[1] - r[1]) + h[d, 2] * (s[2] - r[2])
-                    )
-                    row[d] = step[0] * h[0, d] + step[1] * h[1, d] + step[2] * h[2, d]
-                    along += step[d] * guess[d]
-                    norm += step[d] * step[d]
-                if abs(along) > np.float32(1e-3) * norm:
-                    for d in range(3):
-                        for e in range(3):
-                            h[d, e] += (step[d] - guess[d]) * row[e] / along
-                if trial < size:
-                    size = trial
-                    share = min(2 * share, np.float32(1.0))
-                    for d in range(3):
-                        q[d], r[d] = t[d], s[d]
-                else:
-                    share = share / 2
+                step[d] = -share * (h[d, 0] * r[0] + h[d, 1] * r[1] + h[d, 2] * r[2])
+                t[d] = q[d] + step[d]
+            trial = _gap(u, scale, t, goal, s)
+            along = norm = np.float32(0.0)
             for d in range(3):
-                found[n, d] = q[d]
+                guess[d] = (
+                    h[d, 0] * (s[0] - r[0]) + h[d, 1] * (s[1] - r[1]) + h[d, 2] * (s[2] - r[2])
+                )
+                row[d] = step[0] * h[0, d] + step[1] * h[1, d] + step[2] * h[2, d]
+                along += step[d] * guess[d]
+                norm += step[d] * step[d]
+            if abs(along) > np.float32(1e-3) * norm:
+                for d in range(3):
+                    for e in range(3):
+                        h[d, e] += (step[d] - guess[d]) * row[e] / along
+            if trial < size:
+                size = trial
+                share = min(2 * share, np.float32(1.0))
+                for d in range(3):
+                    q[d], r[d] = t[d], s[d]
+            else:
+                share = share / 2
+        for d in range(3):
+            found[n, d] = q[d]
 
 
 @inline
@@ -202,8 +209,8 @@ def _determinant(g):
     )
 
 
-@parallel
-def undo(u, other, index, to_lps, to_vox, to_other, close_mm, step_mm, out):
+@parallel(2, 0)
+def undo(start, stop, u, other, index, to_lps, to_vox, to_other, close_mm, step_mm, out):
     """Move nodes towards where the other direction leads back to them: a damped Newton step.
 
     Args:
@@ -218,10 +225,10 @@ def undo(u, other, index, to_lps, to_vox, to_other, close_mm, step_mm, out):
     Notes:
         Equations and twin: `nir.geometry.reconcile`.
     """
-    nodes, (na, nb, nc, _) = len(index), other.shape
-    for n in prange(nodes):
-        p, q = np.empty(3, np.float32), np.empty(3, np.float32)
-        g = np.empty((3, 3), np.float32)
+    na, nb, nc, _ = other.shape
+    p, q = np.empty(3, np.float32), np.empty(3, np.float32)
+    g = np.empty((3, 3), np.float32)
+    for n in range(start, stop):
         i, j, k = index[n, 0], index[n, 1], index[n, 2]
         for c in range(3):
             p[c] = to_lps[c, 0] * i + to_lps[c, 1] * j + to_lps[c, 2] * k + to_lps[c, 3]

@@ -156,7 +156,7 @@ def smooth(volume: Tensor, sigma_vox: float | tuple[float, ...]) -> Tensor:
         result = torch.empty(volume.shape)
         scratch = np.empty(volume.shape[1:], np.float32)
         for one, out in zip(volume, result, strict=True):
-            kernels.gaussian(one.contiguous().numpy(), *weights, scratch, out.numpy())
+            kernels.gaussian(one.contiguous().numpy(), weights, scratch, out.numpy())
         return result
     for dim, kernel in enumerate(taps, start=2):
         radius, length = len(kernel) // 2, volume.shape[dim]

@@ -12,7 +12,6 @@ from itertools import product
 
 import numpy as np
 import torch
-from numba import prange
 from torch import Tensor
 
 from nir.geometry.compiled import inline, parallel
@@ -80,24 +79,22 @@ def folded_cells(u: Tensor, matrix: Array, floor: float) -> Tensor:
     return torch.cat(parts)
 
 
-@parallel
-def _smallest(u, cells, matrix, out):
+@parallel(1, 0)
+def _smallest(start, stop, u, cells, matrix, out):
     """Do `smallest_volumes` on a CPU."""
-    chunk = 4096
-    for part in prange((len(cells) + chunk - 1) // chunk):
-        p, still, whole = np.empty((8, 3)), np.empty((8, 3)), np.empty(10)
-        _cell_at_rest(matrix, still, whole)
-        for n in range(part * chunk, min(len(cells), (part + 1) * chunk)):
-            out[n] = _smallest_of(u, cells[n, 0], cells[n, 1], cells[n, 2], still, whole, p)
+    p, still, whole = np.empty((8, 3)), np.empty((8, 3)), np.empty(10)
+    _cell_at_rest(matrix, still, whole)
+    for n in range(start, stop):
+        out[n] = _smallest_of(u, cells[n, 0], cells[n, 1], cells[n, 2], still, whole, p)
 
 
-@parallel
-def _find(u, matrix, floor, out):
+@parallel(3, 0)
+def _find(start, stop, u, matrix, floor, out):
     """Mark the cells, shape (X - 1, Y - 1, Z - 1), whose smallest volume is no larger."""
-    nx, ny, nz, _ = u.shape
-    for i in prange(nx - 1):
-        p, still, whole = np.empty((8, 3)), np.empty((8, 3)), np.empty(10)
-        _cell_at_rest(matrix, still, whole)
+    _, ny, nz, _ = u.shape
+    p, still, whole = np.empty((8, 3)), np.empty((8, 3)), np.empty(10)
+    _cell_at_rest(matrix, still, whole)
+    for i in range(start, stop):
         for j in range(ny - 1):
             for k in range(nz - 1):
                 out[i, j, k] = _smallest_of(u, i, j, k, still, whole, p) <= floor

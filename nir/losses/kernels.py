@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from nir.geometry.compiled import inline, parallel
 from nir.geometry.kernels import _cell
@@ -12,8 +11,8 @@ from nir.losses.windows import EMPTY, EPSILON
 _EMPTY, _EPSILON = np.float32(EMPTY), np.float32(EPSILON)
 
 
-@parallel
-def warp_slope(moving, u, scale, rows, warped, slope):
+@parallel(0, 0)
+def warp_slope(start, stop, moving, u, scale, rows, warped, slope):
     """Warp an image by a displacement; also its derivative by that displacement.
 
     Args:
@@ -27,7 +26,7 @@ def warp_slope(moving, u, scale, rows, warped, slope):
         Twin: ``nir.geometry.lattice.sample`` and its gradient.
     """
     nx, ny, nz = moving.shape
-    for x in prange(nx):
+    for x in range(start, stop):
         for y in range(ny):
             for z in range(rows[x, y, 0], rows[x, y, 1]):
                 xi, xw, xin = _cell(x + scale[0] * u[0, x, y, z], nx)
@@ -71,11 +70,11 @@ def _sum_yz(plane, row_sums, radius, out):
                         out[d, y, z] += row_sums[t, z]
 
 
-@parallel
-def window_products(fixed, warped, radius, sums):
+@parallel(0, 0)
+def window_products(start, stop, fixed, warped, radius, sums):
     """Window sums along y and z of w, w^2 and f w; ``sums`` has shape (X, 3, Y, Z)."""
-    nx, ny, nz = fixed.shape
-    for x in prange(nx):
+    _, ny, nz = fixed.shape
+    for x in range(start, stop):
         plane = np.empty((3, ny, nz), np.float32)
         row_sums = np.empty((ny, nz), np.float32)
         for y in range(ny):
@@ -87,16 +86,16 @@ def window_products(fixed, warped, radius, sums):
         _sum_yz(plane, row_sums, radius, sums[x])
 
 
-@parallel
-def lncc_coefficients(sums, mean_f, var_f, weight, radius, total, out, scores):
+@parallel(1, 1)
+def lncc_coefficients(start, stop, sums, mean_f, var_f, weight, radius, total, out, scores):
     """Finish the sums along x; write each window's score and the derivatives of the mean score.
 
     ``out`` (X, 3, Y, Z) gets d score / d (f w), / d (w^2) and the offset, before the second pass.
     """
-    nx, ny, nz = mean_f.shape
+    nx, _, nz = mean_f.shape
     n = np.float32(1.0 / (2 * radius + 1) ** 3)
     one = np.float32(1.0)
-    for y in prange(ny):
+    for y in range(start, stop):
         sw = np.empty(nz, np.float32)
         sww = np.empty(nz, np.float32)
         sfw = np.empty(nz, np.float32)
@@ -139,20 +138,20 @@ def lncc_coefficients(sums, mean_f, var_f, weight, radius, total, out, scores):
         scores[y] = score
 
 
-@parallel
-def window_coefficients(coefficients, radius, sums):
+@parallel(0, 0)
+def window_coefficients(start, stop, coefficients, radius, sums):
     """Window sums along y and z of the three coefficients, (X, 3, Y, Z) each."""
-    nx, _, ny, nz = coefficients.shape
-    for x in prange(nx):
+    _, _, ny, nz = coefficients.shape
+    for x in range(start, stop):
         row_sums = np.empty((ny, nz), np.float32)
         _sum_yz(coefficients[x], row_sums, radius, sums[x])
 
 
-@parallel
-def lncc_forces(fixed, warped, slope, sums, radius, rows, out):
+@parallel(0, 0)
+def lncc_forces(start, stop, fixed, warped, slope, sums, radius, rows, out):
     """Finish the sums along x; write the derivative by the displacement, (3, X, Y, Z)."""
     nx, ny, nz = fixed.shape
-    for x in prange(nx):
+    for x in range(start, stop):
         g = np.empty(nz, np.float32)
         for y in range(ny):
             first, last = rows[x, y, 0], rows[x, y, 1]
@@ -170,8 +169,10 @@ def lncc_forces(fixed, warped, slope, sums, radius, rows, out):
                     out[d, x, y, z] = g[z] * slope[d, x, y, z]
 
 
-@parallel
-def match_costs(fixed, moving, mean_f, var_f, mean_m, var_m, weight, reach, radius, costs):
+@parallel(9, 0)
+def match_costs(
+    start, stop, fixed, moving, mean_f, var_f, mean_m, var_m, weight, reach, radius, costs
+):
     """Price every whole-voxel displacement of every voxel: minus the signed squared LNCC.
 
     Args:
@@ -186,7 +187,7 @@ def match_costs(fixed, moving, mean_f, var_f, mean_m, var_m, weight, reach, radi
     nx, ny, nz = fixed.shape
     width = 2 * reach + 1
     n = np.float32(1.0 / (2 * radius + 1) ** 3)
-    for q in prange(width**3):
+    for q in range(start, stop):
         dx, dy, dz = q // width**2 - reach, q // width % width - reach, q % width - reach
         planes = np.empty((1, nx, ny, nz), np.float32)
         plane = np.empty((1, ny, nz), np.float32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numba
 import numpy as np
 import pytest
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from nir.fit import kernels as kernels_kernels
 from nir.fit.solvers.fluid import direction, plain_direction
-from nir.geometry import kernels
+from nir.geometry import compiled, kernels
 from nir.geometry import lattice as transform
 from nir.geometry.inverse import INVERSE_MM, invert
 from nir.geometry.lattice import compose, exponential, sample, smooth, to_cube
@@ -40,13 +39,13 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
 
 
 def test_threads_are_bounded_and_never_too_many() -> None:
-    before = torch.get_num_threads(), numba.get_num_threads()
+    before = torch.get_num_threads(), compiled.threads()
     kernels.set_threads(1)
-    assert (torch.get_num_threads(), numba.get_num_threads()) == (1, 1)
+    assert (torch.get_num_threads(), compiled.threads()) == (1, 1)
     kernels.set_threads(10_000)
-    assert numba.get_num_threads() == numba.config.NUMBA_NUM_THREADS
+    assert compiled.threads() == compiled.CORES
     torch.set_num_threads(before[0])
-    numba.set_num_threads(before[1])
+    compiled.set_threads(before[1])
 
 
 class TestSmooth:
