@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from nir.cohort.phantom import sample
 from nir.errors import NirError
 from nir.geometry.grid import Array
 from nir.io.warps import load_displacement
@@ -28,6 +27,8 @@ def true_pair_points(truth_dir: Path, fixed: str, moving: str, points_lps: Array
     Raises:
         NirError: a subject has no truth here.
     """
+    from nir.cohort.phantom import sample  # loads PyTorch
+
     points = np.asarray(points_lps, dtype=float)
     for subject, to_template in ((fixed, True), (moving, False)):
         if subject != TEMPLATE_ID:

@@ -12,11 +12,9 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-import torch
 from scipy.ndimage import map_coordinates
 
 from nir.geometry.grid import Array, Grid, apply_matrix, nearest_voxel
-from nir.geometry.inverse import invert
 
 CHUNK = 2**20  # points mapped at once: bounds the memory
 
@@ -93,8 +91,12 @@ class InverseDisplacementField:
 
     def __call__(self, points: Array) -> Array:
         """Map points, LPS mm, shape (..., 3)."""
-        grid, (linear, u) = self.warp.grid, self._parts
-        extent = torch.tensor(grid.extent_mm, dtype=torch.float32)
+        import torch  # here alone: most jobs need no more than sampled maps, and it loads for long
+
+        from nir.geometry.inverse import invert
+
+        grid, (linear, rest) = self.warp.grid, self._parts
+        extent, u = torch.tensor(grid.extent_mm, dtype=torch.float32), torch.from_numpy(rest)
         goals = linear(np.asarray(points, dtype=float).reshape(-1, 3))
         found = np.empty_like(goals)
         for start in range(0, len(goals), CHUNK):
@@ -105,18 +107,18 @@ class InverseDisplacementField:
         return found.reshape(np.shape(points))
 
     @cached_property
-    def _parts(self) -> tuple[Affine, torch.Tensor]:
+    def _parts(self) -> tuple[Affine, np.ndarray]:
         """The inverse of the nearest affine, and what it leaves of the warp, as `invert` wants."""
         grid, u_lps = self.warp.grid, self.warp.u_lps
         some = np.ix_(*[np.arange(0, n, max(1, n // 27)) for n in grid.shape])
         at = apply_matrix(grid.vox_to_lps, np.stack(np.broadcast_arrays(*some), -1))
         linear = nearest_affine(at, at + u_lps[some]).inverse()
         to_axis = np.linalg.inv(grid.axis_to_lps).T
-        u = torch.empty((1, 3, *grid.shape))
+        u = np.empty((1, 3, *grid.shape), np.float32)
         for rows, slab in slabs(grid):
             at = slab.points_lps()
             rest = (linear(at + u_lps[rows]) - at) @ to_axis
-            u[0, :, rows] = torch.from_numpy(np.moveaxis(rest, -1, 0))
+            u[0, :, rows] = np.moveaxis(rest, -1, 0)
         return linear, u
 
     def inverse(self) -> DisplacementField:
@@ -171,8 +173,13 @@ def displacement(mapping: Transform, grid: Grid) -> np.ndarray:
     """Sample T(x) - x at the voxel centres of a grid; LPS mm, float32, shape (X, Y, Z, 3)."""
     result = np.empty((*grid.shape, 3), dtype=np.float32)
     for rows, slab in slabs(grid):
-        points = slab.points_lps()
-        result[rows] = mapping(points) - points
+        if isinstance(mapping, Affine):  # linear in each index: a sum of three rows
+            to_u = ((mapping.matrix_lps - np.eye(4)) @ slab.vox_to_lps)[:3]
+            i, j, k = (np.arange(n)[:, None] * to_u[:, axis] for axis, n in enumerate(slab.shape))
+            result[rows] = i[:, None, None] + j[:, None] + (k + to_u[:, 3])
+        else:
+            points = slab.points_lps()
+            result[rows] = mapping(points) - points
     return result
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
-import torch
-import torch.nn.functional as F
 from scipy.ndimage import map_coordinates, spline_filter
 
-from nir.geometry.grid import Grid, nearest_voxel
-from nir.geometry.maps import DisplacementField, Transform, covers, slabs
+from nir.geometry.grid import Array, Grid, apply_matrix
+from nir.geometry.maps import Affine, DisplacementField, Transform, covers, slabs
+from nir.geometry.reading import find_nearest, read_linear
 
 
 def resample(
@@ -33,31 +34,58 @@ def resample(
     Returns:
         Voxels on ``target``, of the volume's type.
     """
-    tensor = torch.from_numpy(np.ascontiguousarray(volume, dtype=np.float32))[None, None]
-    spline = None
-    if mode == "cubic":  # one NaN would spread over the whole row
-        spline = spline_filter(np.nan_to_num(volume, posinf=0, neginf=0), 3, np.float32)
-    u_lps = None
-    if isinstance(transform, DisplacementField) and transform.grid.same_as(target):
-        u_lps = transform.u_lps
     result = np.empty(target.shape, dtype=volume.dtype)
+    if mode == "nearest":
+        flat = np.ascontiguousarray(volume).ravel()
+        for rows, slab, u, linear in _pieces(target, transform):
+            place = np.empty(slab.shape, np.int64)
+            find_nearest(volume.shape, u, *_matrices(source, slab, linear), place)
+            result[rows] = np.where(place < 0, outside, flat[place])
+        return result
+    if mode == "cubic":
+        return _cubic(volume, source, target, transform, outside)
+    values = np.ascontiguousarray(volume, dtype=np.float32)
+    for rows, slab, u, linear in _pieces(target, transform):
+        read = np.empty(slab.shape, np.float32)
+        read_linear(values, u, *_matrices(source, slab, linear), outside, read)
+        result[rows] = read if volume.dtype.kind == "f" else np.rint(read)
+    return result
+
+
+def _pieces(target: Grid, transform: Transform) -> Iterator[tuple[slice, Grid, np.ndarray, Array]]:
+    """Yield slabs of the target, a displacement on each, float32, and the affine."""
+    none = np.empty((0, 0, 0, 3), np.float32)
+    known = None
+    if isinstance(transform, DisplacementField) and transform.grid.same_as(target):
+        known = transform.u_lps
     for rows, slab in slabs(target):
-        points = slab.points_lps()
-        vox = source.lps_to_vox(transform(points) if u_lps is None else points + u_lps[rows])
-        inside = covers(source, vox)
-        if mode == "nearest":
-            index = nearest_voxel(vox[inside]).astype(np.intp)
-            result[rows] = outside
-            result[rows][inside] = volume[index[:, 0], index[:, 1], index[:, 2]]
-            continue
-        if spline is not None:
-            rows_vox = np.moveaxis(vox, -1, 0)
-            values = map_coordinates(spline, rows_vox, order=3, prefilter=False, mode="mirror")
+        if isinstance(transform, Affine):
+            yield rows, slab, none, transform.matrix_lps
+        elif known is not None:
+            yield rows, slab, np.ascontiguousarray(known[rows], np.float32), np.eye(4)
         else:
-            cube = source.vox_to_cube(vox).astype(np.float32)[..., ::-1]
-            at = torch.from_numpy(np.ascontiguousarray(cube))[None]
-            read = F.grid_sample(tensor, at, padding_mode="border", align_corners=True)
-            values = read[0, 0].numpy()
-        values = np.where(inside, values, outside)
+            points = slab.points_lps()
+            yield rows, slab, (transform(points) - points).astype(np.float32), np.eye(4)
+
+
+def _matrices(source: Grid, target: Grid, linear: Array) -> tuple[Array, Array]:
+    """Return what leads target indices to source indices, and LPS vectors to the same."""
+    to_source = np.linalg.inv(source.vox_to_lps)
+    return to_source @ linear @ target.vox_to_lps, np.ascontiguousarray(to_source[:3, :3])
+
+
+def _cubic(
+    volume: np.ndarray, source: Grid, target: Grid, transform: Transform, outside: float
+) -> np.ndarray:
+    """Do `resample` by B-splines; one NaN would spread over its whole row."""
+    spline = spline_filter(np.nan_to_num(volume, posinf=0, neginf=0), 3, np.float32)
+    result = np.empty(target.shape, dtype=volume.dtype)
+    for rows, slab, u, linear in _pieces(target, transform):
+        points = apply_matrix(linear, slab.points_lps())
+        vox = source.lps_to_vox(points + u if u.size else points)
+        values = map_coordinates(
+            spline, np.moveaxis(vox, -1, 0), order=3, prefilter=False, mode="mirror"
+        )
+        values = np.where(covers(source, vox), values, outside)
         result[rows] = values if volume.dtype.kind == "f" else np.rint(values)
     return result

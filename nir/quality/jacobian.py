@@ -11,9 +11,8 @@ from itertools import product
 
 import numpy as np
 
-from nir.geometry.grid import Array, Grid
-
-SLAB = 16  # slices of the determinant computed at a time: bounds its memory
+from nir.geometry.grid import Grid
+from nir.quality.kernels import determinants, folded_volume
 
 
 def jacobian_determinant(u_lps: np.ndarray, grid: Grid) -> np.ndarray:
@@ -31,23 +30,9 @@ def jacobian_determinant(u_lps: np.ndarray, grid: Grid) -> np.ndarray:
     Returns:
         Determinants, float32, shape (X, Y, Z); 1 for the identity, <= 0 where space folds.
     """
-    matrix = grid.vox_to_lps[:3, :3]
     det = np.empty(grid.shape, dtype=np.float32)
-    last = grid.shape[0] - 1
-    for start in range(0, grid.shape[0], SLAB):
-        stop = min(start + SLAB, grid.shape[0])
-        low = min(start, last - 1)  # a slab of the last slice alone needs the slice before it
-        part = u_lps[low : stop + 1].astype(np.float64)
-        a, b, c = (matrix[:, axis] + _forward(part, axis) for axis in range(3))
-        product = _triple(a, b, c)[start - low : stop - low]
-        det[start:stop] = product / np.linalg.det(matrix)
+    determinants(_contiguous(u_lps), grid.vox_to_lps[:3, :3].copy(), False, det)
     return det
-
-
-def _forward(u: np.ndarray, axis: int) -> np.ndarray:
-    """Forward differences along an axis, same shape; the last one is repeated."""
-    step = np.diff(u, axis=axis)
-    return np.concatenate([step, np.take(step, [-1], axis=axis)], axis=axis)
 
 
 def folds_percent(det: np.ndarray, mask: np.ndarray) -> float:
@@ -75,10 +60,26 @@ SHIFT = 3.0  # what the script adds to each determinant
 
 CLIP = (1e-9, 1e9)
 
-VOLUME_SLAB = 4  # slices whose tetrahedra are made at a time: bounds the memory
+AXES = np.eye(3, dtype=np.int64)
 
-MIDDLES = (((1, 1, 0), (0, 1, 1), (1, 0, 1)), ((-1, -1, 0), (-1, 0, -1), (0, -1, -1)))
-"""Steps from the first and from the last voxel of a cell to the others of a middle tetrahedron."""
+STEPS = np.array(
+    [
+        *(sign * axis for sign in (1, -1) for axis in AXES),
+        *((1, 1, 0), (0, 1, 1), (1, 0, 1), (-1, -1, 0), (-1, 0, -1), (0, -1, -1)),
+    ]
+)
+"""From a voxel to its six neighbours, and to the others of the middles whose vertex it is."""
+
+TETRAHEDRA = np.array(
+    [
+        *(
+            [x, y, z] if (x + y + z) % 2 else [x, z, y]
+            for x, y, z in product((0, 3), (1, 4), (2, 5))
+        ),
+        *([6, 7, 8], [9, 10, 11]),
+    ]
+)
+"""Three of these steps each: eight corners, and the two middles of the cells it begins and ends."""
 
 
 def central_determinant(u_lps: np.ndarray, grid: Grid) -> np.ndarray:
@@ -97,14 +98,7 @@ def central_determinant(u_lps: np.ndarray, grid: Grid) -> np.ndarray:
         which gives the same determinant as long as both images have one voxel size.
     """
     det = np.empty([max(n - 2 * RIM, 0) for n in grid.shape], dtype=np.float32)
-    if det.size == 0:
-        return det
-    matrix, kept = grid.vox_to_lps[:3, :3], (slice(1, -1), INNER, INNER)
-    for start in range(0, det.shape[0], SLAB):
-        stop = min(start + SLAB, det.shape[0])
-        part = u_lps[start + 1 : stop + 3].astype(np.float64)  # with one slice more each way
-        columns = (matrix[:, axis] + np.gradient(part, axis=axis)[kept] for axis in range(3))
-        det[start:stop] = _triple(*columns) / np.linalg.det(matrix)
+    determinants(_contiguous(u_lps), grid.vox_to_lps[:3, :3].copy(), True, det)
     return det
 
 
@@ -156,44 +150,14 @@ def ndv_percent(u_lps: np.ndarray, grid: Grid, mask: np.ndarray) -> float:
     counted[1:-1, 1:-1, 1:-1] = mask[1:-1, 1:-1, 1:-1].astype(bool)
     if not counted.any():
         return float("nan")
-    matrix = grid.vox_to_lps[:3, :3]
-    folded = 0.0
-    for start in range(0, grid.shape[0], VOLUME_SLAB):
-        here = np.argwhere(counted[start : start + VOLUME_SLAB])
-        here[:, 0] += start
-        folded += _folded_volume(u_lps, here, matrix)
+    matrix = grid.vox_to_lps[:3, :3].copy()
+    folded = folded_volume(_contiguous(u_lps), counted, STEPS, TETRAHEDRA, matrix)
     return float(100 * folded / counted.sum())
 
 
-def _folded_volume(u_lps: np.ndarray, here: np.ndarray, matrix: Array) -> float:
-    """Sum the folded volumes of the tetrahedra of some voxels, in voxels; index (N, 3)."""
-    own = u_lps[tuple(here.T)].astype(np.float64)
-
-    def edge(*steps: int) -> Array:
-        """Vector from each voxel to a neighbour after the mapping, mm, shape (N, 3)."""
-        return u_lps[tuple((here + steps).T)] - own + matrix @ steps
-
-    unit = 6 * 2 * np.linalg.det(matrix)  # a determinant is six volumes; two ways to cut a cell
-    axes = np.eye(3, dtype=int)
-    beside = {(axis, sign): edge(*(sign * axes[axis])) for axis in range(3) for sign in (1, -1)}
-    total = 0.0
-    for signs in product((1, -1), repeat=3):
-        x, y, z = (beside[place] for place in enumerate(signs))
-        total += _negative(np.prod(signs) * _triple(x, y, z) / unit)
-    for steps in MIDDLES:
-        total += _negative(_triple(*(edge(*step) for step in steps)) / unit)
-    return total
-
-
-def _triple(a: Array, b: Array, c: Array) -> Array:
-    """Return the determinants of three columns, each of shape (..., 3)."""
-    found: Array = np.einsum("...i,...i->...", a, np.cross(b, c))
-    return found
-
-
-def _negative(volumes: Array) -> float:
-    """Sum what lies below zero, without its sign."""
-    return float(-np.minimum(volumes, 0).sum())
+def _contiguous(u_lps: np.ndarray) -> np.ndarray:
+    """Lay a displacement out as the kernels read it."""
+    return np.ascontiguousarray(u_lps, dtype=np.float32)
 
 
 def regularity(

@@ -13,7 +13,9 @@ import numpy as np
 from scipy.ndimage import find_objects, uniform_filter
 
 from nir.geometry.grid import Array, Grid, mask_points
-from nir.geometry.maps import sample_vectors
+from nir.quality.kernels import consistency
+
+SLACK = 1e-6  # voxels beyond the outer centres that still count as on them
 
 FLAT = 1e-3  # a window whose standard deviation is below this share of the range is flat
 
@@ -39,24 +41,20 @@ def inverse_consistency(
         and where forward(x) leaves the moving grid; those points are not counted. Mean and maximum
         are NaN where no point is left.
     """
-    inside = mask.astype(bool)
-    x_lps = mask_points(forward_grid, inside)
-    y_lps = x_lps + forward_u[inside]
-    known = shown(inverse_grid, y_lps)
-    error = np.full(len(x_lps), np.nan, dtype=np.float32)
-    back = y_lps[known] + sample_vectors(inverse_u, inverse_grid.lps_to_vox(y_lps[known]))
-    error[known] = np.linalg.norm(back - x_lps[known], axis=-1)
-    error_map = np.full(forward_grid.shape, np.nan, dtype=np.float32)
-    error_map[inside] = error
-    if not known.any():
-        return float("nan"), float("nan"), error_map
-    return float(np.nanmean(error, dtype=np.float64)), float(np.nanmax(error)), error_map
+    error = np.full(forward_grid.shape, np.nan, dtype=np.float32)
+    there, back = (np.ascontiguousarray(u, np.float32) for u in (forward_u, inverse_u))
+    inside, to_other = np.ascontiguousarray(mask, bool), np.linalg.inv(inverse_grid.vox_to_lps)
+    consistency(there, inside, forward_grid.vox_to_lps, back, to_other, SLACK, error)
+    known = error[np.isfinite(error)]
+    if known.size == 0:
+        return float("nan"), float("nan"), error
+    return float(known.mean(dtype=np.float64)), float(known.max()), error
 
 
 def shown(grid: Grid, points_lps: Array) -> np.ndarray:
     """Tell which points, shape (N, 3), lie among the voxel centres of a grid."""
     vox, last = grid.lps_to_vox(points_lps), np.array(grid.shape) - 1
-    within: np.ndarray = np.all((vox >= -1e-6) & (vox <= last + 1e-6), axis=-1)
+    within: np.ndarray = np.all((vox >= -SLACK) & (vox <= last + SLACK), axis=-1)
     return within
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from scipy.ndimage import find_objects
 from SimpleITK import GetImageFromArray, LabelOverlapMeasuresImageFilter
-from surface_distance import compute_robust_hausdorff, compute_surface_distances
 
 from nir.geometry.grid import Array
+from nir.quality.borders import border_of, hausdorff_mm
 
 
 def label_list(
@@ -131,8 +131,8 @@ def hd95_per_label(
         box = tuple(
             slice(min(p.start, q.start), max(p.stop, q.stop)) for p, q in zip(a, b, strict=True)
         )
-        distances = compute_surface_distances(fixed[box] == rank, warped[box] == rank, spacing_mm)
-        scores[label] = float(compute_robust_hausdorff(distances, 95))
+        one, other = (border_of(ranks[box] == rank, spacing_mm) for ranks in (fixed, warped))
+        scores[label] = hausdorff_mm(one, other, 95)
     return {n: scores[n] for n in labels}
 
 

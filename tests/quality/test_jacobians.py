@@ -12,7 +12,6 @@ from helpers.synthetic import OBLIQUE, make_grid
 from scipy.ndimage import correlate
 
 from nir.geometry.grid import Grid
-from nir.quality import jacobian as jacobians
 from nir.quality.jacobian import (
     central_determinant,
     folds_percent,
@@ -158,10 +157,3 @@ def test_ndv_is_the_published_one(size: float) -> None:
         found = ndv_percent(in_mm(disp), GRID, mask)
         assert found == pytest.approx(published_ndv(disp, mask))
         assert found > 0
-
-
-def test_ndv_does_not_depend_on_the_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
-    u_lps = in_mm(RNG.normal(size=(*SHAPE, 3)))
-    found = ndv_percent(u_lps, GRID, EVERYWHERE)
-    monkeypatch.setattr(jacobians, "VOLUME_SLAB", 100)
-    assert ndv_percent(u_lps, GRID, EVERYWHERE) == pytest.approx(found)

@@ -10,6 +10,7 @@ from helpers.synthetic import OBLIQUE, ball, make_grid
 from scipy.spatial.transform import Rotation
 
 from nir.geometry.grid import Grid, apply_matrix
+from nir.geometry.maps import Affine, DisplacementField
 from nir.quality import plausibility
 
 RNG = np.random.default_rng(5)
@@ -70,10 +71,14 @@ def test_overlap_of_shifted_brains(monkeypatch: pytest.MonkeyPatch, voxels: int)
     shift = matrix(np.eye(3), (-8, 0, 0))  # LPS: 4 voxels towards the right
     whole = np.broadcast_to([-16.0, 0, 0], (*grid.shape, 3))
     moving_grid.affine[0, 3] = 2.0 * 31  # the same box, stored the other way round
-    found = plausibility.overlaps(mask, grid, mask[::-1], moving_grid, shift, whole)
-    assert found == pytest.approx({"brain_overlap_before": 0.75, "brain_overlap_after": 0.5})
-    still = plausibility.overlaps(mask, grid, mask[::-1], moving_grid, IDENTITY, 0 * whole)
-    assert set(still.values()) == {1.0}
+    for mapping, expected in (
+        (Affine(shift), 0.75),
+        (DisplacementField(whole, grid), 0.5),
+        (Affine(IDENTITY), 1.0),
+        (DisplacementField(0 * whole, grid), 1.0),
+    ):
+        found = plausibility.overlap(mask, grid, mask[::-1], moving_grid, mapping)
+        assert found == pytest.approx(expected)
 
 
 def test_a_brain_that_ends_inside_is_not_cut() -> None:

@@ -13,7 +13,7 @@ NONE = float("nan")
 
 def cohort(dice: dict[str, list[float]], **others: dict[str, list[float]]) -> pd.DataFrame:
     """A table of metrics: the pairs in order, the values of each method."""
-    columns = ("similarity_after", "hd95_after_mm", "folds_percent", "seconds_total")
+    columns = ("similarity_after", "hd95_after_mm", "folds_percent", "seconds_registration")
     rows = []
     for method, values in dice.items():
         for number, value in enumerate(values):

@@ -10,11 +10,13 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import synthetic
 from helpers.pictures import GRIDS, ball
 from PIL import Image
 
 from nir.errors import NirError
 from nir.geometry.grid import Grid
+from nir.report.figures.brain import draw_mask
 from nir.report.figures.pair import (
     CONTOURS,
     STRIP_PX,
@@ -95,7 +97,9 @@ def test_flipped_and_permuted_storage_gives_the_same_planes() -> None:
         np.testing.assert_array_equal(
             one.cut(one.images.fixed, plane), two.cut(two.images.fixed, plane)
         )
-        np.testing.assert_allclose(one.residual_mm(plane), two.residual_mm(plane), atol=1e-9)
+        np.testing.assert_allclose(
+            one.residuals_mm[plane.name], two.residuals_mm[plane.name], atol=1e-9
+        )
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -105,13 +109,13 @@ def test_an_affine_mapping_leaves_the_grid_straight(name: str) -> None:
     matrix = np.array([[1.1, 0.05, 0.0], [-0.1, 0.9, 0.02], [0.0, 0.03, 1.05]])
     view = View.of(replace(images, u_lps=points @ matrix.T + [4.0, -3.0, 2.0] - points))
     for plane in PLANES:
-        np.testing.assert_allclose(view.residual_mm(plane), 0, atol=1e-6)
+        np.testing.assert_allclose(view.residuals_mm[plane.name], 0, atol=1e-6)
 
 
 def test_a_bump_to_the_right_bends_the_grid_to_the_right() -> None:
     view = View.of(ball(GRIDS["LAS"]))
     for plane in (AXIAL, CORONAL):
-        residual = view.residual_mm(plane)
+        residual = view.residuals_mm[plane.name]
         i, j = view.centre[plane.across], view.centre[plane.up]
         assert 2.0 < residual[i, j, 0] < 3.0
         assert np.abs(residual[i, j, 1:]).max() < 0.05
@@ -156,3 +160,25 @@ def test_an_empty_mask_is_named(tmp_path: Path) -> None:
     with pytest.raises(NirError, match="brain mask of the fixed image is empty"):
         draw_images(replace(images, mask=images.mask & False), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("code", ["RAS", "PIR"])
+def test_the_outline_of_a_mask_lies_on_its_scan(tmp_path: Path, code: str) -> None:
+    head = synthetic.make_grid((40, 44, 36), (2.0, 2.0, 3.0))
+    voxels = 100 * synthetic.ball((40, 44, 36), 12.0).astype(np.int16)
+    image = nib.Nifti1Image(voxels, head.affine)
+    turn = nib.orientations.ornt_transform(
+        nib.io_orientation(head.affine), nib.orientations.axcodes2ornt(code)
+    )
+    nib.save(image.as_reoriented(turn), tmp_path / "scan.nii.gz")
+    draw_mask(tmp_path / "scan.nii.gz", tmp_path / "scan.nii.gz", tmp_path / "mask.jpg")
+    pixels = np.asarray(Image.open(tmp_path / "mask.jpg")).astype(int)
+    assert pixels.shape == (287, 660, 3)  # planes of 80, 80 and 88 mm, all 108 mm high at most
+    coloured = pixels[..., 0] - pixels[..., 2] > 100
+    bright = pixels.min(-1) > 200
+    for part in np.split(np.arange(660), [213, 426]):
+        rows, columns = np.nonzero(coloured[:, part])
+        inner_rows, inner_columns = np.nonzero(bright[:, part])
+        for edge, inner in ((rows, inner_rows), (columns, inner_columns)):
+            assert 0 <= inner.min() - edge.min() <= 4
+            assert 0 <= edge.max() - inner.max() <= 4

@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 
 from nir.report.figures.planes import PLANES, Plane, View, label_edges
 
@@ -50,8 +52,9 @@ class Scales:
     def of(cls, view: View) -> Scales:
         """Choose ranges from the brain's voxels: robust, and equal before and after."""
         images, inside = view.images, view.images.mask.astype(bool)
-        top = float(np.percentile(np.abs(images.fixed - images.affine)[inside], 98))
-        largest = max(np.linalg.norm(view.residual_mm(p), axis=-1).max() for p in PLANES)
+        gap = np.abs(images.fixed[inside] - images.affine[inside])
+        top = float(np.percentile(gap, 98))
+        largest = max(np.linalg.norm(u, axis=-1).max() for u in view.residuals_mm.values())
         return cls(
             grey={
                 name: Normalize(0, float(np.percentile(images.volumes[name][inside], 99.5)) or 1.0)
@@ -112,7 +115,8 @@ def difference(name: str) -> Draw:
     """Make the drawing of the fixed image minus another one."""
 
     def draw(axes: Axes, view: View, plane: Plane, scales: Scales) -> None:
-        picture = view.cut(view.images.fixed - view.images.volumes[name], plane)
+        fixed, other = view.images.fixed, view.images.volumes[name]
+        picture = view.cut(fixed, plane) - view.cut(other, plane)
         _show(axes, view, plane, picture, cmap=DIFFERENCE, norm=scales.difference)
 
     return draw
@@ -124,13 +128,19 @@ def _dimmed(axes: Axes, view: View, plane: Plane, scales: Scales, brightness: fl
     _show(axes, view, plane, picture, cmap=GREY, vmin=0, vmax=1)
 
 
+def outline(labels: np.ndarray, spacing: tuple[float, float]) -> Path:
+    """Return the edges between different labels of a plane; see `label_edges`."""
+    edges = label_edges(labels, spacing)
+    return Path(edges.reshape(-1, 2), np.tile([Path.MOVETO, Path.LINETO], len(edges)))
+
+
 def contours(axes: Axes, view: View, plane: Plane, scales: Scales) -> None:
     """Draw the edges of fixed and warped labels on the fixed image, dimmed."""
     _dimmed(axes, view, plane, scales, 0.55)
     for name, colour, width in (("fixed", FIXED_COLOUR, 1.7), ("warped", WARPED_COLOUR, 0.8)):
         labels = view.cut(view.images.volumes[f"{name}_labels"], plane)
-        edges = label_edges(labels, view.spacing(plane))
-        axes.add_collection(LineCollection(list(edges), colors=colour, linewidths=width))
+        edges = outline(labels, view.spacing(plane))
+        axes.add_artist(PathPatch(edges, edgecolor=colour, linewidth=width, fill=False))
 
 
 def checkerboard(axes: Axes, view: View, plane: Plane, scales: Scales) -> None:
@@ -174,7 +184,7 @@ def inverse_consistency(axes: Axes, view: View, plane: Plane, scales: Scales) ->
 def deformation(axes: Axes, view: View, plane: Plane, scales: Scales) -> None:
     """Draw a regular grid of the fixed image moved by the mapping without its affine part."""
     _dimmed(axes, view, plane, scales, 0.35)
-    residual = view.residual_mm(plane)
+    residual = view.residuals_mm[plane.name]
     length = np.linalg.norm(residual, axis=-1)
     spacing = view.spacing(plane)
     place = np.indices(length.shape).transpose(1, 2, 0) * spacing

@@ -11,11 +11,13 @@ import numpy as np
 from scipy.ndimage import center_of_mass
 
 from nir.errors import NirError
-from nir.geometry.grid import Array, Grid, apply_matrix, mask_points
+from nir.geometry.grid import Array, Grid, apply_matrix
 from nir.geometry.maps import nearest_affine
 from nir.quality.metrics import inverse_consistency
 
 MARGIN_MM = 6.0
+
+ENOUGH = 20_000  # points that tell an affine
 
 
 @dataclass(frozen=True)
@@ -128,20 +130,28 @@ class View:
 
     def cut(self, volume: np.ndarray, plane: Plane) -> np.ndarray:
         """Cut a volume, shape (X, Y, Z), to (across, up)."""
-        return volume.take(self.centre[plane.cut], axis=plane.cut)
+        where: list[Any] = [slice(None)] * 3
+        where[plane.cut] = self.centre[plane.cut]
+        cut: np.ndarray = volume[tuple(where)]
+        return cut
 
     @cached_property
     def affine_part(self) -> Array:
         """The affine closest to the mapping inside the mask, 4 x 4, LPS mm."""
-        inside = self.images.mask.astype(bool)
-        points = mask_points(self.images.grid, inside)
-        return nearest_affine(points, points + self.images.u_lps[inside]).matrix_lps
+        inside = np.argwhere(self.images.mask)
+        some = inside[:: max(1, len(inside) // ENOUGH)]
+        points = apply_matrix(self.images.grid.vox_to_lps, some.astype(float))
+        return nearest_affine(points, points + self.images.u_lps[tuple(some.T)]).matrix_lps
 
-    def residual_mm(self, plane: Plane) -> Array:
-        """Displacement without its affine part in a plane, shape (across, up, 3).
+    @cached_property
+    def residuals_mm(self) -> dict[str, Array]:
+        """Displacement without its affine part in each plane, by name, shape (across, up, 3).
 
         It is A^-1(T(x)) - x for the mapping T and its affine part A, in mm along the array axes.
         """
+        return {plane.name: self._residual_mm(plane) for plane in PLANES}
+
+    def _residual_mm(self, plane: Plane) -> Array:
         grid = self.images.grid
         ranges = [np.arange(float(n)) for n in grid.shape]
         ranges[plane.cut] = np.array([float(self.centre[plane.cut])])

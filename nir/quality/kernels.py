@@ -1,0 +1,161 @@
+"""Fused CPU kernels of the measures: one pass over memory each, on one thread.
+
+Displacements are LPS mm, float32, shape (X, Y, Z, 3), contiguous; matrices are float64. What the
+numbers mean, and their sources, stand in `nir.quality.jacobian`, `metrics` and `borders`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nir.geometry.compiled import inline, serial
+
+
+@inline
+def _triple(m):
+    """Return the determinant of a 3 x 3 matrix."""
+    return (
+        m[0, 0] * (m[1, 1] * m[2, 2] - m[1, 2] * m[2, 1])
+        - m[0, 1] * (m[1, 0] * m[2, 2] - m[1, 2] * m[2, 0])
+        + m[0, 2] * (m[1, 0] * m[2, 1] - m[1, 1] * m[2, 0])
+    )
+
+
+@serial
+def determinants(u, matrix, central, det):
+    """Write det(A + D) / det A at each voxel; A: ``matrix``, from indices to mm.
+
+    D holds the forward differences of ``u``, that of the last voxel being the one before it; if
+    ``central``, half those of the two neighbours, and ``det`` begins at voxel (2, 2, 2).
+    """
+    first = 2 if central else 0
+    last_x, last_y, last_z = u.shape[0] - 1, u.shape[1] - 1, u.shape[2] - 1
+    half, whole = 0.5 if central else 1.0, _triple(matrix)
+    m = np.empty((3, 3))
+    for x in range(det.shape[0]):
+        i = x + first
+        i0, i1 = (i - 1, i + 1) if central else (min(i, last_x - 1), min(i, last_x - 1) + 1)
+        for y in range(det.shape[1]):
+            j = y + first
+            j0, j1 = (j - 1, j + 1) if central else (min(j, last_y - 1), min(j, last_y - 1) + 1)
+            for z in range(det.shape[2]):
+                k = z + first
+                k0, k1 = (k - 1, k + 1) if central else (min(k, last_z - 1), min(k, last_z - 1) + 1)
+                for c in range(3):
+                    m[c, 0] = matrix[c, 0] + half * (np.float64(u[i1, j, k, c]) - u[i0, j, k, c])
+                    m[c, 1] = matrix[c, 1] + half * (np.float64(u[i, j1, k, c]) - u[i, j0, k, c])
+                    m[c, 2] = matrix[c, 2] + half * (np.float64(u[i, j, k1, c]) - u[i, j, k0, c])
+                det[x, y, z] = _triple(m) / whole
+
+
+@serial
+def folded_volume(u, counted, steps, tetrahedra, matrix):
+    """Sum the volumes, in voxels, of the tetrahedra at some voxels that are turned inside out.
+
+    Args:
+        counted: boolean, shape (X, Y, Z), nowhere true on an outer face.
+        steps: from a voxel to the other vertices of its tetrahedra, shape (N, 3).
+        tetrahedra: which three of these each has, in an order that makes its volume positive
+            before the mapping, shape (M, 3).
+    """
+    edges, m = np.empty((len(steps), 3)), np.empty((3, 3))
+    still = np.empty((len(steps), 3))
+    for n in range(len(steps)):
+        for c in range(3):
+            still[n, c] = (
+                matrix[c, 0] * steps[n, 0] + matrix[c, 1] * steps[n, 1] + matrix[c, 2] * steps[n, 2]
+            )
+    unit = 12 * _triple(matrix)  # a determinant is six volumes; two ways to cut a cell
+    total = 0.0
+    for i in range(1, u.shape[0] - 1):
+        for j in range(1, u.shape[1] - 1):
+            for k in range(1, u.shape[2] - 1):
+                if not counted[i, j, k]:
+                    continue
+                for n in range(len(steps)):
+                    x, y, z = i + steps[n, 0], j + steps[n, 1], k + steps[n, 2]
+                    for c in range(3):
+                        edges[n, c] = np.float64(u[x, y, z, c]) - u[i, j, k, c] + still[n, c]
+                for t in range(len(tetrahedra)):
+                    for n in range(3):
+                        for c in range(3):
+                            m[n, c] = edges[tetrahedra[t, n], c]
+                    total -= min(_triple(m) / unit, 0.0)
+    return total
+
+
+@inline
+def _place(matrix, p, q):
+    """Write where a 4 x 4 matrix takes a point."""
+    for c in range(3):
+        q[c] = matrix[c, 0] * p[0] + matrix[c, 1] * p[1] + matrix[c, 2] * p[2] + matrix[c, 3]
+
+
+@serial
+def consistency(u, inside, to_lps, other, to_other, slack, error):
+    """Write |other(T(x)) - x|, mm, at voxels x inside a mask whose T(x) lies on the other grid.
+
+    Args:
+        u, other: the two directions, each on its own grid.
+        inside: boolean, shape (X, Y, Z).
+        to_lps: indices of ``u`` to LPS mm, 4 x 4; to_other: LPS mm to indices of ``other``.
+        slack: voxels by which T(x) may lie outside the outer voxel centres.
+        error: shape (X, Y, Z); voxels that are not written keep their value.
+    """
+    p, q = np.empty(3), np.empty(3)
+    low, share = np.empty(3, np.int64), np.empty(3)
+    for i in range(u.shape[0]):
+        for j in range(u.shape[1]):
+            for k in range(u.shape[2]):
+                if not inside[i, j, k]:
+                    continue
+                p[0], p[1], p[2] = i, j, k
+                _place(to_lps, p, q)
+                for c in range(3):
+                    p[c] = q[c] + u[i, j, k, c]
+                _place(to_other, p, q)
+                known = True
+                for c in range(3):
+                    last = other.shape[c] - 1
+                    known = known and -slack <= q[c] <= last + slack
+                    if known:
+                        at = min(max(q[c], 0.0), np.float64(last))
+                        low[c] = min(np.int64(at), last - 1) if last else 0
+                        share[c] = at - low[c]
+                if not known:
+                    continue
+                total = 0.0
+                for c in range(3):
+                    gap = np.float64(u[i, j, k, c])
+                    for n in range(8):
+                        weight = 1.0
+                        for axis in range(3):
+                            upper = (n >> axis) & 1
+                            weight *= share[axis] if upper else 1 - share[axis]
+                        if weight > 0:
+                            gap += (
+                                weight
+                                * other[
+                                    low[0] + (n & 1), low[1] + (n >> 1 & 1), low[2] + (n >> 2), c
+                                ]
+                            )
+                    total += gap * gap
+                error[i, j, k] = np.sqrt(total)
+
+
+@serial
+def nearest_mm(places, taken, steps, lengths_mm, found):
+    """Write the distance from each place to the nearest one that is taken; -1: none within reach.
+
+    Args:
+        places: flat indices, shape (N,), from which no step leads out of the array.
+        taken: boolean, flat.
+        steps, lengths_mm: all steps within reach, ascending by length, shape (M,) each.
+        found: shape (N,).
+    """
+    for n in range(len(places)):
+        found[n] = -1
+        for m in range(len(steps)):
+            if taken[places[n] + steps[m]]:
+                found[n] = lengths_mm[m]
+                break
