@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from isal import igzip
 from nibabel.arrayproxy import ArrayProxy
 
 from nir.errors import Fault, NirError, fault
@@ -22,6 +22,8 @@ from nir.io.vectors import vector_fault
 
 SECONDS = {16: 1e-3, 24: 1e-6}
 """Seconds of NIfTI's units of time, milliseconds and microseconds, by code."""
+
+LEVEL = 1  # of compression, 0 to 3: see `python -m benchmarks.writing`
 
 Source = Image | Path | str | nib.spatialimages.SpatialImage | tuple[np.ndarray, np.ndarray]
 """What stands for an image: itself, a file, nibabel's, or voxels with their affine (RAS mm)."""
@@ -152,7 +154,7 @@ def voxels_of(image: Any) -> np.ndarray:
     proxy, path = image.dataobj, image.file_map["image"].filename
     if not isinstance(proxy, ArrayProxy) or not str(path).endswith((".gz", ".mgz")):
         return np.asanyarray(proxy)
-    content = BytesIO(gzip.decompress(Path(path).read_bytes()))
+    content = BytesIO(igzip.decompress(Path(path).read_bytes()))
     stored = (proxy.shape, proxy.dtype, proxy.offset, proxy.slope, proxy.inter)
     return np.asanyarray(ArrayProxy(content, stored, order=proxy.order))
 
@@ -304,4 +306,7 @@ def _save(path: Path | str, image: nib.Nifti1Image, grid: Grid) -> None:
     image.set_sform(grid.affine, code=1)
     image.header.set_xyzt_units("mm", "sec" if len(image.shape) == 4 else None)
     with atomic(path) as temporary:
-        nib.save(image, temporary)
+        if str(path).endswith(".gz"):
+            temporary.write_bytes(igzip.compress(image.to_bytes(), LEVEL, mtime=0))
+        else:
+            nib.save(image, temporary)

@@ -56,6 +56,8 @@ def load_displacement(path: Path | str) -> tuple[np.ndarray, Grid]:
     Raises:
         NirError: the file is none, or does not tell in which frame its vectors are.
     """
+    from nir.geometry.reading import interleave  # numba loads for long, and no plan needs it
+
     image = open_image(path)
     if other := told(Path(path), "transform"):
         raise NirError(fault(path, "an ITK displacement field", *other))
@@ -66,7 +68,9 @@ def load_displacement(path: Path | str) -> tuple[np.ndarray, Grid]:
     grid = grid_of(image)
     signs = _signs(path, image)
     with readable(path, "a complete displacement field", DAMAGED):
-        u_lps = voxels_of(image).astype(np.float32, copy=False)[:, :, :, 0, :]
+        stored = voxels_of(image)[:, :, :, 0, :]
+        u_lps = np.empty(stored.shape, np.float32)
+        interleave(np.ascontiguousarray(stored.T), u_lps)
     if signs != LPS:
         u_lps = u_lps * np.array(signs, dtype=np.float32)
     return u_lps, grid

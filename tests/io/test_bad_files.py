@@ -62,7 +62,7 @@ def test_broken_compression(tmp_path: Path) -> None:
     content = path.read_bytes()
     half = len(content) // 2
     path.write_bytes(content[:half] + np.random.default_rng(0).bytes(half))
-    with pytest.raises(NirError, match=r"a complete image.*decompressing.*damaged"):
+    with pytest.raises(NirError, match=r"a complete image.*deflate.*damaged"):
         io.load_volume(path)
 
 
