@@ -24,7 +24,7 @@ from nir.geometry.kernels import set_threads
 from nir.geometry.maps import Affine, DisplacementField
 from nir.io.files import load_json, save_json
 from nir.io.warps import round_displacement
-from nir.pair.evaluate import Measured, measure_pair
+from nir.pair.evaluate import Measured, Options, measure_pair
 from nir.pair.registered import Registered, Side
 
 NOT_FIT = ("transforms", "inverse")  # parts of Registration.seconds that are no forward fit
@@ -95,12 +95,9 @@ def _evaluate(
             )
         ),
     )
-    return measure_pair(
-        registered,
-        include=spec["labels"],
-        exclude=tuple(spec["labels_exclude"]),
-        truth=Path(spec["truth"]) if spec["truth"] else None,
-    )
+    truth = Path(spec["truth"]) if spec["truth"] else None
+    options = Options(spec["labels"], tuple(spec["labels_exclude"]), truth=truth)
+    return measure_pair(registered, options)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ class SubjectFolder(BrainFolder, AffineFolder):
     """A prepared subject, or a template as if it were one; the affine leads to the template."""
 
     record = File("preprocess.json")
+    picture = File("mask.jpg")  # the scan and the outline of the mask
     convergence = File("convergence.tsv")  # of a template that is built
 
     def channels(self, count: int) -> list[Path]:
@@ -84,6 +85,8 @@ class ResultFolder(Folder):
 
 class PairFolder(AffineFolder):
     """A pair: its affine, and the results of each method."""
+
+    before = File("before.json")  # measures of the affine alone, which all methods share
 
     def results(self, method: str) -> ResultFolder:
         """Return the folder of a method's results."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,6 @@ from nir.engines.base import ENGINES
 from nir.io.files import load_json, save_json
 from nir.io.layout import ResultFolder
 from nir.io.tables import save_table
-from nir.losses import terms
 from nir.losses.similarities.base import Similarity
 from nir.pair.registered import Registered
 from nir.quality import metrics, overlap, plausibility
@@ -46,25 +45,63 @@ class Measured:
         return [int(n) for n in self.labels.dropna(subset=SCORES)["index"]]
 
 
+@dataclass(frozen=True)
+class Options:
+    """What is measured.
+
+    Args:
+        include, exclude: labels that are scored, None: all, and those that are not.
+        names: of labels.
+        truth: folder of a simulated cohort's true deformations.
+    """
+
+    include: tuple[int, ...] | None = None
+    exclude: tuple[int, ...] = ()
+    names: Mapping[int, str] = field(default_factory=dict)
+    truth: Path | None = None
+
+    def listed(self, fixed: np.ndarray, moving: np.ndarray) -> list[int]:
+        """List the labels of two maps that are asked for."""
+        return overlap.label_list(fixed, moving, self.include, self.exclude)
+
+
+@dataclass(frozen=True)
+class Before:
+    """What was measured on a pair after the affine alone; None where a value is not defined.
+
+    Args:
+        metrics: by the names that the tables use.
+        labels: scores of the table of labels by name and label; none where there are no labels.
+    """
+
+    metrics: dict[str, float | None]
+    labels: dict[str, dict[int, float | None]]
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Before:
+        """Build from the JSON of its fields, where numbers of labels are words."""
+        labels = {
+            name: {int(label): score for label, score in scores.items()}
+            for name, scores in content["labels"].items()
+        }
+        return cls(content["metrics"], labels)
+
+
 def evaluate_pair(
     pair: Registered,
     affine_record: Path,
     folder: Path,
-    *,
-    include: tuple[int, ...] | None = None,
-    exclude: tuple[int, ...] = (),
-    names: dict[int, str] | None = None,
-    truth: Path | None = None,
+    options: Options = Options(),
+    before: Before | None = None,
 ) -> None:
     """Measure a pair that was registered into a folder.
 
     Writes ``labels.tsv`` and ``result.json`` (last). The labels that guide the fits are among those
-    that the caller has to ``exclude``.
+    that the options have to exclude. ``before``: as of `measure_pair`.
     """
     files = ResultFolder(folder)
     fit, affine = load_json(files.fit), load_json(affine_record)
-    options: Any = {"include": include, "exclude": exclude, "names": names, "truth": truth}
-    found = measure_pair(pair, further=compared(fit), **options)
+    found = measure_pair(pair, options, compared(fit), before)
     save_table(files.labels, found.labels)
     save_json(files.result, result_of(pair, found, fit, affine))
 
@@ -93,33 +130,42 @@ def _unscored(pair: Registered, found: Measured) -> list[str]:
     return [f"{what}: no overlap is measured"]
 
 
+def measure_affine(pair: Registered, options: Options = Options()) -> Before:
+    """Measure a pair after its affine alone, which is the same for all methods."""
+    found: dict[str, float] = {}
+    for _, measure in MEASURES.sound():
+        found |= measure.of_affine(pair)
+    if options.truth:
+        points = pair.grid.points_lps()
+        found |= _truth_error("before", pair.affine(points) - points, pair, options.truth)
+    labels = _scores("before", pair, pair.aligned_labels, options) if pair.labels else {}
+    return Before(_known(found), {name: _known(scores) for name, scores in labels.items()})
+
+
 def measure_pair(
     pair: Registered,
-    *,
-    include: tuple[int, ...] | None = None,
-    exclude: tuple[int, ...] = (),
-    names: dict[int, str] | None = None,
-    truth: Path | None = None,
+    options: Options = Options(),
     further: Mapping[str, Similarity] | None = None,
+    before: Before | None = None,
 ) -> Measured:
     """Measure a registered pair.
 
     Args:
-        include, exclude: labels that are scored, None: all, and those that are not.
-        names: of labels.
-        truth: folder of a simulated cohort's true deformations.
         further: similarities to tell beside those that are always reported.
+        before: of `measure_affine` by the same options; None: it is measured now.
     """
+    before = before or measure_affine(pair, options)
     found = _similarities(pair, further or {})
     for _, measure in MEASURES.sound():
         found |= measure.of(pair)
-    if truth:
-        found |= _truth_metrics(pair, truth)
+    if options.truth:
+        found |= _truth_error("after", pair.forward.u_lps, pair, options.truth)
     table = pd.DataFrame(columns=LABEL_COLUMNS)
     if pair.labels:
         fixed, moving = (labels.voxels for labels in pair.labels)
-        listed = overlap.label_list(fixed, moving, include, exclude)
-        table = _label_table(pair, fixed, moving, listed, names or {})
+        listed = options.listed(fixed, moving)
+        scores = before.labels | _scores("after", pair, pair.warped_labels, options)
+        table = _label_table(fixed, moving, listed, scores, options.names)
         left = overlap.voxels_per_label(pair.warped_labels, Measured({}, table).labels_scored)
         found["labels_lost"] = list(left.values()).count(0)
         found["labels_outside_percent"] = max(
@@ -128,7 +174,7 @@ def measure_pair(
         )
     for column in SCORES:
         found[column] = float(table[column].mean()) if len(table) else math.nan
-    return Measured({name: _known(value) for name, value in found.items()}, table)
+    return Measured(before.metrics | _known(found), table)
 
 
 def compared(fit: dict[str, Any]) -> dict[str, Similarity]:
@@ -141,6 +187,8 @@ def _similarities(pair: Registered, further: Mapping[str, Similarity]) -> dict[s
     """Score the images by similarities that are no measures of their own."""
     if not further:
         return {}
+    from nir.losses import terms  # loads PyTorch
+
     fixed, mask, grid = pair.fixed.brain.voxels, pair.fixed.mask, pair.grid.scaled(1 / pair.scale)
     return {
         f"{name}_{when}": score
@@ -149,43 +197,54 @@ def _similarities(pair: Registered, further: Mapping[str, Similarity]) -> dict[s
     }
 
 
-def _truth_metrics(pair: Registered, truth: Path) -> dict[str, float]:
-    """Measure the distance to the true deformation."""
+def _truth_error(when: str, u_lps: np.ndarray, pair: Registered, truth: Path) -> dict[str, float]:
+    """Measure the mean distance to the true deformation."""
     points = partial(true_pair_points, truth, pair.fixed.id, pair.moving.id)
-    here = pair.grid.points_lps()
-    linear_u = pair.affine(here) - here
-    return {
-        f"truth_error_{when}_mm": metrics.truth_error(u, pair.grid, pair.fixed.mask, points)["mean"]
-        for when, u in (("before", linear_u), ("after", pair.forward.u_lps))
-    }
+    found = metrics.truth_error(u_lps, pair.grid, pair.fixed.mask, points)
+    return {f"truth_error_{when}_mm": found["mean"]}
+
+
+def _scores(
+    when: str, pair: Registered, warped: np.ndarray, options: Options
+) -> dict[str, dict[int, float]]:
+    """Score each label of the fixed image against a warped map, the same labels by all measures."""
+    assert pair.labels
+    fixed, moving = (labels.voxels for labels in pair.labels)
+    listed = options.listed(fixed, moving)
+    both = overlap.scored_labels(listed, fixed, moving)
+    found = overlap.label_scores(fixed, warped, listed, both, pair.grid.spacing)
+    return {f"dice_{when}": found["dice"], f"hd95_{when}_mm": found["hd95_mm"]}
 
 
 def _label_table(
-    pair: Registered,
     fixed: np.ndarray,
     moving: np.ndarray,
     labels: list[int],
-    names: dict[int, str],
+    scores: Mapping[str, Mapping[int, float | None]],
+    names: Mapping[int, str],
 ) -> pd.DataFrame:
-    """Score each label before (affine) and after, the same labels by all measures.
+    """Lay out the scores of each label, NaN where it has none, and its voxels.
 
     Args:
         fixed, moving: the label maps of the fixed and of the moving image, each on its own grid.
     """
-    both = overlap.scored_labels(labels, fixed, moving)
-    scores: dict[str, dict[int, Any]] = {}
-    for when, warped in (("before", pair.aligned_labels), ("after", pair.warped_labels)):
-        found = overlap.label_scores(fixed, warped, labels, both, pair.grid.spacing)
-        scores |= {f"dice_{when}": found["dice"], f"hd95_{when}_mm": found["hd95_mm"]}
-    scores["voxels_fixed"] = overlap.voxels_per_label(fixed, labels)
-    scores["voxels_moving"] = overlap.voxels_per_label(moving, labels)
+    counts = {
+        "voxels_fixed": overlap.voxels_per_label(fixed, labels),
+        "voxels_moving": overlap.voxels_per_label(moving, labels),
+    }
     rows = [
-        {"index": n, "name": names.get(n, str(n))} | {key: scores[key][n] for key in scores}
+        {"index": n, "name": names.get(n, str(n))}
+        | {name: scores[name][n] for name in SCORES}
+        | {name: counts[name][n] for name in counts}
         for n in labels
     ]
-    return pd.DataFrame(rows, columns=LABEL_COLUMNS)
+    table = pd.DataFrame(rows, columns=LABEL_COLUMNS)
+    return table.astype(dict.fromkeys(SCORES, float))
 
 
-def _known(value: float) -> float | None:
+Key = TypeVar("Key")
+
+
+def _known(values: Mapping[Key, float]) -> dict[Key, float | None]:
     """JSON knows no NaN: a missing value is null."""
-    return value if math.isfinite(value) else None
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}

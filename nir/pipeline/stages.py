@@ -252,9 +252,10 @@ def _evaluate(
     kept: str,
 ) -> None:
     """Evaluate a pair, fitted again if its transforms were not kept."""
-    from nir.pair.evaluate import evaluate_pair
+    from nir.pair.evaluate import Options, evaluate_pair
     from nir.pair.registered import Registered
     from nir.pair.steps import draw_pair, warp_pair
+    from nir.pipeline.before import before_of
 
     folder, files = fit.folder, PairFolder(fit.folder.parent)
     own = ResultFolder(folder)
@@ -266,15 +267,10 @@ def _evaluate(
         fixed, moving, files.affine, folder, guidance=guidance, interpolation=interpolation
     )
     warp_pair(pair, moving.scan(), folder)
-    evaluate_pair(
-        pair,
-        files.affine_record,
-        folder,
-        include=include,
-        exclude=exclude,
-        names=read_label_names(label_names) if label_names else {},
-        truth=truth,
-    )
+    names = read_label_names(label_names) if label_names else {}
+    options = Options(include, exclude, names, truth)
+    before = before_of(pair, options, files, fixed, moving)
+    evaluate_pair(pair, files.affine_record, folder, options, before)
     draw_pair(pair, folder)
     tidy(folder, kept)
 

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from nir.geometry.grid import Array, Grid, mask_points
-from nir.geometry.maps import Affine, DisplacementField, Transform, nearest_affine
+from nir.geometry.maps import Affine, DisplacementField, nearest_affine
 from nir.geometry.resample import resample
 from nir.quality.metrics import shown
 
@@ -24,35 +24,29 @@ OUTLIER_SPREADS = 1.5
 LEAST_CONTRAST = 0.01  # of intensities in [0, 1]: a flat brain has none
 
 
-def overlaps(
+def overlap(
     mask: np.ndarray,
     grid: Grid,
     moving_mask: np.ndarray,
     moving_grid: Grid,
-    matrix_lps: Array,
-    u_lps: np.ndarray,
-) -> dict[str, float]:
-    """Measure the Dice of the two brain masks after the affine and after the whole mapping.
+    mapping: Affine | DisplacementField,
+) -> float:
+    """Measure the Dice of the fixed brain mask and the moving one, mapped.
 
     Args:
         mask, moving_mask: boolean, each on its own grid.
-        matrix_lps: the affine, 4 x 4, fixed to moving points.
+        mapping: fixed to moving points; a field lies on the fixed grid.
     """
     step = max(1, round(math.cbrt(mask.size / OVERLAP_VOXELS)))
     thin = np.s_[::step, ::step, ::step]
     fixed = mask[thin]
     i, j, k = fixed.shape
     coarse = Grid((i, j, k), grid.affine @ np.diag([step, step, step, 1]))
-
-    def dice(mapping: Transform) -> float:
-        warped = resample(moving_mask, moving_grid, coarse, mapping, "nearest")
-        total = np.count_nonzero(fixed) + np.count_nonzero(warped)
-        return 2 * np.count_nonzero(fixed & warped) / total if total else math.nan
-
-    return {
-        "brain_overlap_before": dice(Affine(matrix_lps)),
-        "brain_overlap_after": dice(DisplacementField(u_lps[thin], coarse)),
-    }
+    if isinstance(mapping, DisplacementField):
+        mapping = DisplacementField(mapping.u_lps[thin], coarse)
+    warped = resample(moving_mask, moving_grid, coarse, mapping, "nearest")
+    total = np.count_nonzero(fixed) + np.count_nonzero(warped)
+    return 2 * np.count_nonzero(fixed & warped) / total if total else math.nan
 
 
 def displacements(u_lps: np.ndarray, grid: Grid, mask: np.ndarray) -> dict[str, float]:

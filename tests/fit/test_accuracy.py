@@ -15,7 +15,7 @@ from nir.cohort.simulate import build_demo
 from nir.engines.base import make_method
 from nir.io.files import load_json
 from nir.io.images import load_labels, load_volume
-from nir.pair.evaluate import evaluate_pair
+from nir.pair.evaluate import Options, evaluate_pair
 from nir.pair.registered import Registered
 from nir.pair.steps import align, register_pair
 from nir.preprocess.prepare import prepare_subject
@@ -92,7 +92,7 @@ def test_nir_beats_syn_on_simulated_heads(heads: Path, tmp_path: Path) -> None:
         options = {"seed": 1, "device": "cpu", "threads": 2}
         register_pair(fixed, moving, matrix, method, folder, **options)
         pair = Registered.read(fixed, moving, matrix, folder)
-        evaluate_pair(pair, record, folder, truth=heads / "truth")
+        evaluate_pair(pair, record, folder, Options(truth=heads / "truth"))
         found[engine] = load_json(folder / "result.json")["metrics"]
     assert found["nir"]["dice_after"] > found["syn"]["dice_after"]
     assert found["nir"]["truth_error_after_mm"] < found["syn"]["truth_error_after_mm"]

@@ -29,7 +29,7 @@ from nir.io.files import load_json, save_json
 from nir.io.images import save_volume
 from nir.io.layout import FORWARD, INVERSE
 from nir.io.warps import save_affine, save_displacement
-from nir.pair.evaluate import evaluate_pair
+from nir.pair.evaluate import Options, evaluate_pair
 from nir.pair.registered import Registered
 from nir.transforms.score import Side, evaluate_files
 from nir.transforms.submission import Case, Scan, pack
@@ -118,7 +118,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_displacement(own / FORWARD, in_mm(DISP), GRID)
     save_displacement(own / INVERSE, in_mm(-DISP), GRID)
     registered = Registered.read(*brains, pair / "affine.mat", own)
-    evaluate_pair(registered, pair / "affine.json", own, include=tuple(LABELS))
+    evaluate_pair(registered, pair / "affine.json", own, Options(include=tuple(LABELS)))
     return place
 
 

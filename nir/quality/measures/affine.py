@@ -31,4 +31,4 @@ def _measure(pair: Pair) -> dict[str, float]:
     return {"affine_correlation": likeness} | affine_parts(pair.affine.matrix_lps)
 
 
-MEASURE = Measure(COLUMNS, _measure)
+MEASURE = Measure(COLUMNS, of_affine=_measure)

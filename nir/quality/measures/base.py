@@ -71,7 +71,10 @@ class Measure:
         columns: by name.
         of: returns their values for a registered pair; what is not known of it is NaN or left out.
             Without it `nir.pair.evaluate` measures them, label by label or against the truth.
+        of_affine: the same of those that follow from the affine alone, which all methods of a pair
+            share: they are measured once.
     """
 
     columns: Mapping[str, Quantity]
     of: Callable[[Pair], Mapping[str, float]] = lambda pair: {}
+    of_affine: Callable[[Pair], Mapping[str, float]] = lambda pair: {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nir.geometry.maps import Affine, DisplacementField
 from nir.quality.measures.base import Measure, Pair, Quantity
 
 COLUMNS = {
@@ -21,10 +22,17 @@ COLUMNS = {
 
 
 def _measure(pair: Pair) -> dict[str, float]:
-    from nir.quality.plausibility import overlaps
-
-    moving, mapping = pair.moving, (pair.affine.matrix_lps, pair.forward.u_lps)
-    return overlaps(pair.fixed.mask, pair.grid, moving.mask, moving.brain.grid, *mapping)
+    return {"brain_overlap_after": _overlap(pair, pair.forward)}
 
 
-MEASURE = Measure(COLUMNS, _measure)
+def _measure_affine(pair: Pair) -> dict[str, float]:
+    return {"brain_overlap_before": _overlap(pair, pair.affine)}
+
+
+def _overlap(pair: Pair, mapping: Affine | DisplacementField) -> float:
+    from nir.quality.plausibility import overlap
+
+    return overlap(pair.fixed.mask, pair.grid, pair.moving.mask, pair.moving.brain.grid, mapping)
+
+
+MEASURE = Measure(COLUMNS, _measure, _measure_affine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from nir.geometry.maps import Transform
 from nir.quality.measures.base import HIGH, MEAN_SD, Measure, Pair, Quantity
 
 COLUMNS = {
@@ -30,15 +31,20 @@ COLUMNS = {
 }
 
 
-def _measure(pair: Pair) -> dict[str, float]:
+def _error(name: str, mapping: Transform, pair: Pair) -> dict[str, float]:
     """Measure how far from its counterpart each fixed keypoint is mapped."""
     if pair.keypoints is None or not pair.keypoints.size:
         return {}
     here, there = pair.keypoints
-    return {
-        f"tre_{when}_mm": float(np.linalg.norm(mapping(here) - there, axis=1).mean())
-        for when, mapping in (("before", pair.affine), ("after", pair.forward))
-    }
+    return {name: float(np.linalg.norm(mapping(here) - there, axis=1).mean())}
 
 
-MEASURE = Measure(COLUMNS, _measure)
+def _measure(pair: Pair) -> dict[str, float]:
+    return _error("tre_after_mm", pair.forward, pair)
+
+
+def _measure_affine(pair: Pair) -> dict[str, float]:
+    return _error("tre_before_mm", pair.affine, pair)
+
+
+MEASURE = Measure(COLUMNS, _measure, _measure_affine)
