@@ -15,7 +15,7 @@ import pandas as pd
 from nir import __version__
 from nir.cohort.pairs import TEMPLATE
 from nir.cohort.prepared import failure
-from nir.io.files import atomic, save_json, save_text
+from nir.io.files import atomic, load_json, save_json, save_text
 from nir.io.layout import PairFolder, ResultFolder, SubjectFolder, pair_name
 from nir.io.tables import save_table
 from nir.pipeline.failures import failures
@@ -76,7 +76,6 @@ def write_derivatives(
     name: str,
     own_template: bool,
     label_names: dict[int, str],
-    stripped: bool,
 ) -> None:
     """Write the dataset; ``dataset_description.json`` comes last.
 
@@ -88,7 +87,6 @@ def write_derivatives(
         name: of the run.
         own_template: the template is not the one that nilearn ships.
         label_names: names of labels, for ``dseg.tsv``.
-        stripped: the scans came without skull.
     """
     shutil.rmtree(folder, ignore_errors=True)  # links alone: nothing is lost
     known = {name: Scan.of(name, Path(path)) for name, path in scans.items()}
@@ -98,6 +96,7 @@ def write_derivatives(
         for fixed, moving in pairs:
             seen |= {fixed, moving}
             if pair_name(fixed, moving) not in failed:
+                prepared = load_json(SubjectFolder(subjects / moving).record)
                 results = PairFolder(root / pair_name(fixed, moving)).results(method)
                 _link_pair(
                     folder,
@@ -106,7 +105,7 @@ def write_derivatives(
                     known[moving],
                     method,
                     TEMPLATE if own_template else ICBM,
-                    stripped,
+                    prepared["skull_strip"] == "none",
                 )
     for subject in sorted(seen - {TEMPLATE}):
         files = SubjectFolder(subjects / subject)

@@ -74,9 +74,9 @@ class Inputs:
             "image": self.given(subject.image),
             "channels": [self.given(path) for path in subject.channels],
         }
-        if strip == "mask" and subject.mask:
+        if strip in ("mask", "auto") and subject.mask:
             files["mask"] = self.given(subject.mask)
-        if strip == "template":
+        if strip == "template" or (strip == "auto" and not subject.mask):
             files["template"] = self.template_files
         return files
 
@@ -88,7 +88,7 @@ class Inputs:
 
     def strip_settings(self, wildcards: Any) -> dict[str, Any]:
         """Return the settings of a template that act on a skull strip; most take none."""
-        if self.run.config.preprocess.skull_strip != "template":
+        if self.run.config.preprocess.skull_strip not in ("auto", "template"):
             return {}
         return self.run.config.template.model_dump(mode="json", exclude={"labels", "build"})
 

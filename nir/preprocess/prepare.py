@@ -15,6 +15,7 @@ from nir.geometry.scale import scale_of, volume_ml
 from nir.io.files import save_json
 from nir.io.images import load_volume, save_volume
 from nir.io.layout import SubjectFolder
+from nir.preprocess.choice import choose_strip
 from nir.preprocess.intensities import correct_bias, normalise
 from nir.preprocess.settings import PreprocessConfig, TemplateConfig
 from nir.preprocess.skullstrip import skull_strip
@@ -64,13 +65,18 @@ def prepare_subject(
     """
     start = time.perf_counter()
     voxels, grid = load_volume(image_path)
-    needed = config.skull_strip == "template"
-    reference = load_template(template or TemplateConfig()) if needed else None
+    template = template or TemplateConfig()
+    method: str = config.skull_strip
+    why = "as set"
+    if method == "auto":
+        given = mask_path is not None
+        method, why = choose_strip(Path(image_path), voxels, grid, given, template)
     mask = skull_strip(
         image_path,
-        config.skull_strip,
+        method,
         mask_path=mask_path,
-        template=reference,
+        template=load_template(template) if method == "template" else None,
+        command=config.command,
         seed=seed,
     )
     brain, bounds = _corrected(image_path, voxels, mask, grid, config, seed)
@@ -80,7 +86,8 @@ def prepare_subject(
         save_volume(made, contrast, grid)
     record = {
         "image": str(image_path),
-        "skull_strip": config.skull_strip,
+        "skull_strip": method,
+        "skull_strip_why": why,
         "bias_correction": config.bias_correction,
         "percentiles": None if config.window else list(config.percentiles),
         "intensities_at_0_and_1": list(bounds),

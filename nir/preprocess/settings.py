@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -40,8 +42,12 @@ class TemplateConfig(Settings):
 class PreprocessConfig(Settings):
     """From raw scan to normalised brain."""
 
-    skull_strip: Literal["none", "mask", "template", "bet"] = Field(
-        "none", description="none: images are stripped already; mask: use the table's masks"
+    skull_strip: Literal["auto", "none", "mask", "deepbet", "template", "bet", "command"] = Field(
+        "auto", description="auto: a given mask, or what the scan needs; none: stripped already"
+    )
+    command: str | None = Field(
+        None,
+        description="of skull_strip: command, as synthstrip -i {image} -m {mask}",
     )
     bias_correction: bool = Field(False, description="N4 before the normalisation")
     percentiles: tuple[float, float] = Field(
@@ -53,6 +59,22 @@ class PreprocessConfig(Settings):
     plausible_ml: tuple[NonNegative, NonNegative] | None = Field(
         (500, 2500), description="volumes of the mask that call for no warning; null: any"
     )
+
+    @model_validator(mode="after")
+    def _command_belongs(self) -> PreprocessConfig:
+        if (self.skull_strip == "command") != bool(self.command):
+            raise ValueError("skull_strip: command and a command belong together: give both")
+        if self.command:
+            try:
+                words = self.command.format(image="", mask="")
+                shlex.split(words)
+            except (KeyError, IndexError, ValueError) as error:
+                raise ValueError(
+                    f"command: expected {{image}} and {{mask}}, found {error}"
+                ) from None
+            if not {"{image}", "{mask}"} <= set(re.findall(r"{\w+}", self.command)):
+                raise ValueError("command: expected both {image} and {mask} in it: add them")
+        return self
 
     @model_validator(mode="after")
     def _bounds_in_order(self) -> PreprocessConfig:

@@ -1,9 +1,12 @@
-"""Brain masks: given ones, from stripped images, from the template, or from a BET library."""
+"""Brain masks: given ones, from stripped images, and by what strips a head of its skull."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import shlex
+import subprocess
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from nir.geometry.grid import Grid
 from nir.geometry.image import Image, coarse, sample_on
 from nir.geometry.scale import volume_ml
 from nir.io.images import load_volume
+from nir.io.layout import BrainFolder
 from nir.preprocess.masks import largest_component, read_mask
 from nir.preprocess.template import SHIPPED_ML, Template
 
@@ -30,13 +34,14 @@ BET_THRESHOLD = 0.7  # with the usual 0.5 the surface runs down into the neck
 
 @dataclass(frozen=True)
 class Scan:
-    """What a method may use: the scan, and the mask and the template if they were given."""
+    """What a method may use: the scan, and what was given beside it."""
 
     path: Path
     voxels: np.ndarray
     grid: Grid
     mask_path: Path | str | None
     template: Template | None
+    command: str | None
     seed: int
 
 
@@ -46,6 +51,7 @@ def skull_strip(
     *,
     mask_path: Path | str | None = None,
     template: Template | None = None,
+    command: str | None = None,
     seed: int = 1,
 ) -> np.ndarray:
     """Return the brain mask of a scan, uint8, shape (X, Y, Z), on the scan's own grid.
@@ -55,6 +61,7 @@ def skull_strip(
         method: a key of ``METHODS``.
         mask_path: the given mask, for method ``mask``.
         template: the template, for method ``template``.
+        command: the program's command line, for method ``command``.
         seed: of the registration in method ``template``.
 
     Raises:
@@ -64,7 +71,8 @@ def skull_strip(
         cure = nearest(method, METHODS, "correct preprocess.skull_strip")
         raise NirError(fault("skull_strip", f"one of {', '.join(METHODS)}", repr(method), cure))
     voxels, grid = load_volume(image_path)
-    mask = METHODS[method](Scan(Path(image_path), voxels, grid, mask_path, template, seed))
+    scan = Scan(Path(image_path), voxels, grid, mask_path, template, command, seed)
+    mask = METHODS[method](scan)
     if not mask.any():
         cure = "look at the image, or strip the skull in another way"
         raise NirError(fault(image_path, f"a brain found by '{method}'", "an empty mask", cure))
@@ -96,6 +104,39 @@ def _from_template(scan: Scan) -> np.ndarray:
     head = Image(scan.voxels, scan.grid)
     mask = carried_mask(head, brain, scan.template.mask, scan.seed)
     return _check_cut(scan, ndimage.binary_fill_holes(largest_component(mask)))
+
+
+def _deepbet(scan: Scan) -> np.ndarray:
+    """Run deepbet's two U-Nets (Fisch et al. 2024), which the package brings along."""
+    from deepbet.bet import BrainExtraction
+
+    _check_head(scan, SHIPPED_ML)
+    image = nib.Nifti1Image(scan.voxels, scan.grid.affine)
+    try:
+        _, found, _ = BrainExtraction(no_gpu=True).run(image)
+    except (AssertionError, ValueError):  # its networks see no brain
+        return np.zeros(scan.grid.shape, bool)
+    return _check_cut(scan, np.asarray(found.dataobj) > 0)
+
+
+def _by_command(scan: Scan) -> np.ndarray:
+    """Run a program that reads the scan and writes a mask."""
+    assert scan.command  # the settings make sure
+    with tempfile.TemporaryDirectory() as folder:
+        made = BrainFolder(Path(folder)).mask
+        places = {"image": str(scan.path), "mask": str(made)}
+        words = [word.format(**places) for word in shlex.split(scan.command)]
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, errors="replace")
+        except OSError as error:
+            cure = "install it, or correct preprocess.command"
+            raise NirError(fault(words[0], "a program", str(error.strerror), cure)) from error
+        if done.returncode or not made.exists():
+            said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+            found = "; ".join([f"exit code {done.returncode}, no mask", *said])
+            cure = f"run it by hand: {shlex.join(words)}"
+            raise NirError(fault(scan.path, f"a mask by '{words[0]}'", found, cure))
+        return read_mask(made, scan.grid)
 
 
 def _bet(scan: Scan) -> np.ndarray:
@@ -137,7 +178,9 @@ def _check_cut(scan: Scan, mask: np.ndarray) -> np.ndarray:
 METHODS: dict[str, Callable[[Scan], np.ndarray]] = {
     "none": _already_stripped,
     "mask": _given,
+    "deepbet": _deepbet,
     "template": _from_template,
     "bet": _bet,
+    "command": _by_command,
 }
 """How a brain mask can be had."""

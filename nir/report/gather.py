@@ -71,6 +71,6 @@ def _numbers(result: dict[str, Any]) -> list[tuple[str, float | None]]:
     """Metrics, the known ones first, then the seconds of each phase."""
     metrics = result["metrics"]
     names = METRICS + [name for name in metrics if name not in METRICS]
-    seconds = {"total": None} | result.get("seconds", {})
+    seconds = dict.fromkeys(("registration", "affine", "total")) | result.get("seconds", {})
     found = [(name, metrics.get(name)) for name in names]
     return found + [(f"seconds_{phase}", value) for phase, value in seconds.items()]

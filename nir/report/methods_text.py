@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nir.engines.base import ENGINES
@@ -13,6 +13,8 @@ STRIPS = {
     "mask": "The images were cut to the masks that came with them.",
     "template": "The brains were cut out by the mask of a template that was registered to each"
     " head.",
+    "deepbet": "The brains were cut out by deepbet (Fisch et al., 2024), two neural networks.",
+    "command": "The brains were cut out by a program of the user's: `{command}`.",
     "bet": "The brains were cut out by brainextractor, a Python version of BET (Smith, 2002).",
 }
 
@@ -24,22 +26,26 @@ def methods_text(
     preprocess: PreprocessConfig,
     affine: AffineConfig,
     label_interpolation: str,
+    strips: Sequence[str] = (),
 ) -> list[str]:
     """Describe a registration in paragraphs, from its own settings.
 
     Args:
         result: content of ``result.json``.
+        strips: how both images were stripped, where the settings leave that to the scan.
         preprocess, affine, label_interpolation: settings of the steps around the registration.
     """
     return [
-        _preparation(preprocess),
+        _preparation(preprocess, strips),
         _linear(str(result.get("initial", "affine")), affine),
         ENGINES[result["engine"]].sentence(result) + _guides(result) + _lengths(result),
         _measures(result, label_interpolation),
     ]
 
 
-def citations(result: Mapping[str, Any], preprocess: PreprocessConfig) -> list[str]:
+def citations(
+    result: Mapping[str, Any], preprocess: PreprocessConfig, strips: Sequence[str] = ()
+) -> list[str]:
     """Return what the text cites: keys of ``reports/references.bib``."""
     engine = ENGINES[result["engine"]]
     compared = engine.compared(result["settings"])
@@ -48,17 +54,19 @@ def citations(result: Mapping[str, Any], preprocess: PreprocessConfig) -> list[s
         "tustison2010n4": preprocess.bias_correction,
         **dict.fromkeys((key for x in compared.values() for key in x.cites), True),
         "smith2002bet": preprocess.skull_strip == "bet",
+        "fisch2024deepbet": "deepbet" in (preprocess.skull_strip, *strips),
     }
     works = engine.works(result["settings"])
     own = (*works, *(key for key, cited in used.items() if cited), "liu2024jacobian")
     return list(dict.fromkeys(own))
 
 
-def _preparation(config: PreprocessConfig) -> str:
+def _preparation(config: PreprocessConfig, strips: Sequence[str]) -> str:
     low, high = config.window or config.percentiles
     percentiles = "Percentiles {:g} and {:g} of the intensities inside the mask"
     bounds = "Intensities of {:g} and {:g}" if config.window else percentiles
-    sentences = [STRIPS[config.skull_strip]]
+    done = strips if config.skull_strip == "auto" else [config.skull_strip]
+    sentences = [STRIPS[name].format(command=config.command) for name in dict.fromkeys(done)]
     if config.bias_correction:
         sentences.append("The bias field was corrected by N4 (Tustison et al., 2010).")
     sentences.append(

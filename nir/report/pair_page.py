@@ -31,6 +31,34 @@ SUMS = ("registration", "total")
 
 
 @dataclass(frozen=True)
+class Brain:
+    """A subject as it was prepared.
+
+    Args:
+        id: of the subject.
+        record: content of its ``preprocess.json``.
+        picture: the scan with the outline of its mask.
+    """
+
+    id: str
+    record: dict[str, Any]
+    picture: Path
+
+    @property
+    def told(self) -> str:
+        """How the mask was found, why so, and how much it holds."""
+        words = [f"Skull strip: {self.record['skull_strip']}"]
+        if why := self.record.get("skull_strip_why"):
+            words[0] += f" ({why})"
+        return "; ".join([*words, f"{self.record['brain_volume_ml']:.0f} ml"])
+
+    @property
+    def image(self) -> Markup:
+        """The picture as a data URI."""
+        return _uri(self.picture)
+
+
+@dataclass(frozen=True)
 class PairContext:
     """What the page says beside the results.
 
@@ -38,6 +66,7 @@ class PairContext:
         fixed, moving: the two images, in words.
         command: makes the page again.
         preprocess, affine, label_interpolation: settings of the steps around the registration.
+        brains: both images, as they were prepared.
         cohort, cohort_page: name of the run and its page, relative to this one; empty for a pair
             that belongs to none.
     """
@@ -48,6 +77,7 @@ class PairContext:
     preprocess: PreprocessConfig
     affine: AffineConfig
     label_interpolation: str = "nearest"
+    brains: Sequence[Brain] = ()
     cohort: str = ""
     cohort_page: str = ""
 
@@ -73,7 +103,8 @@ def pair_page(
     """
     files = ResultFolder(folder)
     result = load_json(files.result)
-    cited = citations(result, context.preprocess)
+    strips = [brain.record["skull_strip"] for brain in context.brains]
+    cited = citations(result, context.preprocess, strips)
     text = (
         environment(templates)
         .get_template("pair.html.j2")
@@ -88,7 +119,11 @@ def pair_page(
             seconds=_seconds(result["seconds"]),
             settings=_yaml(json.dumps(result["settings"])),
             methods=methods_text(
-                result, context.preprocess, context.affine, context.label_interpolation
+                result,
+                context.preprocess,
+                context.affine,
+                context.label_interpolation,
+                strips,
             ),
             references=[_references(templates)[key] for key in cited],
         )
@@ -107,9 +142,14 @@ def _pictures(folder: Path) -> dict[str, Markup]:
     found = {}
     for path in (folder / name for name in FIGURES if name != THUMBNAIL):
         if path.exists():
-            code = base64.b64encode(path.read_bytes()).decode()
-            found[path.stem] = Markup(f"data:{TYPES[path.suffix]};base64,{code}")  # no markup in it
+            found[path.stem] = _uri(path)
     return found
+
+
+def _uri(path: Path) -> Markup:
+    """Return a picture as a data URI, in which there is no markup."""
+    code = base64.b64encode(path.read_bytes()).decode()
+    return Markup(f"data:{TYPES[path.suffix]};base64,{code}")
 
 
 def _seconds(seconds: dict[str, float]) -> dict[str, str]:

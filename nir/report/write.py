@@ -19,7 +19,7 @@ from nir.quality.thresholds import VerdictConfig
 from nir.quality.verdict import Check
 from nir.report.cohort_page import ReportContext, cohort_report
 from nir.report.gather import read_tables
-from nir.report.pair_page import PairContext, pair_page
+from nir.report.pair_page import Brain, PairContext, pair_page
 from nir.report.ratings import outdated_note, read_ratings
 from nir.report.tables import judge_all
 
@@ -83,7 +83,7 @@ def write_cohort_page(
         fusion=None if fusion is None else read_table(fusion),
     )
     cohort_report(page, metrics, labels, context, templates)
-    return _write_pair_pages(page, config, context.checks, command, templates)
+    return _write_pair_pages(page, config, context.checks, command, templates, records)
 
 
 def _write_pair_pages(
@@ -92,8 +92,11 @@ def _write_pair_pages(
     checks: Mapping[Key, Sequence[Check]],
     command: str,
     templates: Path,
+    records: Mapping[str, dict[str, Any]],
 ) -> list[Path]:
-    """Write the page of each registration beside its results."""
+    """Write the page of each registration beside its results; ``records``: of all subjects."""
+    files = RunFolder(cohort_page.parent)
+    brains = {name: Brain(name, r, files.subject(name).picture) for name, r in records.items()}
     pages = []
     preprocess = PreprocessConfig.model_validate(config["preprocess"])
     affine = AffineConfig.model_validate(config["affine"])
@@ -106,6 +109,7 @@ def _write_pair_pages(
             preprocess=preprocess,
             affine=affine,
             label_interpolation=config["label_interpolation"],
+            brains=[brains[name] for name in (fixed, moving) if name in brains],
             cohort=config["name"],
             cohort_page=f"../../../{cohort_page.name}",
         )

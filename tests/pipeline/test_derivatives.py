@@ -32,6 +32,7 @@ def publish(folder: Path, scans: dict[str, str], pairs: list[tuple[str, str]]) -
         files = SubjectFolder(folder / "subjects" / name)
         for path in (files.brain, files.mask):
             save_volume(path, blank, GRID)
+        save_json(files.record, {"skull_strip": "none"})
     marker = folder / "evaluated.json"
     save_json(marker, {"failed": {}})
     write_derivatives(
@@ -43,7 +44,6 @@ def publish(folder: Path, scans: dict[str, str], pairs: list[tuple[str, str]]) -
         name="tiny",
         own_template=False,
         label_names={1: "one"},
-        stripped=True,
     )
     return folder / "derivatives"
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.synthetic import ball, make_grid, texture
+from pydantic import ValidationError
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from nir.errors import NirError
@@ -13,9 +14,9 @@ from nir.geometry.grid import Grid
 from nir.geometry.image import Image, sample_on
 from nir.geometry.scale import volume_ml
 from nir.io.images import load_volume, save_volume
-from nir.preprocess import template_strip
+from nir.preprocess import choice, template_strip
 from nir.preprocess.masks import read_mask
-from nir.preprocess.settings import TemplateConfig
+from nir.preprocess.settings import PreprocessConfig, TemplateConfig
 from nir.preprocess.skullstrip import skull_strip
 from nir.preprocess.template import SHIPPED_ML, brain_ml, load_template
 from nir.preprocess.template_strip import SEARCH_MM, refine, search_position
@@ -76,7 +77,7 @@ def test_missing_library_tells_the_command(tmp_path: Path, monkeypatch: pytest.M
         skull_strip(tmp_path / "scan.nii.gz", "bet")
 
 
-@pytest.mark.parametrize("method", ["template", "bet"])
+@pytest.mark.parametrize("method", ["template", "bet", "deepbet"])
 def test_a_stripped_brain_is_not_stripped_again(tmp_path: Path, method: str) -> None:
     template = load_template(TemplateConfig(spacing_mm=4.0))
     save_volume(tmp_path / "scan.nii.gz", template.brain, template.grid)
@@ -155,8 +156,9 @@ def test_real_head(shared_data: Path, tmp_path: Path, oblique: bool) -> None:
         grid = Grid(grid.shape, turned.affine)
     save_volume(tmp_path / "scan.nii.gz", voxels, grid)
     template = load_template(TemplateConfig())
-    mask = skull_strip(tmp_path / "scan.nii.gz", "template", template=template)
-    assert dice(mask, truth) >= 0.95
+    for method in ("template", "deepbet"):
+        mask = skull_strip(tmp_path / "scan.nii.gz", method, template=template)
+        assert dice(mask, truth) >= 0.95
 
 
 def test_a_small_template_strips_small_heads(tmp_path: Path) -> None:
@@ -171,3 +173,77 @@ def test_a_small_template_strips_small_heads(tmp_path: Path) -> None:
     grid = template.grid.crop((-6, -6, -6), tuple(n + 6 for n in brain.grid.shape))
     save_volume(tmp_path / "scan.nii.gz", head.astype(np.float32), grid)
     assert dice(skull_strip(tmp_path / "scan.nii.gz", "template", template=template), inside) > 0.9
+
+
+class TestCommand:
+    """A program of the user's strips the skull."""
+
+    PROGRAM = "import shutil, sys; shutil.copy({mask!r}, sys.argv[sys.argv.index('-m') + 1])"
+
+    def strip(self, tmp_path: Path, program: str) -> np.ndarray:
+        save_volume(tmp_path / "a scan.nii.gz", texture(SHAPE, 2.0), GRID)
+        (tmp_path / "strip.py").write_text(program)
+        command = f"{sys.executable} '{tmp_path / 'strip.py'}' -i {{image}} -m {{mask}}"
+        return skull_strip(tmp_path / "a scan.nii.gz", "command", command=command)
+
+    def test_its_mask_is_taken(self, tmp_path: Path) -> None:
+        save_volume(tmp_path / "mask.nii.gz", ball(SHAPE, 6.0), GRID)
+        mask = self.strip(tmp_path, self.PROGRAM.format(mask=str(tmp_path / "mask.nii.gz")))
+        assert np.array_equal(mask, ball(SHAPE, 6.0))
+
+    def test_a_mask_on_another_grid_is_refused(self, tmp_path: Path) -> None:
+        save_volume(tmp_path / "mask.nii.gz", ball(SHAPE, 6.0), make_grid(SHAPE, (2, 2, 2)))
+        with pytest.raises(NirError, match="the image's grid"):
+            self.strip(tmp_path, self.PROGRAM.format(mask=str(tmp_path / "mask.nii.gz")))
+
+    def test_a_program_that_fails_is_quoted(self, tmp_path: Path) -> None:
+        with pytest.raises(NirError, match=r"exit code 3, no mask; no licence; run it by hand: "):
+            self.strip(tmp_path, "import sys; print('no licence', file=sys.stderr); sys.exit(3)")
+
+    def test_a_program_that_is_not_there(self, tmp_path: Path) -> None:
+        save_volume(tmp_path / "scan.nii.gz", texture(SHAPE, 2.0), GRID)
+        with pytest.raises(NirError, match=r"nowhere: expected a program, found No such file"):
+            skull_strip(tmp_path / "scan.nii.gz", "command", command="nowhere {image} {mask}")
+
+    @pytest.mark.parametrize(
+        ("settings", "fault"),
+        [
+            ({"skull_strip": "command"}, "belong together"),
+            ({"command": "a {image} {mask}"}, "belong together"),
+            ({"skull_strip": "command", "command": "a {image}"}, "both"),
+            ({"skull_strip": "command", "command": "a {image} {mask} {more}"}, "more"),
+            ({"skull_strip": "command", "command": "a '{image} {mask}"}, "quotation"),
+        ],
+    )
+    def test_its_settings_are_checked(self, settings: dict[str, str], fault: str) -> None:
+        with pytest.raises(ValidationError, match=fault):
+            PreprocessConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "head", "template", "expected"),
+    [
+        ("s_T1w.nii.gz", True, True, {}, "mask"),
+        ("s_T1w.nii.gz", False, False, {}, "none"),
+        ("s_T1w.nii.gz", False, True, {}, "deepbet"),
+        ("s.nii.gz", False, True, {}, "deepbet"),
+        ("s_T2w.nii.gz", False, True, {}, "template"),
+        ("s_T1w.nii.gz", False, True, {"image": "a.nii.gz", "mask": "b.nii.gz"}, "template"),
+    ],
+)
+def test_auto_takes_what_the_scan_needs(
+    name: str,
+    given: bool,
+    head: bool,
+    template: dict[str, str],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(choice, "brain_ml", lambda config: SHIPPED_ML)
+    shape = (50, 56, 48)
+    voxels = (1 + texture(shape, 2.0)) * ball(shape, 18.0)  # 1560 ml
+    if head:
+        voxels = voxels + 0.2 * texture(shape, 1.0)  # no background of one value
+    grid = make_grid(shape, (4.0, 4.0, 4.0))
+    config = TemplateConfig(**template)
+    assert choice.choose_strip(Path(name), voxels, grid, given, config)[0] == expected

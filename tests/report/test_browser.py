@@ -50,7 +50,7 @@ def write_site(folder: Path, pairs: int) -> Path:
     metrics["moving"] = [f"m{n}" for n in number]
     metrics["dice_after"] += np.sin(number) / 10
     metrics.loc[len(metrics) - 1, "dice_after"] = np.nan
-    metrics["seconds_total"] = number + 2.0
+    metrics["seconds_registration"] = number + 2.0
     labels = labels.assign(fixed="f0", moving="m0")
     write_tables(folder, metrics, labels)
     keys = list(metrics[["fixed", "moving", "method"]].itertuples(index=False, name=None))

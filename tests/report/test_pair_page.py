@@ -24,6 +24,7 @@ from nir.quality.verdict import Check, as_baseline
 from nir.report.figures.pair import LOSSES, draw_images, draw_losses
 from nir.report.figures.planes import PairImages
 from nir.report.methods_text import citations, methods_text
+from nir.report.pair_page import Brain
 from nir.shipped import REPORTS
 
 EVIL = "<script>alert('&')</script>"
@@ -45,6 +46,27 @@ def full(figures: Path) -> str:
     """Return the page of a pair with labels."""
     write(figures, result(NIR, [1, 2, 3], warnings=["look"]), LABELS)
     return page(figures)
+
+
+def test_the_page_shows_how_the_brains_were_found(figures: Path, tmp_path: Path) -> None:
+    write(figures, result(NIR, [1, 2, 3]), LABELS)
+    picture = tmp_path / "mask.jpg"
+    picture.write_bytes(b"pixels")
+    records = (
+        {"skull_strip": "deepbet", "skull_strip_why": "it shows a head", "brain_volume_ml": 1503.6},
+        {"skull_strip": "mask", "brain_volume_ml": 1410.0},
+    )
+    brains = [Brain(f"sub-{n}", record, picture) for n, record in enumerate(records, start=1)]
+    text = page(figures, brains=brains)
+    captions = re.findall(r"<figcaption>(Skull strip.*?)</figcaption>", text)
+    assert captions == [
+        "Skull strip: deepbet (it shows a head); 1504 ml.",
+        "Skull strip: mask; 1410 ml.",
+    ]
+    assert text.count("data:image/jpeg;base64,cGl4ZWxz") == 2
+    assert "cut out by deepbet (Fisch et al., 2024)" in text
+    assert "cut to the masks that came with them" in text
+    assert "@article{fisch2024deepbet" in text
 
 
 def test_the_page_stands_alone(full: str) -> None:

@@ -174,7 +174,7 @@ def test_a_rating_counts_while_its_result_stays(results: Path, measure: str) -> 
     always = rating("poor", rater="bo")
     path = results / "ratings.tsv"
     fold_ratings([write(results / "a.json", seen, always)], results)
-    metrics["dice_after"], metrics["seconds_total"] = 0.5, 9.0  # tell nothing of the warp
+    metrics["dice_after"], metrics["seconds_registration"] = 0.5, 9.0  # tell nothing of the warp
     metrics.loc[row, measure] *= 1.0005  # the last digits of another machine
     current, outdated = read_ratings(path, metrics)
     assert (len(current), len(outdated)) == (2, 0)

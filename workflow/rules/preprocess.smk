@@ -9,6 +9,7 @@ rule preprocess:
         brain=RUN.files.subject("{id}").brain,
         mask=RUN.files.subject("{id}").mask,
         channels=RUN.channels(),
+        picture=RUN.files.subject("{id}").picture,
         record=RUN.files.subject("{id}").record,
     log:
         RUN.log("preprocess", "{id}"),

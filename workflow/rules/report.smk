@@ -135,6 +135,5 @@ if SETTINGS.cohort.reader.derivatives:
             scans={name: str(path) for name, path in RUN.cohort.scans.items()},
             name=SETTINGS.name,
             own_template=bool(SETTINGS.template.image or SETTINGS.template.build),
-            stripped=SETTINGS.preprocess.skull_strip == "none",
         script:
             "../scripts/bids_derivatives.py"

@@ -19,6 +19,5 @@ with job(snakemake) as made:
         name=params.name,
         own_template=params.own_template,
         label_names=label_names(Path(names[0])) if names else {},
-        stripped=params.stripped,
     )
     made.append(Path(snakemake.output[0]).parent)

@@ -33,7 +33,7 @@ CAPTIONS = {
 AGAINST = {
     "folds_percent": "A point a pair and method; the axis of the folds is linear up to"
     f" {FOLDS_LINEAR:g} % and logarithmic beyond.",
-    "seconds_total": "A point a pair and method; the time axis is logarithmic.",
+    "seconds_registration": "A point a pair and method; the time axis is logarithmic.",
 }
 """What the Dice is drawn against, and the captions."""
 
