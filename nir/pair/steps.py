@@ -22,6 +22,7 @@ from nir.engines.base import (
     pick_device,
 )
 from nir.errors import NirError
+from nir.geometry.compiled import compiling, seconds_of
 from nir.geometry.grid import Grid
 from nir.geometry.image import Image
 from nir.geometry.kernels import set_threads
@@ -150,8 +151,10 @@ def run_engine(
     if scale != 1:
         log(f"the fixed brain is small: a millimetre of the settings is {scale:.3g} mm of it")
     job = Job(seed, chosen, threads, progress, log)
-    result = engine.register(pair.scaled(1 / scale), job).scaled(scale)
+    with compiling() as compilation:
+        result = engine.register(pair.scaled(1 / scale), job).scaled(scale)
     elapsed = time.perf_counter() - start
+    compiled = seconds_of(compilation)
     for u_lps, grid in ((result.forward, pair.fixed_grid), (result.inverse, pair.moving_grid)):
         if u_lps.shape != (*grid.shape, 3):
             raise NirError(
@@ -175,7 +178,7 @@ def run_engine(
         "versions": versions(engine.libraries),
         "machine": machine(),
         "repaired_folds": result.repaired,
-        "seconds": result.seconds | {"registration": elapsed},
+        "seconds": result.seconds | {"compiling": compiled, "registration": elapsed - compiled},
         "peak_mb": peak_mb(chosen),
     }
     return result, record

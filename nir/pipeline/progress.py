@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
+from nir.pipeline.remaining import Remaining, in_words
+
 QUIET_SECONDS = 20.0  # after which running steps are named, so that no minute is silent
 
 BAR_WIDTH = 20
@@ -34,7 +36,10 @@ class StepLines:
         self._quiet = quiet_seconds
         self._running: dict[int, tuple[str, float]] = {}
         self._steps: dict[int, str] = {}
+        self._rules: dict[int, str] = {}
         self._done, self._total = 0, 1
+        self._remaining = Remaining({})
+        self._start = time.monotonic()
         self._plan = ""
         self._spoke = time.monotonic()
         self._watch = threading.Thread(target=self._name_running, daemon=True)
@@ -58,8 +63,10 @@ class StepLines:
         if plan != self._plan:  # of a dry run Snakemake tells it twice
             self._plan = plan
             self._print(plan)
+        self._remaining, self._start = Remaining(counts), time.monotonic()
 
     def _job_info(self, fields: dict[str, Any]) -> None:
+        self._rules[fields["jobid"]] = fields["rule_name"]
         about = ", ".join(str(v) for v in (fields.get("wildcards") or {}).values())
         self._steps[fields["jobid"]] = f"{fields['rule_name'].replace('_', ' ')}  {about}".rstrip()
         self._running[fields["jobid"]] = (self._steps[fields["jobid"]], time.monotonic())
@@ -79,7 +86,9 @@ class StepLines:
             name = rule[1].replace("_", " ")
         if name and name != "all":
             self._done += 1
-            self._say(f"{name}  {time.monotonic() - start:.1f} s")
+            took = time.monotonic() - start
+            self._remaining.finish(self._rules.pop(fields["job_id"], name), took)
+            self._say(f"{name}  {took:.1f} s{self._left()}")
 
     def _job_error(self, fields: dict[str, Any]) -> None:
         self._running.pop(fields["jobid"], None)
@@ -92,6 +101,12 @@ class StepLines:
 
     def _error(self, fields: dict[str, Any]) -> None:
         self._print(str(fields.get("msg") or fields.get("exception")))
+
+    def _left(self) -> str:
+        """Word how long the rest may take."""
+        seconds = self._remaining.seconds(time.monotonic() - self._start)
+        left = self._done < self._total
+        return f"  ({in_words(seconds)} left)" if seconds is not None and left else ""
 
     def _say(self, text: str) -> None:
         """Print a line with the overall bar."""

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from nir.errors import NirError
 from nir.io.files import save_text
+from nir.pipeline.cost import cost_note
 from nir.pipeline.disk import disk_note
 from nir.pipeline.redo import Redo, begin, find_redo, forget_asked, tell
 from nir.pipeline.run import Run
@@ -47,7 +48,8 @@ def follow_snakemake(workflow: Any, run: Run) -> None:
             return
         if not workflow.dryrun:
             held.append(_begin(run))
-        elif why := _not_writable(run.output):
+        _say(disk_note(run))
+        if workflow.dryrun and (why := _not_writable(run.output)):
             _say(why)
         if workflow.touch:
             plan()
@@ -58,6 +60,9 @@ def follow_snakemake(workflow: Any, run: Run) -> None:
         planned = set(dag.needrun_jobs()) & set(dag.bfs(dag.dependencies, *dag.targetjobs))
         if lines := tell(redo for redo in found if redo.job in planned):
             _say("Done again, with all that is made from it:\n" + "\n".join(lines))
+        cores = workflow.resource_settings.cores
+        if cost := cost_note(run, planned, cores):
+            _say(cost)
 
     workflow._build_dag = plan_with_redo
 
@@ -87,7 +92,6 @@ def _begin(run: Run) -> FolderLock:
     except NirError as error:
         _say(f"\n{error}\n")
         sys.exit(1)
-    _say(disk_note(run))
     return lock
 
 
