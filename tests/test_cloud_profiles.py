@@ -106,10 +106,10 @@ def memory_of(system: str, job: dict[str, Any]) -> int:
 def test_an_interrupted_run_cancels_its_jobs(workplace: Path, tmp_path: Path, system: str) -> None:
     (workplace / BRAIN).unlink(missing_ok=True)
     env = install(tmp_path / "bin", system) | {"STAND_IN_MODE": "hold"}
-    process = start(workplace, system, env, pause_s=3)
+    process = start(workplace, system, env, pause_s=10)
     try:
         wait_for(lambda: any(Path(env["STAND_IN"]).glob("*.asked")))
-        time.sleep(1)  # Snakemake cancels nothing while it asks for the states of jobs
+        time.sleep(5)  # Snakemake cancels nothing while it asks for the states of jobs
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) != 0
     finally:

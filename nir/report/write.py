@@ -96,7 +96,11 @@ def _write_pair_pages(
 ) -> list[Path]:
     """Write the page of each registration beside its results; ``records``: of all subjects."""
     files = RunFolder(cohort_page.parent)
-    brains = {name: Brain(name, r, files.subject(name).picture) for name, r in records.items()}
+    brains = {
+        name: Brain(name, record, files.subject(name).picture)
+        for name, record in records.items()
+        if files.subject(name).picture.exists()  # not of earlier versions
+    }
     pages = []
     preprocess = PreprocessConfig.model_validate(config["preprocess"])
     affine = AffineConfig.model_validate(config["affine"])

@@ -44,7 +44,9 @@ HALVES = ["0.0", "0.5", "1.0"]
 
 def start(folder: Path, kernels: str, environment: dict[str, str]) -> tuple[str, str]:
     """Run two kernels in a process of its own; return what it says on both streams."""
-    (folder / "kernels.py").write_text(kernels)
+    source = folder / "kernels.py"
+    if not source.exists() or source.read_text() != kernels:
+        source.write_text(kernels)
     told = os.environ | {"HOME": os.devnull, "XDG_CACHE_HOME": f"{os.devnull}/none"} | environment
     paths = [str(folder), os.environ.get("PYTHONPATH", "")]
     told["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
@@ -121,6 +123,7 @@ def test_a_change_of_a_function_that_is_called_compiles_anew(tmp_path: Path) -> 
 
 def test_processes_that_start_at_once_share_what_they_keep(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
+    (tmp_path / "kernels.py").write_text(KERNELS)
     with ThreadPoolExecutor() as pool:
         found = [pool.submit(run, tmp_path, NUMBA_CACHE_DIR=str(kept)) for _ in range(4)]
     assert all(result.result() == HALVES for result in found)

@@ -94,6 +94,7 @@ class Job:
 
     output: tuple[str, ...] = ("a",)
     wildcards: None = None
+    rule: ClassVar = SimpleNamespace(name="all")
 
 
 JOB = Job()
@@ -126,6 +127,7 @@ class Workflow:
 
     def __init__(self, plugin: object, dryrun: bool, touch: bool) -> None:
         self.executor_plugin, self.dryrun, self.touch = plugin, dryrun, touch
+        self.resource_settings = SimpleNamespace(cores=2)
         self.dag = Dag()
 
     def _build_dag(self) -> None:

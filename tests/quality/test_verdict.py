@@ -247,7 +247,7 @@ RAISED: dict[str, set[str]] = {
     "labels of another subject": {"dice_gain", "labels_outside"},
     "image of another subject": {"dice_gain", "affine_correlation"},
     "field of view ends in the brain": {"affine_overlap", "cut", "outside"},
-    "half of the brain erased": {"affine_overlap", "affine_correlation", "scale"},
+    "half of the brain erased": {"affine_overlap", "affine_correlation"},
     "head tilted by 40 degrees": {"rotation"},
     "noise only": {"affine_correlation"},
 }
