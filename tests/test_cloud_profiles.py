@@ -76,8 +76,18 @@ def start(workplace: Path, system: str, env: dict[str, str], pause_s: int) -> su
     words = [SNAKEMAKE, "--workflow-profile", f"workflow/profiles/{system}", "--configfile"]
     words += ["c.yaml", "--seconds-between-status-checks", pause_s, workplace / BRAIN]
     return subprocess.Popen(
-        [str(w) for w in words], cwd=workplace, env=env, stderr=subprocess.PIPE, text=True
+        [str(w) for w in words],
+        cwd=workplace,
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_heed_interrupts,
     )
+
+
+def _heed_interrupts() -> None:
+    """A shell that starts tests in its background lets them ignore the signal."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -106,10 +116,10 @@ def memory_of(system: str, job: dict[str, Any]) -> int:
 def test_an_interrupted_run_cancels_its_jobs(workplace: Path, tmp_path: Path, system: str) -> None:
     (workplace / BRAIN).unlink(missing_ok=True)
     env = install(tmp_path / "bin", system) | {"STAND_IN_MODE": "hold"}
-    process = start(workplace, system, env, pause_s=10)
+    process = start(workplace, system, env, pause_s=3)
     try:
         wait_for(lambda: any(Path(env["STAND_IN"]).glob("*.asked")))
-        time.sleep(5)  # Snakemake cancels nothing while it asks for the states of jobs
+        time.sleep(1)  # Snakemake cancels nothing while it asks for the states of jobs
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) != 0
     finally:
