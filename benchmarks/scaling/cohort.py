@@ -25,7 +25,7 @@ import yaml
 
 from benchmarks.machine import ROOT, machine
 from nir.errors import NirError
-from nir.io.files import save_json, save_text
+from nir.io.files import load_json, save_json, save_text
 from nir.io.images import grid_at
 from nir.io.tables import save_table
 
@@ -150,10 +150,9 @@ def measure(version: Version, given: argparse.Namespace) -> tuple[pd.DataFrame, 
     warm = settings(chosen, given.methods, folder / "pairs")
     about: dict[str, Any] = run(version, warm, given.cores)
     table = costs(warm.parent / "run", len(chosen))
-    alone = costs(cold.parent / "run", 1).groupby("rule")["cpu_seconds"].sum()
-    usual = table.groupby("rule")["cpu_seconds_each"].sum()
     about["busy_percent"] = 100 * table["cpu_seconds"].sum() / (given.cores * about["seconds"])
-    about["compiling_cpu_seconds"] = float((alone - usual).get("register_nir", 0))
+    told = [load_json(path)["seconds"] for path in (cold.parent / "run/pairs").glob("*/*/fit.json")]
+    about["compiling_seconds"] = sum(seconds.get("compiling", math.nan) for seconds in told)
     fixed = [ROOT / "../shared/data/oasis" / f"{pair[0]}_T1w.nii.gz" for pair in chosen]
     voxels = sum(math.prod(grid_at(path).shape) for path in fixed) / len(fixed)
     table = table.assign(version=version.name, megavoxels=voxels / 1e6)
