@@ -218,6 +218,7 @@ def objections(case: str) -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "miccai2012": lambda: comparison("miccai2012"),
     "ablation": ablation,
+    "cohort": lambda: page("cohort", "cohort.md"),
     "growth": lambda: page("growth", "growth.md"),
     "multimodal": contrasts,
     "groupwise": lambda: page("groupwise", "groupwise.md"),

@@ -141,7 +141,7 @@ def costs(folder: Path, pairs: int) -> pd.DataFrame:
 
 def measure(version: Version, given: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Run one pair, then the others; return the costs of these, and what is told of the run."""
-    folder = (given.output / version.name.replace(" ", "-")).absolute()
+    folder = (given.output / "work" / version.name.replace(" ", "-")).absolute()
     ids = pd.read_csv(ROOT / "config" / "miccai2012.tsv", sep="\t")["id"]
     first, *others = itertools.permutations(ids, 2)
     cold = settings([first], given.methods, folder / "first")
@@ -188,7 +188,7 @@ def main(words: Sequence[str] | None = None) -> int:
     found = []
     try:
         if given.against:
-            with checkout(given.against, given.output / "checkout") as other:
+            with checkout(given.against, given.output / "work" / "checkout") as other:
                 found.append(measure(other, given))
         found.append(measure(Version(HERE, ROOT), given))
     except NirError as error:

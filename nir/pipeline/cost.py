@@ -30,7 +30,7 @@ def rates() -> dict[str, float]:
 
 
 def core_seconds(run: Run, jobs: Iterable[Any]) -> float | None:
-    """Return what planned jobs take; rules that no benchmark measured count nothing.
+    """Return what planned jobs of pairs and subjects take; rules that no benchmark measured: none.
 
     Args:
         jobs: of Snakemake.
@@ -40,10 +40,9 @@ def core_seconds(run: Run, jobs: Iterable[Any]) -> float | None:
     """
     known, total = rates(), 0.0
     for job in jobs:
-        if rate := known.get(job.rule.name):
-            batch = job.wildcards.get("batch")
-            pairs = run.batches[batch] if batch else [(job.wildcards.get("id"),)]
-            total += rate * sum(run.megavoxels([pair[0]]) for pair in pairs)
+        batch, name = (job.wildcards.get(word) for word in ("batch", "id"))
+        subjects = [fixed for fixed, _ in run.batches[batch]] if batch else [name] if name else []
+        total += known.get(job.rule.name, 0) * sum(run.megavoxels([s]) for s in subjects)
     return total or None
 
 

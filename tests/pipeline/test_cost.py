@@ -35,9 +35,10 @@ def test_jobs_cost_what_was_recorded_by_pairs_and_voxels(
         "evaluate\taffine\t2\t0.5\tnew\n"
         "evaluate\tnir\t4\t0.5\tnew\n"
         "preprocess\tn/a\t8\t0.5\tnew\n"
+        "report\tn/a\t9\t0.5\tnew\n"
     )
     monkeypatch.setattr(cost, "RECORD", record)
-    jobs = [job("evaluate", batch="00001", method="nir"), job("preprocess", id="s1"), job("all")]
+    jobs = [job("evaluate", batch="00001", method="nir"), job("preprocess", id="s1"), job("report")]
     expected = MEGAVOXELS * (2 * 6 + 16)  # two pairs, and one subject
     assert cost.core_seconds(run, jobs) == pytest.approx(expected)
     note = cost.cost_note(run, 100_000 * jobs, 2)

@@ -93,7 +93,7 @@ class Job:
     """A job that is planned."""
 
     output: tuple[str, ...] = ("a",)
-    wildcards: None = None
+    wildcards: ClassVar[dict[str, str]] = {}
     rule: ClassVar = SimpleNamespace(name="all")
 
 
