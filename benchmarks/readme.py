@@ -242,10 +242,13 @@ def rendered(text: str) -> str:
 
 
 def record(name: str) -> None:
-    """Take the results of a command over, without what it keeps to go on."""
+    """Take the results of a command over: its files, without the folders that it works in."""
     target = RECORDED / name
     shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(RESULTS / name, target, ignore=shutil.ignore_patterns("work"))
+    target.mkdir()
+    for path in (RESULTS / name).iterdir():
+        if path.is_file():
+            shutil.copy2(path, target)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -45,6 +45,13 @@ def test_every_block_stands_on_a_page() -> None:
     assert all(f"recorded/{name})" in told for name in FOLDERS)
 
 
+def test_records_hold_tables_texts_and_plots_alone() -> None:
+    """Results of a run hold brains, which are not ours to give away."""
+    kept = [path for path in RECORDED.rglob("*") if path.is_file()]
+    assert {path.suffix for path in kept} <= {".tsv", ".md", ".json", ".png"}
+    assert {path.parent.parent for path in kept} == {RECORDED}
+
+
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_record_says_where_it_is_from(name: str) -> None:
     found = load_json(RECORDED / name / "machine.json")
