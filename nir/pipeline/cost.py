@@ -40,8 +40,11 @@ def core_seconds(run: Run, jobs: Iterable[Any]) -> float | None:
     """
     known, total = rates(), 0.0
     for job in jobs:
-        batch, name = (job.wildcards.get(word) for word in ("batch", "id"))
-        subjects = [fixed for fixed, _ in run.batches[batch]] if batch else [name] if name else []
+        subjects = []  # of the whole cohort's jobs none
+        if batch := job.wildcards.get("batch"):
+            subjects = [fixed for fixed, _ in run.batches[batch]]
+        elif name := job.wildcards.get("id"):
+            subjects = [name]
         total += known.get(job.rule.name, 0) * sum(run.megavoxels([s]) for s in subjects)
     return total or None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import nibabel as nib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -57,9 +56,8 @@ def draw_mask(scan: Path | str, mask: Path | str, path: Path) -> None:
         edge = outline(inside[tuple(where)], (across, up))
         axes.add_artist(PathPatch(edge, edgecolor=COLOUR, linewidth=1.1, fill=False))
         left += share
-    with matplotlib.rc_context():
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
     with atomic(path) as temporary:
         picture.save(temporary, quality=85)
