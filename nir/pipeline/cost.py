@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
 
 from nir.io.tables import read_table
 from nir.pipeline.remaining import in_words
@@ -11,7 +14,7 @@ from nir.pipeline.run import Run
 from nir.shipped import ROOT
 
 RECORD = ROOT / "benchmarks" / "recorded" / "cohort" / "cohort.tsv"
-"""Seconds of a core for each pair, or job, of a rule, of brains of a size; see `benchmarks.cohort`.
+"""What jobs of each rule took, on images of two sizes; see `benchmarks.cohort`.
 
 A clone has it, an installation has not.
 """
@@ -19,18 +22,41 @@ A clone has it, an installation has not.
 BUSY = 0.9  # share of its time that a core works
 
 
-def rates() -> dict[str, float]:
-    """Return the seconds of a core that each rule takes for a pair or job, a megavoxel."""
+class Rate(NamedTuple):
+    """What a rule takes, seconds of one core: for each job, and for each megavoxel of its pairs."""
+
+    job: float
+    megavoxel: float
+
+
+def rates() -> dict[str, Rate]:
+    """Return what each rule takes; preprocessing by how brains are stripped (``preprocess mask``).
+
+    Both numbers follow from images of two sizes; a rule that was measured on one takes as long
+    whatever the size.
+    """
     if not RECORD.exists():
         return {}
     table = read_table(RECORD)
-    table = table[table["version"] == table["version"].iloc[-1]]
-    each = table["cpu_seconds_each"] / table["megavoxels"]
-    return each.groupby(table["rule"]).mean().to_dict()
+    strip = table["method"].where(table["rule"] == "preprocess", "").fillna("")
+    table = table.assign(name=(table["rule"] + " " + strip).str.strip())
+    return {str(name): _rate(jobs) for name, jobs in table.groupby("name")}
+
+
+def _rate(jobs: pd.DataFrame) -> Rate:
+    """Take apart what grows with the images, in the last version that was recorded of each."""
+    last = jobs.groupby("cohort")["version"].transform("last")
+    sizes = jobs[jobs["version"] == last].groupby("cohort")
+    seconds = sizes["cpu_seconds"].sum() / sizes["jobs"].sum()
+    voxels = (sizes["megavoxels"].first() * sizes["pairs_each"].mean()).to_numpy()
+    slope = 0.0
+    if len(voxels) > 1:
+        slope = float(np.clip(np.diff(seconds) / np.diff(voxels), 0, (seconds / voxels).min())[0])
+    return Rate(float((seconds - slope * voxels).mean()), slope)
 
 
 def core_seconds(run: Run, jobs: Iterable[Any]) -> float | None:
-    """Return what planned jobs of pairs and subjects take; rules that no benchmark measured: none.
+    """Return what planned jobs take.
 
     Args:
         jobs: of Snakemake.
@@ -40,13 +66,23 @@ def core_seconds(run: Run, jobs: Iterable[Any]) -> float | None:
     """
     known, total = rates(), 0.0
     for job in jobs:
-        subjects = []  # of the whole cohort's jobs none
+        subjects, name = [], job.rule.name
         if batch := job.wildcards.get("batch"):
             subjects = [fixed for fixed, _ in run.batches[batch]]
-        elif name := job.wildcards.get("id"):
-            subjects = [name]
-        total += known.get(job.rule.name, 0) * sum(run.megavoxels([s]) for s in subjects)
+        elif subject := job.wildcards.get("id"):
+            subjects = [subject]
+            name += f" {_strip(run, subject)}" if name == "preprocess" else ""
+        rate = known.get(name, Rate(0, 0))
+        total += rate.job + rate.megavoxel * sum(run.megavoxels([s]) for s in subjects)
     return total or None
+
+
+def _strip(run: Run, subject: str) -> str:
+    """Return how a brain is stripped, as far as that is known before its scan is read."""
+    asked: str = run.config.preprocess.skull_strip
+    if asked != "auto":
+        return asked
+    return "mask" if run.subject(subject).mask else "deepbet"
 
 
 def cost_note(run: Run, jobs: Iterable[Any], cores: int | None) -> str | None:

@@ -25,27 +25,40 @@ def job(rule: str, **wildcards: str) -> Any:
     return SimpleNamespace(rule=SimpleNamespace(name=rule), wildcards=wildcards)
 
 
-def test_jobs_cost_what_was_recorded_by_pairs_and_voxels(
+def test_jobs_cost_what_was_recorded_by_jobs_pairs_and_voxels(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = tmp_path / "cohort.tsv"
     record.write_text(
-        "rule\tmethod\tcpu_seconds_each\tmegavoxels\tversion\n"
-        "evaluate\tnir\t900\t0.1\told\n"
-        "evaluate\taffine\t2\t0.5\tnew\n"
-        "evaluate\tnir\t4\t0.5\tnew\n"
-        "preprocess\tn/a\t8\t0.5\tnew\n"
-        "report\tn/a\t9\t0.5\tnew\n"
+        "rule\tmethod\tjobs\tpairs_each\tcpu_seconds\tmegavoxels\tversion\tcohort\n"
+        "evaluate\tnir\t1\t1\t900\t5.0\told\tbrains\n"
+        "evaluate\taffine\t2\t3\t60\t2.0\tnew\tbrains\n"  # 32 s a job of 6 megavoxels
+        "evaluate\tnir\t2\t3\t68\t2.0\tnew\tbrains\n"
+        "evaluate\tnir\t4\t1\t32\t1.0\tnew\tdemo\n"  # 8 s a job of one
+        "preprocess\tmask\t2\t1\t4\t2.0\tnew\tbrains\n"
+        "preprocess\tdeepbet\t5\t1\t50\t1.0\tnew\tdemo\n"
+        "register_nir\tn/a\t2\t1\t4\t2.0\tnew\tbrains\n"  # the larger images cost less
+        "register_nir\tn/a\t2\t1\t6\t1.0\tnew\tdemo\n"
+        "report\tn/a\t1\t1\t7\t2.0\tnew\tbrains\n"
     )
     monkeypatch.setattr(cost, "RECORD", record)
-    jobs = [job("evaluate", batch="00001", method="nir"), job("preprocess", id="s1"), job("report")]
-    expected = MEGAVOXELS * (2 * 6 + 16)  # two pairs, and one subject
-    assert cost.core_seconds(run, jobs) == pytest.approx(expected)
-    note = cost.cost_note(run, 100_000 * jobs, 2)
-    hours = 100_000 * expected / 3600
+    batch, pairs = next(iter(run.batches.items()))
+    assert len(pairs) == 2
+    of_pairs = 3.2 + 2 * 4.8 * MEGAVOXELS
+    planned = [
+        (job("evaluate", batch=batch, method="nir"), of_pairs),
+        (job("register_nir", batch=batch, method="nir"), 2.5),
+        (job("preprocess", id="s1"), 2),  # its mask came with it
+        (job("report"), 7),
+        (job("fuse"), 0),
+    ]
+    for one, expected in planned:
+        assert (cost.core_seconds(run, [one]) or 0) == pytest.approx(expected)
+    total = sum(expected for _, expected in planned)
+    note = cost.cost_note(run, 1000 * [one for one, _ in planned], 2)
     assert note is not None
-    assert note.startswith(f"Time: about {hours:.1f} core-hours, ")
-    assert note.endswith(f"; {hours / 2 / 0.9:.1f} h on 2 core(s).")
+    assert note.startswith(f"Time: about {1000 * total / 3600:.1f} core-hours, ")
+    assert note.endswith(f"; {1000 * total / 3600 / 2 / 0.9:.1f} h on 2 core(s).")
     assert cost.cost_note(run, [job("all")], 2) is None
 
 
