@@ -10,14 +10,11 @@ import sys
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 
 from nir import __version__
-
-if TYPE_CHECKING:
-    import torch
 
 
 def machine() -> dict[str, Any]:
@@ -40,9 +37,9 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def peak_mb(device: torch.device) -> float:
+def peak_mb(device: str) -> float:
     """Largest memory of this process so far, MB: the GPU's where one was used, else resident."""
-    if device.type == "cuda":
+    if device == "cuda":
         import torch
 
         return torch.cuda.max_memory_allocated(device) / 2**20

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from benchmarks.heads import tiny_pair
 from benchmarks.measures import MEASURES
 from benchmarks.timing import Timing, timed
@@ -32,7 +31,7 @@ NOT_FIT = ("transforms", "inverse")  # parts of Registration.seconds that are no
 Run = Callable[[ImagePair], Registration]
 
 
-def engine_call(spec: dict[str, Any], device: torch.device, quick: bool = False) -> Run:
+def engine_call(spec: dict[str, Any], device: str, quick: bool = False) -> Run:
     """Return the registration that a cell's specification asks for.
 
     Args:
@@ -65,7 +64,7 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
         "startup_s": startup,
         "parts_s": result.seconds,
         **_resources(timing),
-        "device": str(device) if on_gpu else "cpu",
+        "device": device if on_gpu else "cpu",
         **{name: found.metrics.get(m.metric) for name, m in MEASURES.items() if m.metric},
         "labels_scored": len(found.labels_scored),
     }

@@ -36,9 +36,9 @@ class Timing:
     gpu_mb: float | None
 
 
-def timed(call: Callable[[], T], device: torch.device) -> tuple[T, Timing]:
+def timed(call: Callable[[], T], device: str) -> tuple[T, Timing]:
     """Call a function and measure it; the queue of a GPU is emptied before and after."""
-    gpu = device.type == "cuda"
+    gpu = device == "cuda"
     if gpu:
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -50,7 +50,7 @@ def timed(call: Callable[[], T], device: torch.device) -> tuple[T, Timing]:
     elsewhere = (_machine_seconds() - machine) - (_own_seconds() - own)
     gpu_mb = peak_mb(device) if gpu else None
     busy = max(0.0, elsewhere / seconds)
-    return result, Timing(seconds, busy, peak_mb(torch.device("cpu")), gpu_mb)
+    return result, Timing(seconds, busy, peak_mb("cpu"), gpu_mb)
 
 
 def _machine_seconds() -> float:

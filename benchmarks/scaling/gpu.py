@@ -74,7 +74,7 @@ def prepared(work: Path, series: int) -> Iterator[Case]:
         yield Case(pair, labels[0], labels[1])
 
 
-def methods(given: argparse.Namespace, device: torch.device) -> dict[str, tuple[Run, Run]]:
+def methods(given: argparse.Namespace, device: str) -> dict[str, tuple[Run, Run]]:
     """Return each method's registration, and a quick one for what happens once in a process."""
     changes = json.loads(given.set)
     quick = changes | {"steps": 2}
@@ -84,7 +84,7 @@ def methods(given: argparse.Namespace, device: torch.device) -> dict[str, tuple[
     seed, affine = given.seed, Affine.Settings(name="affine", engine="affine")
 
     def runs(method: EngineSettings) -> Run:
-        return lambda pair: method.card.register(pair, Job(seed, device))
+        return lambda pair: method.card.register(pair, Job(seed, device, given.threads))
 
     found = {"affine": (runs(affine), runs(affine)), given.preset: (runs(full), runs(short))}
     if rivals.Fireants.missing() is None:
@@ -95,7 +95,7 @@ def methods(given: argparse.Namespace, device: torch.device) -> dict[str, tuple[
     return found
 
 
-def run_series(cases: Sequence[Case], run: Run, name: str, device: torch.device) -> Iterator[Any]:
+def run_series(cases: Sequence[Case], run: Run, name: str, device: str) -> Iterator[Any]:
     """Register all pairs one after another in this process; yield their rows."""
     for number, case in enumerate(cases):
         pair = case.pair
@@ -151,7 +151,7 @@ def benchmark(given: argparse.Namespace) -> dict[str, Any]:
         run(cases[0].pair)  # the first of this size is a warm-up too
         rows += run_series(cases, run, name, device)
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name(device) if device == "cuda" else "cpu",
         "shape": "x".join(map(str, cases[0].pair.fixed.shape)),
         "series": given.series,
         "threads": given.threads,

@@ -57,8 +57,8 @@ def measure(folder: Path, preset: str, seed: int, threads: int, device_name: str
     parts = [np.load(folder / f"{name}.npy") for name in ("fixed", "mask", "moving")]
     grid = Grid(parts[0].shape, np.eye(4))
     pair = ImagePair(parts[0], grid, parts[1], parts[2], grid, np.eye(4))
-    _, warm = timed(lambda: quick.card.register(tiny_pair(), Job(seed, device)), device)
-    _, timing = timed(lambda: method.card.register(pair, Job(seed, device)), device)
+    _, warm = timed(lambda: quick.card.register(tiny_pair(), Job(seed, device, threads)), device)
+    _, timing = timed(lambda: method.card.register(pair, Job(seed, device, threads)), device)
     answer = {
         "seconds": timing.seconds,
         "startup_s": warm.seconds,

@@ -18,8 +18,6 @@ from nir.registry import Registry
 from nir.settings import ByName, Name, Settings
 
 if TYPE_CHECKING:
-    import torch
-
     from nir.field.fitted import FittedField
 
 Progress = Callable[[int, int, float], None]
@@ -54,14 +52,14 @@ class Job:
 
     Args:
         seed: of every random number.
-        device: where to compute.
+        device: where to compute, ``cpu`` or ``cuda``.
         threads: that it may use.
         progress: called after each step.
         log: takes lines of text.
     """
 
     seed: int
-    device: torch.device
+    device: str
     threads: int = 1
     progress: Progress | None = None
     log: Callable[[str], None] = print
@@ -200,21 +198,22 @@ def deforms(engine: str) -> bool:
     return engine not in ENGINES.names or ENGINES[engine].deforms
 
 
-def pick_device(name: str) -> torch.device:
-    """Turn ``auto``, ``cpu`` or ``cuda`` into a device that is there.
+def pick_device(name: str) -> str:
+    """Turn ``auto``, ``cpu`` or ``cuda`` into a device that is there: one of the last two.
 
     Raises:
         NirError: another name, or ``cuda`` is asked for and no CUDA device can be used.
     """
-    import torch
-
     if name not in ("auto", "cpu", "cuda"):
         raise NirError(f"device: expected auto, cpu or cuda, found '{name}'")
-    if name == "cuda" and not torch.cuda.is_available():
+    if name == "cpu":
+        return name
+    import torch  # takes a second
+
+    found = torch.cuda.is_available()
+    if name == "cuda" and not found:
         raise NirError(
             "device: expected a CUDA device, found none that torch can use; set device to auto or"
             " cpu, or install a CUDA build of torch"
         )
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    return "cuda" if found else "cpu"

@@ -59,12 +59,16 @@ class Nir(Engine):
 
     def register(self, pair: ImagePair, job: Job) -> Registration:
         """Fit the fields on the fixed brain's box, then sample both directions."""
+        import torch
+
         from nir.field.fitted import FittedField
         from nir.fit import memory
         from nir.fit.box import both_directions, guides_on, images_on
         from nir.fit.pair import fit_pair
+        from nir.geometry.kernels import set_threads
 
-        config, device = self.settings.fit, job.device
+        config, device = self.settings.fit, torch.device(job.device)
+        set_threads(job.threads)
         start = time.perf_counter()
         box = brain_box(pair.fixed_mask, pair.fixed_grid, config.margin_mm)
         grid = pair.fixed_grid.crop(tuple(s.start for s in box), tuple(s.stop for s in box))

@@ -9,6 +9,7 @@ number of threads: work is cut by the data's shape alone, and partial sums are a
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from nir.geometry import compiled
 from nir.geometry.compiled import inline, parallel
@@ -16,8 +17,6 @@ from nir.geometry.compiled import inline, parallel
 
 def set_threads(count: int) -> None:
     """Bound the threads of these kernels and of PyTorch."""
-    import torch
-
     torch.set_num_threads(count)
     compiled.set_threads(count)
 

@@ -25,7 +25,6 @@ from nir.errors import NirError
 from nir.geometry.compiled import compiling, seconds_of
 from nir.geometry.grid import Grid
 from nir.geometry.image import Image
-from nir.geometry.kernels import set_threads
 from nir.geometry.scale import scale_of
 from nir.io.files import load_json, save_json
 from nir.io.images import save_volume
@@ -143,7 +142,6 @@ def run_engine(
     The engine sees a brain of human size (`nir.geometry.scale`): all its millimetres are those of
     a human brain.
     """
-    set_threads(threads)
     engine = method.card
     chosen = pick_device(device if engine.on_gpu else "cpu")
     start = time.perf_counter()
@@ -173,7 +171,7 @@ def run_engine(
         "length_scale": scale,
         "guides": engine.guided_by(pair),
         "seed": seed,
-        "device": str(chosen),
+        "device": chosen,
         "threads": threads,
         "versions": versions(engine.libraries),
         "machine": machine(),

@@ -62,7 +62,7 @@ def complete(record: Record, root: Path, made: Iterable[Path | str]) -> Record:
     if settings.get("device") == _gist("auto"):
         from nir.engines.base import pick_device
 
-        settings["device"] = _gist(str(pick_device("auto")))
+        settings["device"] = _gist(pick_device("auto"))
     files = sorted({file for path in made for file in _files(Path(path)) if file.is_file()})
     sizes = {str(file.relative_to(root)): file.stat().st_size for file in files}
     return {**record, "settings": settings, "made": sizes}

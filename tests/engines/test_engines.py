@@ -14,7 +14,6 @@ import torch
 from helpers.oblique_pair import (
     AFFINE,
     CENTRE_LPS,
-    CPU,
     FIXED,
     MOVING,
     PAIR,
@@ -62,7 +61,7 @@ def run() -> Run:
 
     def once(engine: str) -> Registration:
         if engine not in done:
-            done[engine] = METHODS[engine].card.register(PAIR, Job(1, CPU, log=lambda line: None))
+            done[engine] = METHODS[engine].card.register(PAIR, Job(1, "cpu", log=lambda line: None))
         return done[engine]
 
     return once
@@ -162,11 +161,11 @@ class TestNir:
         lines: list[str] = []
         quick = METHODS["nir"].set | {"phases": [{"steps": 1}]}
         method = Nir.Settings(name="nir", engine="nir", set=quick)
-        method.card.register(PAIR, Job(1, CPU, log=lines.append))
+        method.card.register(PAIR, Job(1, "cpu", log=lines.append))
         assert [line.partition(":")[0] for line in lines] == ["memory"]
 
     def test_the_same_seed_repeats(self, run: Run) -> None:
-        again = METHODS["nir"].card.register(PAIR, Job(1, CPU, log=lambda line: None))
+        again = METHODS["nir"].card.register(PAIR, Job(1, "cpu", log=lambda line: None))
         np.testing.assert_array_equal(again.forward, run("nir").forward)
         np.testing.assert_array_equal(again.inverse, run("nir").inverse)
 
@@ -190,7 +189,8 @@ class TestBesideTheImages:
     def found(self, **changes: Any) -> float:
         """The error that is left, mm."""
         pair = replace(self.blank, **changes)
-        return error_mm(self.method.card.register(pair, Job(1, CPU, log=lambda line: None)).forward)
+        job = Job(1, "cpu", log=lambda line: None)
+        return error_mm(self.method.card.register(pair, job).forward)
 
     def test_a_second_contrast(self, run: Run) -> None:
         seen = self.found(fixed_channels=(PAIR.fixed,), moving_channels=(PAIR.moving,))
@@ -217,7 +217,7 @@ class TestBesideTheImages:
         everywhere = np.ones(getattr(PAIR, side).shape, bool)
         pair = replace(PAIR, **{f"{side}_exclude": everywhere})
         with pytest.raises(NirError, match="every voxel of the brain is excluded"):
-            self.method.card.register(pair, Job(1, CPU, log=lambda line: None))
+            self.method.card.register(pair, Job(1, "cpu", log=lambda line: None))
 
     def test_syn_has_them_as_masks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         taken: dict[str, Any] = {}
@@ -229,7 +229,7 @@ class TestBesideTheImages:
         monkeypatch.setattr(ants, "registration", stop)
         with pytest.raises(InterruptedError):
             pair = replace(PAIR, moving_exclude=PAIR.moving > 0.5)
-            METHODS["syn"].card.register(pair, Job(1, CPU))
+            METHODS["syn"].card.register(pair, Job(1, "cpu"))
         assert "mask" not in taken
         kept = taken["moving_mask"].numpy()
         assert kept.sum() == (PAIR.moving <= 0.5).sum()
@@ -252,14 +252,14 @@ class TestBox:
 class TestDevice:
     def test_without_a_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        assert pick_device("auto").type == pick_device("cpu").type == "cpu"
+        assert pick_device("auto") == pick_device("cpu") == "cpu"
         with pytest.raises(NirError, match="expected a CUDA device, found none"):
             pick_device("cuda")
 
     def test_with_a_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-        assert pick_device("auto").type == pick_device("cuda").type == "cuda"
-        assert pick_device("cpu").type == "cpu"
+        assert pick_device("auto") == pick_device("cuda") == "cuda"
+        assert pick_device("cpu") == "cpu"
 
     def test_another_name(self) -> None:
         with pytest.raises(NirError, match="expected auto, cpu or cuda, found 'gpu'"):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.oblique_pair import CPU, FIXED, PAIR
+from helpers.oblique_pair import FIXED, PAIR
 from helpers.two_spaces import points_inside
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -44,7 +44,7 @@ FITS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module", params=FITS)
 def fitted(request: pytest.FixtureRequest) -> tuple[str, Registration]:
     method = Nir.Settings(name="nir", engine="nir", set=FITS[request.param] | {"margin_mm": 2.0})
-    return request.param, method.card.register(PAIR, Job(1, CPU, log=lambda line: None))
+    return request.param, method.card.register(PAIR, Job(1, "cpu", log=lambda line: None))
 
 
 def test_it_evaluates_to_the_exported_warp(fitted: tuple[str, Registration]) -> None:

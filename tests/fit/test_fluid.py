@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import pytest
 import torch
 from helpers.synthetic import texture, waves
+from helpers.threads import on_one_and_two
 from torch import Tensor
 
 from nir.errors import NirError
@@ -143,14 +143,7 @@ class TestRepeatability:
         assert [row["loss"] for row in rows] == [row["loss"] for row in again]
 
     def test_threads_change_no_bit(self) -> None:
-        if numba.config.NUMBA_NUM_THREADS < 2:
-            pytest.skip("needs two CPUs")
-        before, found = numba.get_num_threads(), []
-        for count in (1, 2):
-            numba.set_num_threads(count)
-            found.append(run(steps=8)[0])
-        numba.set_num_threads(before)
-        assert torch.equal(*found)
+        assert torch.equal(*on_one_and_two(lambda: run(steps=8)[0]))
 
     def test_the_plain_twins_find_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
         start = torch.full_like(ZERO, 0.37)  # off the nodes, where interpolation has two slopes

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numba
 import numpy as np
 import pytest
 import torch
 from helpers.synthetic import texture
+from helpers.threads import on_one_and_two
 from torch import Tensor
 
 from nir.fit import kernels
@@ -103,14 +103,8 @@ class TestCosts:
         assert (prices == 0).all()
 
     def test_two_threads_change_no_bit(self) -> None:
-        if numba.config.NUMBA_NUM_THREADS < 2:
-            pytest.skip("needs two CPUs")
-        before, results = numba.get_num_threads(), []
-        for count in (1, 2):
-            numba.set_num_threads(count)
-            results.append(found(image(), image(1), inside_windows(image(), 2), 2, 2, 1.0))
-        numba.set_num_threads(before)
-        assert torch.equal(*results)
+        weight = inside_windows(image(), 2)
+        assert torch.equal(*on_one_and_two(lambda: found(image(), image(1), weight, 2, 2, 1.0)))
 
 
 class TestBest:

@@ -179,4 +179,4 @@ class Errors:
 def fit(pair: ImagePair, seed: int = 1, settings: dict[str, Any] | None = None) -> Registration:
     """Register by the preset `default`, on one CPU, without a word."""
     method = Nir.Settings(name="nir", engine="nir", set=settings or {})
-    return method.card.register(pair, Job(seed, torch.device("cpu"), log=lambda line: None))
+    return method.card.register(pair, Job(seed, "cpu", log=lambda line: None))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import numba
 import numpy as np
 import pytest
 import torch
 from helpers.synthetic import texture, waves
+from helpers.threads import on_one_and_two
 from torch import Tensor
 
 from nir.geometry.lattice import identity, sample, to_cube
@@ -163,24 +163,15 @@ def test_the_derivative_agrees_with_finite_differences(radius: int) -> None:
         assert abs(slope) > 1e-7
 
 
-class TestThreads:
-    @pytest.fixture(autouse=True)
-    def threads(self) -> Iterator[None]:
-        if numba.config.NUMBA_NUM_THREADS < 2:
-            pytest.skip("needs two CPUs")
-        before = numba.get_num_threads()
-        yield
-        numba.set_num_threads(before)
+def test_two_threads_change_no_bit() -> None:
+    def match() -> tuple[float, Tensor]:
+        out = torch.empty(1, 3, *SHAPE)
+        fused = FusedMatcher(image(), image(1), partial_weight(2), EXTENT, 2)
+        return fused(noise_mm(4.0), out), out
 
-    def test_two_threads_change_no_bit(self) -> None:
-        found = []
-        for count in (1, 2):
-            numba.set_num_threads(count)
-            out = torch.empty(1, 3, *SHAPE)
-            fused = FusedMatcher(image(), image(1), partial_weight(2), EXTENT, 2)
-            found.append((fused(noise_mm(4.0), out), out))
-        assert found[0][0] == found[1][0]
-        assert torch.equal(found[0][1], found[1][1])
+    (one, gradient), (two, same) = on_one_and_two(match)
+    assert one == two
+    assert torch.equal(gradient, same)
 
 
 class TestNan:

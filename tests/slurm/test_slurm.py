@@ -24,7 +24,6 @@ from helpers.tiny import FAST_FIT, copy_workflow, settings, write_cohort, write_
 from nir.cohort.prepared import ImagePair
 from nir.engines.base import Job, pick_device
 from nir.engines.nir import Nir
-from nir.geometry.kernels import set_threads
 from nir.io.files import load_json
 from nir.io.images import load_volume
 
@@ -55,7 +54,6 @@ def slow_fit(workplace: Path) -> dict[str, Any]:
         load_volume(workplace / f"data/{name}_T1w.nii.gz") for name in ("s0", "s1")
     )
     pair = ImagePair(fixed / 1000, grid, fixed > 0, moving / 1000, there, np.eye(4))
-    set_threads(1)
 
     def seconds(steps: int) -> float:
         phase = FAST_FIT | {"lattice": 1, "steps": steps, "patience": steps}
