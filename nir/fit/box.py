@@ -13,8 +13,10 @@ from nir.cohort.prepared import ImagePair
 from nir.fit.level import Guides
 from nir.geometry.grid import Grid, apply_matrix
 from nir.geometry.inverse import invert
-from nir.geometry.lattice import linear_lattice, sample, to_nearest
+from nir.geometry.lattice import linear_lattice
+from nir.geometry.maps import Affine
 from nir.geometry.reconcile import reconcile
+from nir.geometry.resample import resample
 
 Box = tuple[slice, slice, slice]
 
@@ -67,19 +69,16 @@ def moving_on(
     pair: ImagePair,
     volumes: Sequence[np.ndarray],
     device: torch.device,
-    mode: str = "bilinear",
+    mode: str = "linear",
 ) -> Tensor:
     """Resample volumes on the moving grid through the affine; zero where that leaves the grid.
 
     Returns shape (C, X, Y, Z).
     """
-    source = pair.moving_grid
-    to_cube = source.lps_to_cube @ pair.affine_lps @ grid.vox_to_lps
-    points = linear_lattice(to_cube, grid.shape, device).movedim(-1, 0)[None]
-    half_voxel = 1 / (torch.tensor(source.shape, device=device).view(3, 1, 1, 1) - 1)
-    inside = (to_nearest(points, source.shape)[0].abs() < 1 + half_voxel).all(0)
-    parts = [sample(_tensor(v, device)[None, None], points, mode)[0, 0] * inside for v in volumes]
-    return torch.stack(parts)
+    affine = Affine(pair.affine_lps)
+    floats = (np.asarray(v, np.float32) for v in volumes)
+    parts = [resample(v, pair.moving_grid, grid, affine, mode) for v in floats]
+    return torch.stack([_tensor(part, device) for part in parts])
 
 
 def guides_on(grid: Grid, pair: ImagePair, box: Box, device: torch.device) -> Guides:

@@ -99,7 +99,7 @@ class _Forward:
         weights = torch.ones_like(nodes[:, :1], requires_grad=True)
         read = sample(nodes, at)
         missing = (-self.u[x, y, z].T[None, :, :, None, None] - read.detach()) * inside
-        (pull,) = torch.autograd.grad(read, nodes, missing)
+        (pull,) = torch.autograd.grad((read * missing).sum(), nodes)
         (weight,) = torch.autograd.grad((sample(weights, at) * inside).sum(), weights)
         moved = nodes.detach() + pull / weight.clamp(min=1)
         return moved[0].movedim(0, -1).contiguous()

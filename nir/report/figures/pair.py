@@ -7,7 +7,8 @@ are equal files: nothing in them tells a time or a version.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +102,15 @@ def draw_images(images: PairImages, folder: Path) -> None:
     scales = panels.Scales.of(view)
     drawn = pictures(images.fixed_labels is not None and images.warped_labels is not None)
     with matplotlib.rc_context(STYLE):
+        strips = {below: _Strip(view, below) for below in (0, BAR_PX)}
         for name in drawn:
-            figure = _strip(view, scales, STRIPS[name]) if name in STRIPS else _row(view, scales)
-            _save(figure, folder / name)
+            if name not in STRIPS:
+                _save(_row(view, scales), folder / name)
+                continue
+            panel = STRIPS[name]
+            strip = strips[BAR_PX if panel.bar else 0]
+            with strip.showing(panel, scales) as figure:
+                _save(figure, folder / name)
     if CONTOURS not in drawn:  # of an earlier run, with labels
         (folder / CONTOURS).unlink(missing_ok=True)
 
@@ -141,29 +148,50 @@ def draw_losses(trace: pd.DataFrame, titles: Sequence[str], path: Path) -> None:
             figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
 
 
-def _strip(view: View, scales: panels.Scales, panel: panels.Panel) -> Figure:
-    """Lay the three planes out side by side, all in one scale, a key or colour bar below."""
-    sizes = [view.size_mm(plane) for plane in PLANES]
-    wide_mm, high_mm = sum(width for width, _ in sizes), max(height for _, height in sizes)
-    free_px = STRIP_PX - GAP_PX * (len(PLANES) - 1)
-    scale = min(free_px / wide_mm, MOST_HIGH_PX / high_mm)
-    below_px = BAR_PX if panel.bar else 0
-    total_px = round(high_mm * scale) + below_px
-    figure = Figure(figsize=(STRIP_PX / DPI, total_px / DPI), dpi=DPI)
-    left_px = (free_px - wide_mm * scale) / 2
-    for plane, (width_mm, height_mm) in zip(PLANES, sizes, strict=True):
-        width_px, height_px = width_mm * scale, height_mm * scale
-        bottom_px = below_px + (high_mm * scale - height_px) / 2
-        box = (left_px, bottom_px, width_px, height_px)
-        axes = _axes(figure, box, total_px, STRIP_PX)
-        _prepare(axes, view, plane)
-        panel.draw(axes, view, plane, scales)
-        _letters(axes, plane)
-        left_px += width_px + GAP_PX
-    if panel.bar:
-        box = (0.2 * STRIP_PX, BAR_PX - 18, 0.6 * STRIP_PX, 12)
-        panel.bar(_axes(figure, box, total_px, STRIP_PX), scales)
-    return figure
+class _Strip:
+    """The three planes side by side, all in one scale, with room for a key or colour bar below.
+
+    What is drawn in it goes away again: to make axes takes longer than to draw.
+    """
+
+    def __init__(self, view: View, below_px: float) -> None:
+        self.view = view
+        sizes = [view.size_mm(plane) for plane in PLANES]
+        wide_mm, high_mm = sum(width for width, _ in sizes), max(height for _, height in sizes)
+        free_px = STRIP_PX - GAP_PX * (len(PLANES) - 1)
+        scale = min(free_px / wide_mm, MOST_HIGH_PX / high_mm)
+        self.total_px = round(high_mm * scale) + below_px
+        self.figure = Figure(figsize=(STRIP_PX / DPI, self.total_px / DPI), dpi=DPI)
+        left_px = (free_px - wide_mm * scale) / 2
+        self.planes = {}
+        for plane, (width_mm, height_mm) in zip(PLANES, sizes, strict=True):
+            width_px, height_px = width_mm * scale, height_mm * scale
+            bottom_px = below_px + (high_mm * scale - height_px) / 2
+            axes = _axes(
+                self.figure, (left_px, bottom_px, width_px, height_px), self.total_px, STRIP_PX
+            )
+            _prepare(axes, view, plane)
+            _letters(axes, plane)
+            self.planes[plane] = axes
+            left_px += width_px + GAP_PX
+
+    @contextmanager
+    def showing(self, panel: panels.Panel, scales: panels.Scales) -> Iterator[Figure]:
+        """Show a picture while the block runs."""
+        kept = {plane: axes.get_children() for plane, axes in self.planes.items()}
+        for plane, axes in self.planes.items():
+            panel.draw(axes, self.view, plane, scales)
+        if panel.bar:
+            box = (0.2 * STRIP_PX, BAR_PX - 18, 0.6 * STRIP_PX, 12)
+            bar = _axes(self.figure, box, self.total_px, STRIP_PX)
+            panel.bar(bar, scales)
+        yield self.figure
+        if panel.bar:
+            bar.remove()
+        for plane, axes in self.planes.items():
+            for artist in axes.get_children():
+                if artist not in kept[plane]:
+                    artist.remove()
 
 
 def _row(view: View, scales: panels.Scales) -> Figure:
@@ -221,4 +249,4 @@ def _save(figure: Figure, path: Path) -> None:
             image.convert("L").save(temporary, quality=88)
         else:
             few = image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-            few.save(temporary, compress_level=9)
+            few.save(temporary, compress_level=6)

@@ -10,7 +10,6 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
@@ -130,8 +129,12 @@ def _dimmed(axes: Axes, view: View, plane: Plane, scales: Scales, brightness: fl
 
 def outline(labels: np.ndarray, spacing: tuple[float, float]) -> Path:
     """Return the edges between different labels of a plane; see `label_edges`."""
-    edges = label_edges(labels, spacing)
-    return Path(edges.reshape(-1, 2), np.tile([Path.MOVETO, Path.LINETO], len(edges)))
+    return _lines(label_edges(labels, spacing))
+
+
+def _lines(segments: np.ndarray) -> Path:
+    """Return straight lines, shape (N, 2, 2), as one path."""
+    return Path(segments.reshape(-1, 2), np.tile([Path.MOVETO, Path.LINETO], len(segments)))
 
 
 def contours(axes: Axes, view: View, plane: Plane, scales: Scales) -> None:
@@ -198,9 +201,12 @@ def deformation(axes: Axes, view: View, plane: Plane, scales: Scales) -> None:
     ):
         segments.append(np.stack([points[:, :-1], points[:, 1:]], 2).reshape(-1, 2, 2))
         values.append(((size[:, :-1] + size[:, 1:]) / 2).ravel())
-    lines = LineCollection(list(np.concatenate(segments)), cmap=DISPLACEMENT, norm=scales.residual)
-    lines.set(array=np.concatenate(values), linewidths=1.0)
-    axes.add_collection(lines)
+    whole, shares = np.concatenate(segments), scales.residual(np.concatenate(values))
+    colours = (shares * DISPLACEMENT.N).astype(int).clip(max=DISPLACEMENT.N - 1)
+    for colour in np.unique(colours):  # a path a colour: one a segment takes many times as long
+        path = _lines(whole[colours == colour])
+        look = {"edgecolor": DISPLACEMENT(int(colour)), "linewidth": 1.0, "fill": False}
+        axes.add_artist(PathPatch(path, **look))
 
 
 def _bar(axes: Axes, cmap: Any, norm: Normalize, label: str, **options: Any) -> None:
