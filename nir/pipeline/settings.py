@@ -24,7 +24,9 @@ class PipelineConfig(Settings):
     output: Place = Path("results")
     seed: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: Count = Field(2, description="threads of each registration job")
+    threads: Count = Field(
+        1, description="threads of each registration job; jobs beside each other use cores better"
+    )
     batch: Count | None = Field(
         None, description="pairs that one job registers one after another, in one process"
     )

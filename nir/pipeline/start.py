@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
 from nir.errors import NirError
 from nir.io.files import save_text
 from nir.pipeline.cost import cost_note
@@ -46,6 +48,7 @@ def follow_snakemake(workflow: Any, run: Run) -> None:
         if workflow.executor_plugin is None or held:  # it only looks: a summary, its own report
             plan()
             return
+        _bound_memory(workflow)
         if not workflow.dryrun:
             held.append(_begin(run))
         _say(disk_note(run))
@@ -65,6 +68,16 @@ def follow_snakemake(workflow: Any, run: Run) -> None:
             _say(cost)
 
     workflow._build_dag = plan_with_redo
+
+
+def _bound_memory(workflow: Any) -> None:
+    """Run no more jobs at once than fit into what is free of this machine's memory.
+
+    On a cluster every job is given its own, and ``--resources mem_mb=...`` says otherwise.
+    """
+    if workflow.local_exec and "mem_mb" not in workflow.global_resources:
+        free = psutil.virtual_memory().available
+        workflow.register_resource("mem_mb", int(free / 1e6))
 
 
 def _force_redo(dag: Any, may_write: bool) -> list[Redo]:

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import pytest
 from helpers.tiny import settings, write_cohort
+from snakemake.resources import Resources
 
 from nir.errors import NirError
 from nir.io.files import save_text
@@ -128,7 +129,11 @@ class Workflow:
     def __init__(self, plugin: object, dryrun: bool, touch: bool) -> None:
         self.executor_plugin, self.dryrun, self.touch = plugin, dryrun, touch
         self.resource_settings = SimpleNamespace(cores=2)
+        self.local_exec, self.global_resources = plugin in ("local", "touch"), Resources({})
         self.dag = Dag()
+
+    def register_resource(self, name: str, value: int) -> None:
+        self.global_resources[name] = value
 
     def _build_dag(self) -> None:
         asyncio.run(self.dag.check_incomplete())
@@ -166,6 +171,30 @@ def test_a_run_is_what_snakemake_takes_for_one(
     assert workflow.dag.forcefiles == ({"a"} if looks else set())
     assert (tmp_path / "out").exists() == locks
     assert run.files.command.exists() == locks
+
+
+@pytest.mark.parametrize(
+    ("plugin", "given", "expected"),
+    [("local", {}, 3000), ("local", {"mem_mb": 9000}, 9000), ("slurm", {}, None)],
+)
+def test_no_more_jobs_at_once_than_fit_into_memory(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    plugin: str,
+    given: dict[str, int],
+    expected: int | None,
+) -> None:
+    run = plan_run(settings(write_cohort(tmp_path / "data", 2), tmp_path / "out"))
+    monkeypatch.setattr("nir.pipeline.start.find_redo", lambda jobs: [])
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=3e9))
+    monkeypatch.chdir(tmp_path)
+    workflow = Workflow(plugin, dryrun=False, touch=False)
+    for name, value in given.items():
+        workflow.register_resource(name, value)
+    follow_snakemake(workflow, run)
+    workflow._build_dag()
+    bound = workflow.global_resources.get("mem_mb")
+    assert (bound and bound.value) == expected
 
 
 def test_a_job_that_was_cut_short_is_not_one_that_was_asked_for(
