@@ -134,7 +134,7 @@ SPOILT: dict[str, Spoil] = {
 
 def demo_heads(folder: Path, count: int) -> dict[str, Head]:
     """Simulate the first heads of the demo."""
-    config = DemoCohort(kind="demo", subjects=count)
+    config = DemoCohort(subjects=count)
     simulate_subjects(config, head_phantom(), folder)
     return {name: _read(folder, name) for name in config.ids}
 
