@@ -219,6 +219,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "miccai2012": lambda: comparison("miccai2012"),
     "ablation": ablation,
     "cohort": lambda: page("cohort", "cohort.md"),
+    "packing": lambda: page("packing", "packing.md"),
+    "strips": lambda: page("strips", "strips.md"),
     "growth": lambda: page("growth", "growth.md"),
     "multimodal": contrasts,
     "groupwise": lambda: page("groupwise", "groupwise.md"),

@@ -180,7 +180,8 @@ def page(table: pd.DataFrame) -> str:
     wide = table.assign(kind=kind).pivot_table(
         index=["kind", "how"], columns="method", values="dice", aggfunc=["mean", "min"], sort=False
     )
-    wide.columns = [f"{method}, {'mean' if word == 'mean' else 'least'}" for word, method in wide]
+    words = {"mean": "mean", "min": "least"}
+    wide.columns = wide.columns.map(lambda column: f"{column[1]}, {words[column[0]]}")
     seconds = table.groupby("method")["cpu_seconds"].mean()
     counts = table.assign(kind=kind).groupby("kind")["head"].nunique()
     told = "; ".join(f"{name}: {value:.1f}" for name, value in seconds.items())
