@@ -107,7 +107,7 @@ def load_cohort(
 def _brain_ml(config: PipelineConfig) -> float | None:
     """Return the volume that a brain may have whose head is to be stripped; None: it is not."""
     method = config.preprocess.skull_strip
-    if method not in ("deepbet", "template", "bet"):
+    if method not in ("deepbet", "template"):
         return None
     try:
         return brain_ml(config.template if method == "template" else TemplateConfig())

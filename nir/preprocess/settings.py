@@ -42,7 +42,7 @@ class TemplateConfig(Settings):
 class PreprocessConfig(Settings):
     """From raw scan to normalised brain."""
 
-    skull_strip: Literal["auto", "none", "mask", "deepbet", "template", "bet", "command"] = Field(
+    skull_strip: Literal["auto", "none", "mask", "deepbet", "template", "command"] = Field(
         "auto", description="auto: a given mask, or what the scan needs; none: stripped already"
     )
     command: str | None = Field(

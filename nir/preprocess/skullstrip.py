@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import shlex
 import subprocess
 import tempfile
@@ -18,18 +16,14 @@ from scipy import ndimage
 from nir.errors import NirError, fault, nearest
 from nir.geometry.content import content_ml, head_fault
 from nir.geometry.grid import Grid
-from nir.geometry.image import Image, coarse, sample_on
+from nir.geometry.image import Image
 from nir.geometry.scale import volume_ml
 from nir.io.images import load_volume
 from nir.io.layout import BrainFolder
 from nir.preprocess.masks import largest_component, read_mask
 from nir.preprocess.template import SHIPPED_ML, Template
 
-BET_MM = 2.0
-
 MOST_HELD = 0.75  # of what an image shows: a brain is a third of a head, half of one without neck
-
-BET_THRESHOLD = 0.7  # with the usual 0.5 the surface runs down into the neck
 
 
 @dataclass(frozen=True)
@@ -139,26 +133,6 @@ def _by_command(scan: Scan) -> np.ndarray:
         return read_mask(made, scan.grid)
 
 
-def _bet(scan: Scan) -> np.ndarray:
-    """Run BET (Smith 2002) as brainextractor has it, which wants cubic voxels.
-
-    It knows no anatomy: where the neck is in view, method ``template`` is the better one.
-    """
-    try:
-        from brainextractor import BrainExtractor
-    except ImportError as error:
-        cure = "run: pip install 'nir-registration[bet]', or choose another preprocess.skull_strip"
-        raise NirError(fault("skull_strip", "brainextractor", "no such package", cure)) from error
-    _check_head(scan, SHIPPED_ML)
-    head = coarse(Image(scan.voxels, scan.grid), BET_MM)
-    affine = np.diag([BET_MM, BET_MM, BET_MM, 1.0])
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints every one of its 1000 steps
-        extractor = BrainExtractor(nib.Nifti1Image(head.voxels, affine), bt=BET_THRESHOLD)
-        extractor.run()
-    found = np.asarray(extractor.compute_mask(), np.float32)
-    return _check_cut(scan, sample_on(Image(found, head.grid), scan.grid) > 0.5)
-
-
 def _check_head(scan: Scan, brain_ml: float) -> None:
     """Refuse an image that is no head; to strip a brain again takes its rim away."""
     if found := head_fault(scan.voxels, scan.grid, brain_ml):
@@ -180,7 +154,6 @@ METHODS: dict[str, Callable[[Scan], np.ndarray]] = {
     "mask": _given,
     "deepbet": _deepbet,
     "template": _from_template,
-    "bet": _bet,
     "command": _by_command,
 }
 """How a brain mask can be had."""

@@ -15,7 +15,6 @@ STRIPS = {
     " head.",
     "deepbet": "The brains were cut out by deepbet (Fisch et al., 2024), two neural networks.",
     "command": "The brains were cut out by a program of the user's: `{command}`.",
-    "bet": "The brains were cut out by brainextractor, a Python version of BET (Smith, 2002).",
 }
 
 KINDS = {"Rigid": "a rigid", "Similarity": "a similarity", "Affine": "a 12-parameter affine"}
@@ -53,7 +52,6 @@ def citations(
         "tustison2021antsx": result.get("initial", "affine") == "affine",
         "tustison2010n4": preprocess.bias_correction,
         **dict.fromkeys((key for x in compared.values() for key in x.cites), True),
-        "smith2002bet": preprocess.skull_strip == "bet",
         "fisch2024deepbet": "deepbet" in (preprocess.skull_strip, *strips),
     }
     works = engine.works(result["settings"])

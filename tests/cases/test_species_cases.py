@@ -96,4 +96,4 @@ def test_what_is_human_is_refused_at_once(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(NirError, match=r"mouse01.*an image of .* mm;.*give template\.image"):
         skull_strip(mouse, "template", template=human)
     with pytest.raises(NirError, match=r"mouse01.*an image of .* mm;.*a mask of each subject"):
-        skull_strip(mouse, "bet")
+        skull_strip(mouse, "deepbet")

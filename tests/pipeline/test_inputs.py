@@ -83,7 +83,7 @@ def test_the_skull_strip_decides_what_is_read_beside_a_scan(
 
 
 def test_stripped_brains_are_not_stripped_again(inputs_of: Build, tmp_path: Path) -> None:
-    for strip in ("template", "bet"):
+    for strip in ("template", "deepbet"):
         with pytest.raises(NirError, match=r"3 fault\(s\) in 3 subject") as caught:
             inputs_of(preprocess={"skull_strip": strip})
         assert str(caught.value).count("stripped already; set preprocess.skull_strip to none") == 3

@@ -210,7 +210,7 @@ METHODS = {
 def test_methods_are_told_from_the_settings(name: str) -> None:
     method, sentence = METHODS[name]
     found = result(method, [1])
-    strip, affine = PreprocessConfig(skull_strip="bet", bias_correction=True), AffineConfig()
+    strip, affine = PreprocessConfig(skull_strip="deepbet", bias_correction=True), AffineConfig()
     text = " ".join(methods_text(found, strip, affine, "genericLabel"))
     assert sentence in text
     assert "at most 200, 100, 50 iterations" in text
@@ -219,7 +219,7 @@ def test_methods_are_told_from_the_settings(name: str) -> None:
     cited = citations(found, strip)
     assert all(f"{{{key}," in known for key in cited)
     assert ("avants2008syn" in cited) == (method.engine != "affine") == ("Avants et al." in text)
-    assert {"tustison2021antsx", "tustison2010n4", "smith2002bet"} <= set(cited)
+    assert {"tustison2021antsx", "tustison2010n4", "fisch2024deepbet"} <= set(cited)
 
 
 def test_a_registration_without_an_affine_does_not_claim_one() -> None:
