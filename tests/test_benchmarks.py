@@ -28,7 +28,7 @@ from helpers.synthetic import OBLIQUE, make_grid, texture
 from helpers.tiny import FAST_FIT, settings, write_cohort
 from scipy.spatial.transform import Rotation
 
-from benchmarks import gpu, growth, inference, reports
+from benchmarks import gpu, growth, inference, reports, trust
 from benchmarks.machine import command_line, version_of
 from nir.cohort.prepared import ImagePair
 from nir.engines.base import Job, Registration
@@ -419,6 +419,19 @@ def small_head() -> Head:
     index = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in labels.shape], indexing="ij"))
     inside = (index**2).sum(0) < 0.8
     return Head((0.2 + 0.2 * labels) * inside, labels * inside)
+
+
+def test_an_affine_depends_on_nothing_that_should_not_matter(tmp_path: Path) -> None:
+    path = write_plan(tmp_path, list(TestCompare.methods), groups=["chosen on"])
+    words = ["--config", str(path), "--output", str(tmp_path / "out")]
+    assert trust.main(words) == 0
+    rows = read_table(tmp_path / "out/trust.tsv").set_index("method")
+    assert set(trust.COLUMNS) < set(rows.columns)
+    apart = [name for name in trust.COLUMNS if name.endswith("_mm")]
+    assert (rows.loc["affine", apart] < 1e-3).all()
+    changed = [name for name in apart if "there" not in name]
+    assert (rows.loc["nir", changed] > 1e-3).all()  # each of the changes is one to a fit
+    assert rows.loc["nir", "dice"] > rows.loc["affine", "dice"]
 
 
 def test_a_head_fills_the_same_share_at_every_size() -> None:

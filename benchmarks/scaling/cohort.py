@@ -193,7 +193,7 @@ def costs(config: Path, pairs: int) -> pd.DataFrame:
 
 def measure(version: Version, given: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Run one pair, then the others; return the costs of these by stage, and of the run."""
-    folder = folder_of(version, given)
+    folder = emptied(folder_of(version, given))
     ids = pd.read_csv(ROOT / "config" / "miccai2012.tsv", sep="\t")["id"]
     first, *others = itertools.permutations(ids, 2)
     cold = version.write(folder / "first", brains([first], given.methods, 1, folder / "first"))
@@ -226,10 +226,15 @@ def told_of(
 
 
 def folder_of(version: Version, given: argparse.Namespace) -> Path:
-    """Return where a version's runs lie, without those of an earlier time."""
-    work = given.output / "work" / version.name.replace(",", "").replace(" ", "-")
-    shutil.rmtree(work, ignore_errors=True)
-    return Path(work.absolute())
+    """Return where a version's runs lie."""
+    work: Path = given.output / "work" / version.name.replace(",", "").replace(" ", "-")
+    return work.absolute()
+
+
+def emptied(folder: Path) -> Path:
+    """Take away what a folder holds of an earlier time."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
 
 
 def page(table: pd.DataFrame, runs: pd.DataFrame, pairs: int) -> str:
@@ -283,7 +288,7 @@ def main(words: Sequence[str] | None = None) -> int:
             for name, root in roots.items():
                 found += [measure(Version(name, root, n), given) for n in given.threads]
             for version in (Version(*item) for item in roots.items() if given.demo):
-                folder = folder_of(version, given) / "demo"
+                folder = emptied(folder_of(version, given) / "demo")
                 found.append(measure_demo(version, given.cores, folder))
     except NirError as error:
         print(f"nir: {error}", file=sys.stderr)
