@@ -8,6 +8,7 @@ import numpy as np
 
 from nir.errors import NirError
 from nir.geometry.grid import Array
+from nir.geometry.maps import sample_vectors
 from nir.io.warps import load_displacement
 
 TEMPLATE_ID = "template"
@@ -27,8 +28,6 @@ def true_pair_points(truth_dir: Path, fixed: str, moving: str, points_lps: Array
     Raises:
         NirError: a subject has no truth here.
     """
-    from nir.cohort.phantom import sample  # loads PyTorch
-
     points = np.asarray(points_lps, dtype=float)
     for subject, to_template in ((fixed, True), (moving, False)):
         if subject != TEMPLATE_ID:
@@ -36,7 +35,7 @@ def true_pair_points(truth_dir: Path, fixed: str, moving: str, points_lps: Array
             if not path.exists():
                 raise NirError(f"{path}: no such file, so the true deformation is not known")
             u_lps, grid = load_displacement(path)
-            points = points + sample(u_lps, grid, points)
+            points = points + sample_vectors(u_lps, grid.lps_to_vox(points))
     return points
 
 

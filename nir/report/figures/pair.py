@@ -125,9 +125,12 @@ def draw_losses(trace: pd.DataFrame, titles: Sequence[str], path: Path) -> None:
     rows = math.ceil(len(titles) / MOST_COLUMNS)
     columns = math.ceil(len(titles) / rows)
     with matplotlib.rc_context(STYLE):
-        size = (STRIP_PX / DPI, 0.4 + 2.8 * rows)
-        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-        grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+        wide, high = STRIP_PX / DPI, 0.4 + 2.8 * rows
+        figure = Figure(figsize=(wide, high), dpi=DPI)
+        # by hand: a layout that is found draws everything twice
+        edges = {"left": 0.8 / wide, "right": 1 - 0.1 / wide, "bottom": 0.7 / high}
+        room = {"top": 1 - 0.35 / high, "wspace": 0.08, "hspace": 0.3}
+        grid = figure.subplots(rows, columns, sharey=True, squeeze=False, gridspec_kw=edges | room)
         for number, axes in enumerate(grid.ravel()):
             if number >= len(titles):
                 axes.set_axis_off()
@@ -141,8 +144,8 @@ def draw_losses(trace: pd.DataFrame, titles: Sequence[str], path: Path) -> None:
                 axes.set_xticks([1])
             else:
                 axes.locator_params(axis="x", integer=True, nbins=4)
-        figure.supxlabel("step", fontsize=panels.TEXT_POINTS)
-        figure.supylabel("loss", fontsize=panels.TEXT_POINTS)
+        figure.supxlabel("step", fontsize=panels.TEXT_POINTS, y=0.02)
+        figure.supylabel("loss", fontsize=panels.TEXT_POINTS, x=0.01)
         FigureCanvasSVG(figure)
         with atomic(path) as temporary:
             figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
