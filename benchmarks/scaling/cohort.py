@@ -263,7 +263,8 @@ def _beside(table: pd.DataFrame, column: str, total: str) -> str:
     wide.loc[total] = wide.sum()
     if len(wide.columns) > 1:
         wide["ratio"] = wide.iloc[:, -1] / wide.iloc[:, 0]
-    return str(wide.to_markdown(floatfmt=".2f"))
+    shown = wide.map(lambda value: "" if math.isnan(value) else f"{value:.2f}")
+    return str(shown.to_markdown(disable_numparse=True))
 
 
 def main(words: Sequence[str] | None = None) -> int:
