@@ -126,10 +126,6 @@ def fusion() -> str:
     for row in table.to_dict("records"):
         dice = f"{row['dice']:.3f}{spread(row['dice_sd'], 3)}"
         lines.append(line([row["labels_of"], str(row["n"]), dice]))
-    jobs = RECORDED / "fusion/jobs.tsv"
-    for row in read_table(jobs).to_dict("records") if jobs.exists() else ():
-        lines += ["", f"A brain takes {row['seconds']:.0f} s of one core on average, and"]
-        lines[-1] += f" {row['used_mb']:.0f} MB at most."
     return "\n".join([*lines, "", origin("fusion")])
 
 

@@ -20,7 +20,6 @@ from nir.pipeline.settings import load_pipeline
 
 CONFIG = Path("config/miccai2012-fusion.yaml")
 RESULTS = Path("results/benchmarks/fusion")
-RULE = "fuse"  # whose jobs are told
 
 
 def summary(fused: pd.DataFrame, single: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -56,14 +55,13 @@ def main(words: Sequence[str] | None = None) -> int:
         if not source.exists():
             cure = f"run snakemake --configfile {given.config} first"
             raise NirError(fault(source, "the fused labels' scores", "none", cure))
-        fused, jobs = read_table(source), read_table(files.resources)
+        fused = read_table(source)
         table = summary(fused, read_table(files.metrics))
     except NirError as error:
         print(f"nir: {error}", file=sys.stderr)
         return 2
     save_table(given.output / "fusion.tsv", fused)
     save_table(given.output / "table.tsv", table)
-    save_table(given.output / "jobs.tsv", jobs[jobs["rule"] == RULE])
     save_json(given.output / "machine.json", machine(config.seed, config.threads))
     print(table.to_markdown(index=False, floatfmt=".4f"))
     return 0
