@@ -23,9 +23,9 @@ BUSY = 0.9  # share of its time that a core works
 
 
 class Rate(NamedTuple):
-    """What a rule takes, seconds of one core: for each job, and for each megavoxel of its pairs."""
+    """What a rule takes for each pair or subject, seconds of one core: at least, a megavoxel."""
 
-    job: float
+    least: float
     megavoxel: float
 
 
@@ -33,7 +33,7 @@ def rates() -> dict[str, Rate]:
     """Return what each rule takes; preprocessing by how brains are stripped (``preprocess mask``).
 
     Both numbers follow from images of two sizes; a rule that was measured on one takes as long
-    whatever the size.
+    whatever the size. A job's start, which pairs of a batch share, is counted for each of them.
     """
     if not RECORD.exists():
         return {}
@@ -47,8 +47,7 @@ def _rate(jobs: pd.DataFrame) -> Rate:
     """Take apart what grows with the images, in the last version that was recorded of each."""
     last = jobs.groupby("cohort")["version"].transform("last")
     sizes = jobs[jobs["version"] == last].groupby("cohort")
-    seconds = sizes["cpu_seconds"].sum() / sizes["jobs"].sum()
-    voxels = (sizes["megavoxels"].first() * sizes["pairs_each"].mean()).to_numpy()
+    seconds, voxels = (sizes[name].mean() for name in ("cpu_seconds_each", "megavoxels"))
     slope = 0.0
     if len(voxels) > 1:
         slope = float(np.clip(np.diff(seconds) / np.diff(voxels), 0, (seconds / voxels).min())[0])
@@ -66,14 +65,14 @@ def core_seconds(run: Run, jobs: Iterable[Any]) -> float | None:
     """
     known, total = rates(), 0.0
     for job in jobs:
-        subjects, name = [], job.rule.name
+        sizes, name = [0.0], job.rule.name  # a job of the whole cohort
         if batch := job.wildcards.get("batch"):
-            subjects = [fixed for fixed, _ in run.batches[batch]]
+            sizes = [run.megavoxels([fixed]) for fixed, _ in run.batches[batch]]
         elif subject := job.wildcards.get("id"):
-            subjects = [subject]
+            sizes = [run.megavoxels([subject])]
             name += f" {_strip(run, subject)}" if name == "preprocess" else ""
         rate = known.get(name, Rate(0, 0))
-        total += rate.job + rate.megavoxel * sum(run.megavoxels([s]) for s in subjects)
+        total += sum(rate.least + rate.megavoxel * size for size in sizes)
     return total or None
 
 

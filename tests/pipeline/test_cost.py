@@ -25,29 +25,29 @@ def job(rule: str, **wildcards: str) -> Any:
     return SimpleNamespace(rule=SimpleNamespace(name=rule), wildcards=wildcards)
 
 
-def test_jobs_cost_what_was_recorded_by_jobs_pairs_and_voxels(
+def test_jobs_cost_what_was_recorded_by_pairs_and_voxels(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = tmp_path / "cohort.tsv"
     record.write_text(
-        "rule\tmethod\tjobs\tpairs_each\tcpu_seconds\tmegavoxels\tversion\tcohort\n"
-        "evaluate\tnir\t1\t1\t900\t5.0\told\tbrains\n"
-        "evaluate\taffine\t2\t3\t60\t2.0\tnew\tbrains\n"  # 32 s a job of 6 megavoxels
-        "evaluate\tnir\t2\t3\t68\t2.0\tnew\tbrains\n"
-        "evaluate\tnir\t4\t1\t32\t1.0\tnew\tdemo\n"  # 8 s a job of one
-        "preprocess\tmask\t2\t1\t4\t2.0\tnew\tbrains\n"
-        "preprocess\tdeepbet\t5\t1\t50\t1.0\tnew\tdemo\n"
-        "register_nir\tn/a\t2\t1\t4\t2.0\tnew\tbrains\n"  # the larger images cost less
-        "register_nir\tn/a\t2\t1\t6\t1.0\tnew\tdemo\n"
-        "report\tn/a\t1\t1\t7\t2.0\tnew\tbrains\n"
+        "rule\tmethod\tcpu_seconds_each\tmegavoxels\tversion\tcohort\n"
+        "evaluate\tnir\t900\t5.0\told\tbrains\n"
+        "evaluate\taffine\t10\t6.0\tnew\tbrains\n"
+        "evaluate\tnir\t14\t6.0\tnew\tbrains\n"
+        "evaluate\tnir\t7\t1.0\tnew\tdemo\n"  # a megavoxel more costs a second
+        "preprocess\tmask\t2\t2.0\tnew\tbrains\n"
+        "preprocess\tdeepbet\t10\t1.0\tnew\tdemo\n"
+        "register_nir\tn/a\t2\t2.0\tnew\tbrains\n"  # the larger images cost less
+        "register_nir\tn/a\t3\t1.0\tnew\tdemo\n"
+        "report\tn/a\t7\t2.0\tnew\tbrains\n"
     )
     monkeypatch.setattr(cost, "RECORD", record)
     batch, pairs = next(iter(run.batches.items()))
     assert len(pairs) == 2
-    of_pairs = 3.2 + 2 * 4.8 * MEGAVOXELS
+    of_pairs = 2 * (6 + MEGAVOXELS)
     planned = [
         (job("evaluate", batch=batch, method="nir"), of_pairs),
-        (job("register_nir", batch=batch, method="nir"), 2.5),
+        (job("register_nir", batch=batch, method="nir"), 2 * 2.5),
         (job("preprocess", id="s1"), 2),  # its mask came with it
         (job("report"), 7),
         (job("fuse"), 0),
