@@ -215,6 +215,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "miccai2012": lambda: comparison("miccai2012"),
     "ablation": ablation,
     "cohort": lambda: page("cohort", "cohort.md"),
+    "threads": lambda: page("threads", "cohort.md"),
     "forty": lambda: page("forty", "cohort.md"),
     "packing": lambda: page("packing", "packing.md"),
     "strips": lambda: page("strips", "strips.md"),

@@ -56,7 +56,9 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
         startup = warm.seconds
     pair, run = load_pair(fixed, moving, Path(spec["matrix"])), engine_call(spec, device)
     result, timing = timed(lambda: run(pair), device)
-    found = _evaluate(spec, result, pair, fixed, moving)
+    truth = Path(spec["truth"]) if spec["truth"] else None
+    options = Options(spec["labels"], tuple(spec["labels_exclude"]), truth=truth)
+    found = evaluate(result, pair, fixed, moving, options)
     fitting = sum(v for part, v in result.seconds.items() if part not in NOT_FIT)
     return {
         "seconds": timing.seconds,
@@ -78,8 +80,8 @@ def _resources(timing: Timing) -> dict[str, float | None]:
     }
 
 
-def _evaluate(
-    spec: dict[str, Any], result: Registration, pair: ImagePair, fixed: Prepared, moving: Prepared
+def evaluate(
+    result: Registration, pair: ImagePair, fixed: Prepared, moving: Prepared, options: Options
 ) -> Measured:
     """Measure a result, rounded as it would be written, by what measures all methods."""
     registered = Registered(
@@ -94,8 +96,6 @@ def _evaluate(
             )
         ),
     )
-    truth = Path(spec["truth"]) if spec["truth"] else None
-    options = Options(spec["labels"], tuple(spec["labels_exclude"]), truth=truth)
     return measure_pair(registered, options)
 
 

@@ -172,9 +172,8 @@ def costs(config: Path, pairs: int) -> pd.DataFrame:
     rows, strip = [], yaml.safe_load(config.read_text())["preprocess"]["skull_strip"]
     for rule, jobs in records(config.parent / "run").groupby("rule"):
         of_pairs = rule in PAIRWISE or str(rule).startswith("register")
-        methods: Any = strip if rule == "preprocess" else ""
-        methods = jobs["job"].str.split("__").str[-1] if rule == "evaluate" else methods
-        for method, mine in jobs.assign(method=methods).groupby("method"):
+        named = {"preprocess": strip, "evaluate": jobs["job"].str.split("__").str[-1]}
+        for method, mine in jobs.assign(method=named.get(str(rule), "")).groupby("method"):
             total = float(mine["cpu_time"].sum())
             rows.append(
                 {

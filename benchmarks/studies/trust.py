@@ -10,30 +10,28 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from benchmarks.plan import Entry, load_plan
+from benchmarks.cell import Run, engine_call, evaluate
+from benchmarks.cells import check_only
+from benchmarks.plan import load_plan
 from benchmarks.prepare import Preparation, Ready
 from scipy.ndimage import binary_dilation
 
 from benchmarks.machine import machine
 from nir.cohort.prepared import ImagePair, load_pair
-from nir.engines.base import Job, Registration, make_method
 from nir.errors import NirError
 from nir.geometry.grid import brain_box
-from nir.geometry.maps import DisplacementField
-from nir.geometry.resample import resample
 from nir.io.files import save_json, save_text
-from nir.io.images import load_labels
 from nir.io.tables import save_table
-from nir.quality.jacobian import folds_percent, jacobian_determinant, sd_log_jacobian
+from nir.pair.evaluate import Options
+from nir.quality.jacobian import jacobian_determinant, sd_log_jacobian
 from nir.quality.metrics import inverse_consistency
-from nir.quality.overlap import dice_per_label, label_list, scored_labels
 
 PLAN = Path("benchmarks/comparison/trust.yaml")
 RESULTS = Path("results/benchmarks/trust")
@@ -43,6 +41,12 @@ WIDER_VOXELS = 3
 CROP_MM = (3.0, 7.0)  # of margin that is left below and above the fixed brain
 DARKER = 0.8
 
+MEASURED = {  # of the pair as it is, by the names of `result.json`
+    "dice_after": "Dice",
+    "sdlogj": "SDlogJ",
+    "folds_percent": "folds, %",
+}
+
 COLUMNS = {
     "null_mm": "null, mm",
     "null_sdlogj": "null, SDlogJ",
@@ -51,9 +55,7 @@ COLUMNS = {
     "mask_mm": "mask, mm",
     "noise_mm": "noise, mm",
     "intensity_mm": "darker, mm",
-    "dice": "Dice",
-    "sdlogj": "SDlogJ",
-    "folds_percent": "folds, %",
+    **MEASURED,
     "there_and_back_mm": "S(T(x)) - x, mm",
     "there_and_back_max_mm": "at most",
     "back_and_there_mm": "T(S(y)) - y, mm",
@@ -140,7 +142,7 @@ def darker(case: Case) -> ImagePair:
     return replace(case.pair, moving=DARKER * case.pair.moving)
 
 
-def trust(case: Case, register: Callable[[ImagePair], Registration]) -> dict[str, float]:
+def trust(case: Case, register: Run, options: Options) -> dict[str, float]:
     """Measure one method on one pair; the names are those of `COLUMNS`."""
     pair = case.pair
     inside, start = pair.fixed_mask > 0, time.perf_counter()
@@ -154,21 +156,20 @@ def trust(case: Case, register: Callable[[ImagePair], Registration]) -> dict[str
 
     nothing = register(null(case)).forward
     part, box = cropped(case)
-    det, grid = jacobian_determinant(base.forward, pair.fixed_grid), pair.fixed_grid
-    sides = (base.forward, grid), (base.inverse, pair.moving_grid)
+    det = jacobian_determinant(nothing, pair.fixed_grid)
+    sides = (base.forward, pair.fixed_grid), (base.inverse, pair.moving_grid)
     there = inverse_consistency(*sides[0], *sides[1], pair.fixed_mask)
     back = inverse_consistency(*sides[1], *sides[0], case.moving_mask)
+    measured = evaluate(base, pair, case.files.fixed, case.files.moving, options).metrics
     return {
         "null_mm": float(np.linalg.norm(nothing[inside], axis=-1).mean()),
-        "null_sdlogj": sd_log_jacobian(jacobian_determinant(nothing, grid), pair.fixed_mask),
+        "null_sdlogj": sd_log_jacobian(det, pair.fixed_mask),
         "swap_mm": apart(register(swapped(case)).inverse),
         "crop_mm": apart(register(part).forward, inside[box], box),
         "mask_mm": apart(register(wider(case)).forward),
         "noise_mm": apart(register(noisier(case)).forward),
         "intensity_mm": apart(register(darker(case)).forward),
-        "dice": dice(case.files, base),
-        "sdlogj": sd_log_jacobian(det, pair.fixed_mask),
-        "folds_percent": folds_percent(det, pair.fixed_mask),
+        **{name: measured[name] for name in MEASURED},
         "there_and_back_mm": there[0],
         "there_and_back_max_mm": there[1],
         "back_and_there_mm": back[0],
@@ -177,28 +178,10 @@ def trust(case: Case, register: Callable[[ImagePair], Registration]) -> dict[str
     }
 
 
-def dice(files: Ready, found: Registration) -> float:
-    """Return the mean Dice of the labels that both have."""
-    assert files.fixed.labels
-    assert files.moving.labels
-    fixed, grid = load_labels(files.fixed.labels)
-    moving, there = load_labels(files.moving.labels)
-    mapping = DisplacementField(found.forward, grid)
-    warped = resample(moving, there, grid, mapping, "nearest")
-    scored = scored_labels(label_list(fixed, moving, None, ()), fixed, moving)
-    return float(np.mean(list(dice_per_label(fixed, warped, scored).values())))
-
-
-def caller(entry: Entry, seed: int, threads: int) -> Callable[[ImagePair], Registration]:
-    """Return what registers a pair in memory by a method."""
-    card = make_method(entry.settings).card
-    return lambda pair: card.register(pair, Job(seed, "cpu", threads, log=lambda line: None))
-
-
 def page(table: pd.DataFrame) -> str:
     """Lay out the means over the pairs."""
     pairs = table["pair"].nunique()
-    means = table.groupby("method", sort=False)[list(COLUMNS)].mean().rename(columns=COLUMNS)
+    means = table.groupby("method", sort=False)[list(COLUMNS)].mean()
     means.columns = pd.Index(list(COLUMNS.values()))
     return (
         f"Means over {pairs} pair(s) of the group *{table['group'].iloc[0]}*.\n\n"
@@ -222,10 +205,15 @@ def main(words: Sequence[str] | None = None) -> int:
         preparation = Preparation(plan.config, given.output / "work")
         pairs = [pair for pair, group in plan.groups.items() if group == given.group]
         only = given.only.split(",") if given.only else [entry.name for entry in plan.entries]
+        check_only(only, plan.entries)
+        config = plan.config
+        options = Options(config.cohort.labels, config.labels_unscored)
+        job = {"seed": config.seed, "threads": config.threads}
         for pair in pairs[: given.pairs]:
             case = Case.load(preparation.ready(pair))
             for entry in (e for e in plan.entries if e.name in only and not e.absent):
-                found = trust(case, caller(entry, plan.config.seed, plan.config.threads))
+                spec = {"engine": entry.engine, "settings": entry.settings, **job}
+                found = trust(case, engine_call(spec, "cpu"), options)
                 rows.append(
                     {"group": given.group, "pair": case.files.name, "method": entry.name} | found
                 )

@@ -23,7 +23,7 @@ from nir.io.vectors import vector_fault
 SECONDS = {16: 1e-3, 24: 1e-6}
 """Seconds of NIfTI's units of time, milliseconds and microseconds, by code."""
 
-LEVEL = 1  # of compression, 0 to 3
+LEVEL = 1  # of compression, 0 to 3: see `python -m benchmarks.packing`
 
 Source = Image | Path | str | nib.spatialimages.SpatialImage | tuple[np.ndarray, np.ndarray]
 """What stands for an image: itself, a file, nibabel's, or voxels with their affine (RAS mm)."""
