@@ -9,9 +9,15 @@ import os
 import shutil
 import sys
 import tempfile
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+
+SPARED = {f"ants.{part}" for part in ("learn", "math", "plotting", "deeplearn")}
+"""Parts of ANTs of which nothing is called here. What they import loads for over a second."""
 
 
 def settle() -> None:
@@ -21,6 +27,8 @@ def settle() -> None:
             stream.reconfigure(errors="backslashreplace")
     os.environ["MPLBACKEND"] = "agg"  # pictures are files; an unknown one stops matplotlib and ANTs
     _find_cache()
+    if not any(isinstance(finder, _Spared) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Spared())
 
 
 def load_matplotlib() -> None:
@@ -57,6 +65,16 @@ def in_words(error: OSError) -> str:
 def room_left() -> bool:
     """Tell whether temporary files still find room."""
     return shutil.disk_usage(tempfile.gettempdir()).free > 2**16
+
+
+class _Spared(MetaPathFinder, Loader):
+    """Stands empty modules in for `SPARED`."""
+
+    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+        return ModuleSpec(name, self) if name in SPARED else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """There is nothing in it."""
 
 
 def _find_cache() -> None:

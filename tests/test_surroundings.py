@@ -67,6 +67,15 @@ def test_any_backend_of_matplotlib_will_do() -> None:
     assert done.stdout.strip() == NOWHERE["MPLBACKEND"]
 
 
+def test_ants_is_loaded_without_what_is_never_called() -> None:
+    code = (
+        "import sys; from nir.surroundings import settle; settle(); settle(); import ants;"
+        "print([m for m in ('statsmodels', 'sklearn', 'matplotlib', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: object, **options: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -1,4 +1,4 @@
-"""Borders of structures, as surface elements, and how far two of them lie apart.
+"""Borders of structures, as surface elements, and how far those of two label maps lie apart.
 
 As the `surface-distance` package (DeepMind) has it: a border passes through the corners of voxels
 of which some of the eight around are in the structure and some are not. Which are in tells the area
@@ -11,74 +11,114 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
 
 import numpy as np
+from scipy.ndimage import find_objects
 from scipy.spatial import cKDTree
 from surface_distance.lookup_tables import create_table_neighbour_code_to_surface_area
 
 from nir.geometry.grid import Array
-from nir.quality.kernels import nearest_mm
-
-WHOLE = 255  # the code of a corner inside
+from nir.quality.kernels import border_corners, border_steps
 
 REACH = 10.0  # voxels within which borders are looked for step by step: nearly all lie nearer
 
 
 @dataclass(frozen=True)
-class Border:
-    """The border of a structure.
+class Borders:
+    """The corners of voxels through which the borders of structures pass, one after the other.
 
     Args:
-        there: the corners of voxels through which it passes, boolean, shape (X, Y, Z).
-        corners: their indices, shape (N, 3).
-        areas_mm2: the area at each, shape (N,).
-        spacing_mm: voxel size along the array axes, mm.
+        places: their flat indices, shape (N,), int64.
+        codes: which voxels around are in, a bit each, shape (N,), uint8.
+        ends: where each structure begins and, in the next one's place, ends, shape (count + 1,).
     """
 
-    there: np.ndarray
-    corners: np.ndarray
-    areas_mm2: Array
-    spacing_mm: tuple[float, ...]
+    places: np.ndarray
+    codes: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def of(cls, ranks: np.ndarray, count: int, rim: np.ndarray) -> Borders:
+        """Find them in a map of structures 1 to ``count``, int32, 0 in a rim of some voxels."""
+        place = np.zeros(count + 1, np.int64)
+        nothing = np.empty(0, np.int64), np.empty(0, np.uint8)
+        border_corners(ranks, rim - 1, False, place, *nothing)
+        ends = np.cumsum(place)
+        places, codes = np.empty(ends[-1], np.int64), np.empty(ends[-1], np.uint8)
+        border_corners(ranks, rim - 1, True, np.roll(ends, 1), places, codes)
+        return cls(places, codes, ends)
+
+    def part(self, values: np.ndarray, rank: int) -> np.ndarray:
+        """Return what values, one for each corner, are those of a structure."""
+        return values[self.ends[rank - 1] : self.ends[rank]]
 
 
-def border_of(mask: np.ndarray, spacing_mm: Sequence[float] | Array) -> Border:
-    """Find the border of a mask, boolean, shape (X, Y, Z), that has a voxel; outside nothing is."""
-    spacing = tuple(np.asarray(spacing_mm, dtype=float).tolist())
-    padded = np.pad(mask, 1).view(np.uint8)
-    codes = np.zeros([n + 1 for n in mask.shape], np.uint8)
-    for bit, steps in enumerate(product((1, 0), repeat=3)):  # the last bit has the first voxel
-        near = tuple(slice(step, n - 1 + step) for step, n in zip(steps, padded.shape, strict=True))
-        codes |= padded[near] << np.uint8(bit)
-    there = (codes != 0) & (codes != WHOLE)
-    return Border(there, np.argwhere(there), _areas_by_code(spacing)[codes[there]], spacing)
-
-
-def hausdorff_mm(one: Border, other: Border, percent: float) -> float:
+def hausdorff_mm(
+    one: np.ndarray,
+    other: np.ndarray,
+    count: int,
+    spacing_mm: Sequence[float] | Array,
+    percent: float,
+) -> Array:
     """Return a percentile of the distance from each border to the other, the larger one, mm.
 
     Elements count by their areas.
+
+    Args:
+        one, other: maps of structures 1 to ``count``, int32, shape (X, Y, Z), outside nothing is.
+        spacing_mm: voxel size along the array axes, mm.
+
+    Returns:
+        Shape (count,); NaN for structures that either map does not have.
     """
-    return max(
-        _percentile(_distances_mm(a, b), a.areas_mm2, percent)
-        for a, b in ((one, other), (other, one))
-    )
+    result = np.full(count, np.nan)
+    box = find_objects(((one > 0) | (other > 0)).view(np.uint8))
+    if not box:
+        return result
+    spacing = tuple(np.asarray(spacing_mm, dtype=float).tolist())
+    rim = _ball(spacing)[0].max(0) + 1  # no step from a corner leads out of the array
+    maps = [np.pad(ranks[box[0]], [(n, n) for n in rim]) for ranks in (one, other)]
+    a, b = (Borders.of(ranks, count, rim) for ranks in maps)
+    both = np.diff(a.ends).astype(bool) & np.diff(b.ends).astype(bool)
+    for x, y in ((a, b), (b, a)):
+        found = _percentiles_mm(x, y, np.flatnonzero(both) + 1, maps[0].shape, spacing, percent)
+        result[both] = np.fmax(result[both], found)
+    return result
 
 
-def _distances_mm(border: Border, other: Border) -> Array:
-    """Return the distance of each element of a border to the nearest of another."""
-    steps, lengths_mm = _ball(border.spacing_mm)
-    width = steps.max(0)
-    taken = np.pad(other.there, [(n, n) for n in width])
-    strides = np.array([taken.shape[1] * taken.shape[2], taken.shape[2], 1])
-    found = np.empty(len(border.corners))
-    places = (border.corners + width) @ strides
-    nearest_mm(places, taken.ravel(), steps @ strides, lengths_mm, found)
-    far = found < 0
-    if far.any():
-        tree = cKDTree(other.corners * other.spacing_mm)
-        found[far] = tree.query(border.corners[far] * border.spacing_mm)[0]
-    return found
+def _percentiles_mm(
+    borders: Borders,
+    others: Borders,
+    ranks: np.ndarray,
+    shape: tuple[int, ...],
+    spacing_mm: tuple[float, ...],
+    percent: float,
+) -> list[float]:
+    """Return a percentile of the distances of structures' corners to the nearest one elsewhere."""
+    steps, lengths_mm = _ball(spacing_mm)
+    strides = np.array([shape[1] * shape[2], shape[2], 1])
+    nearest = np.empty(len(borders.places), np.int32)
+    taken = np.zeros(np.prod(shape), np.int32)
+    places = borders.places, borders.ends, others.places, others.ends
+    border_steps(*places, taken, steps @ strides, nearest)
+    areas, result = _areas_by_code(spacing_mm)[borders.codes], []
+    for rank in ranks.tolist():
+        step, area = borders.part(nearest, rank), borders.part(areas, rank)
+        share = np.cumsum(np.bincount(step, area)) / area.sum()
+        at = int(np.searchsorted(share, percent / 100))
+        if at < len(lengths_mm):
+            result.append(float(lengths_mm[at]))
+            continue
+        here, there = (
+            np.stack(np.unravel_index(x.part(x.places, rank), shape), -1) * spacing_mm
+            for x in (borders, others)
+        )
+        distances = cKDTree(there).query(here)[0]
+        order = np.argsort(distances)
+        share = np.cumsum(area[order]) / area.sum()
+        at = min(int(np.searchsorted(share, percent / 100)), len(order) - 1)
+        result.append(float(distances[order[at]]))
+    return result
 
 
 @lru_cache
@@ -96,10 +136,3 @@ def _ball(spacing_mm: tuple[float, ...]) -> tuple[np.ndarray, Array]:
 @lru_cache
 def _areas_by_code(spacing_mm: tuple[float, ...]) -> Array:
     return np.asarray(create_table_neighbour_code_to_surface_area(spacing_mm))
-
-
-def _percentile(distances: Array, areas: Array, percent: float) -> float:
-    order = np.argsort(distances)
-    share = np.cumsum(areas[order]) / areas.sum()
-    at = min(int(np.searchsorted(share, percent / 100)), len(order) - 1)
-    return float(distances[order[at]])

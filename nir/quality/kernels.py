@@ -144,18 +144,87 @@ def consistency(u, inside, to_lps, other, to_other, slack, error):
 
 
 @serial
-def nearest_mm(places, taken, steps, lengths_mm, found):
-    """Write the distance from each place to the nearest one that is taken; -1: none within reach.
+def moved_mm(u, inside, to_lps, back, lengths):
+    """Write |back(T(x)) - x|, mm, at the voxels x inside a mask, one after the other.
 
     Args:
-        places: flat indices, shape (N,), from which no step leads out of the array.
-        taken: boolean, flat.
-        steps, lengths_mm: all steps within reach, ascending by length, shape (M,) each.
-        found: shape (N,).
+        inside: boolean, shape (X, Y, Z).
+        to_lps: indices of ``u`` to LPS mm; back: an affine between points, 4 x 4.
+        lengths: result, as long as the mask has voxels.
     """
-    for n in range(len(places)):
-        found[n] = -1
-        for m in range(len(steps)):
-            if taken[places[n] + steps[m]]:
-                found[n] = lengths_mm[m]
-                break
+    x, target, p, n = np.empty(3), np.empty(3), np.empty(3), 0
+    for i in range(u.shape[0]):
+        for j in range(u.shape[1]):
+            for k in range(u.shape[2]):
+                if inside[i, j, k]:
+                    p[0], p[1], p[2] = i, j, k
+                    _place(to_lps, p, x)
+                    for c in range(3):
+                        target[c] = x[c] + u[i, j, k, c]
+                    _place(back, target, p)
+                    total = 0.0
+                    for c in range(3):
+                        total += (p[c] - x[c]) ** 2
+                    lengths[n] = np.sqrt(total)
+                    n += 1
+
+
+@serial
+def border_corners(ranks, rim, known, place, places, codes):
+    """Count, or write down, the corners of voxels through which the borders of structures pass.
+
+    Args:
+        ranks: map of structures from 1, int32, shape (X, Y, Z). The corner
+            between voxels (i, j, k) and (i + 1, j + 1, k + 1) has the index of the first.
+        rim: how many outer corners along each axis are left out, shape (3,).
+        known: how many each structure has; else they are counted.
+        place: of each structure, shape (count + 1,): the number so far, or where the next one goes.
+        places: their flat indices, codes: the voxels around that are in, a bit each, the first
+            voxel's being the highest.
+    """
+    nx, ny, nz = ranks.shape
+    near = np.empty(8, np.int32)
+    for i in range(rim[0], nx - 1 - rim[0]):
+        for j in range(rim[1], ny - 1 - rim[1]):
+            for k in range(rim[2], nz - 1 - rim[2]):
+                alike = True
+                for n in range(8):
+                    near[n] = ranks[i + (n >> 2), j + (n >> 1 & 1), k + (n & 1)]
+                    alike = alike and near[n] == near[0]
+                if alike:
+                    continue
+                for n in range(8):
+                    code, first = 0, near[n] > 0
+                    for m in range(8):
+                        if near[m] == near[n]:
+                            first = first and m >= n
+                            code |= 1 << (7 - m)
+                    if first:
+                        if known:
+                            places[place[near[n]]] = (i * ny + j) * nz + k
+                            codes[place[near[n]]] = code
+                        place[near[n]] += 1
+
+
+@serial
+def border_steps(places, ends, others, other_ends, taken, steps, nearest):
+    """Write which step leads from each place of a structure to its nearest one elsewhere.
+
+    Args:
+        places, others: flat indices of all structures, one after the other, from which no step
+            leads out of the array.
+        ends, other_ends: where each structure begins and, in the next one's place, ends.
+        taken: as many zeros, int32, as the array has elements; written to.
+        steps: all steps within reach, ascending by length, shape (M,).
+        nearest: result, shape of ``places``; M where none within reach leads to one.
+    """
+    for rank in range(1, len(ends)):
+        for n in range(other_ends[rank - 1], other_ends[rank]):
+            taken[others[n]] = rank
+        reach = len(steps) if other_ends[rank - 1] < other_ends[rank] else 0
+        for n in range(ends[rank - 1], ends[rank]):
+            nearest[n] = len(steps)
+            for m in range(reach):
+                if taken[places[n] + steps[m]] == rank:
+                    nearest[n] = m
+                    break

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from scipy.ndimage import find_objects
 from SimpleITK import GetImageFromArray, LabelOverlapMeasuresImageFilter
 
 from nir.geometry.grid import Array
-from nir.quality.borders import border_of, hausdorff_mm
+from nir.quality.borders import hausdorff_mm
 
 
 def label_list(
@@ -121,18 +120,13 @@ def hd95_per_label(
         return {}
     order = np.unique(np.asarray(labels, dtype=np.int64))
     fixed, warped = _ranks(fixed_labels, order), _ranks(warped_labels, order)
-    boxes = [find_objects(ranks, max_label=order.size) for ranks in (fixed, warped)]
+    found = hausdorff_mm(fixed, warped, order.size, spacing_mm, 95)
+    here, there = (
+        np.bincount(ranks.ravel(), minlength=order.size + 1)[1:] for ranks in (fixed, warped)
+    )
     diagonal_mm = float(np.linalg.norm(np.multiply(fixed.shape, spacing_mm)))
-    scores = {}
-    for rank, (label, a, b) in enumerate(zip(order.tolist(), *boxes, strict=True), start=1):
-        if a is None or b is None:
-            scores[label] = float("nan") if a is b else diagonal_mm
-            continue
-        box = tuple(
-            slice(min(p.start, q.start), max(p.stop, q.stop)) for p, q in zip(a, b, strict=True)
-        )
-        one, other = (border_of(ranks[box] == rank, spacing_mm) for ranks in (fixed, warped))
-        scores[label] = hausdorff_mm(one, other, 95)
+    found[(here == 0) != (there == 0)] = diagonal_mm
+    scores = dict(zip(order.tolist(), found.tolist(), strict=True))
     return {n: scores[n] for n in labels}
 
 
