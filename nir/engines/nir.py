@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from nir.cohort.prepared import GUIDES, ImagePair
@@ -14,7 +15,7 @@ from nir.errors import NirError
 from nir.fit.memory import estimate_mb
 from nir.fit.settings import FitConfig, fit_config
 from nir.fit.words import fit_in_words, stage_titles, works_of
-from nir.geometry.grid import Grid, brain_box
+from nir.geometry.grid import HEAD_MM, Grid
 from nir.geometry.scale import likely_scale
 from nir.losses.similarities.base import Similarity, compared
 
@@ -63,15 +64,15 @@ class Nir(Engine):
 
         from nir.field.fitted import FittedField
         from nir.fit import memory
-        from nir.fit.box import both_directions, guides_on, images_on
+        from nir.fit.box import Box, both_directions, guides_on, images_on
         from nir.fit.pair import fit_pair
         from nir.geometry.kernels import set_threads
 
         config, device = self.settings.fit, torch.device(job.device)
         set_threads(job.threads)
         start = time.perf_counter()
-        box = brain_box(pair.fixed_mask, pair.fixed_grid, config.margin_mm)
-        grid = pair.fixed_grid.crop(tuple(s.start for s in box), tuple(s.stop for s in box))
+        box = Box.of(pair.fixed_mask, pair.fixed_grid, config)
+        grid = pair.fixed_grid.crop(box.start, box.stop)
         contrasts = 1 + len(pair.fixed_channels)
         memory.check(grid, config, pair.fixed_grid, pair.moving_grid, device, job.log, contrasts)
         images = images_on(grid, pair, box, device)
@@ -99,7 +100,11 @@ class Nir(Engine):
         """Return a fifth more than the estimate that the fits print."""
         larger = 1 / likely_scale(fixed)
         fixed, moving = fixed.scaled(larger), moving.scaled(larger)
-        return 1.2 * estimate_mb(fixed, self.settings.fit, fixed, moving, contrasts)
+        fit = self.settings.fit
+        wide_mm = np.minimum(fixed.extent_mm + 2 * fit.margin_mm, HEAD_MM)  # room for a brain
+        i, j, k = (int(n) for n in np.maximum(np.round(wide_mm / fixed.spacing), fixed.shape))
+        box = Grid((i, j, k), fixed.affine)
+        return 1.2 * estimate_mb(box, fit, fixed, moving, contrasts)
 
     def minutes(self, megavoxels: float) -> float:
         """Return the time of the preset that is the default."""

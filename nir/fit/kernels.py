@@ -7,56 +7,37 @@ import numpy as np
 from nir.geometry.compiled import parallel
 
 
-def mean_square(g):
-    """Return the mean squared length of the vectors of a field, shape (3, X, Y, Z)."""
-    _, nx, ny, nz = g.shape
-    totals = np.empty(nx)
-    _squares(g, totals)
-    return totals.sum() / (nx * ny * nz)
+def newton(force, curvature, floor, decay, longest, mean):
+    """Turn forces (3, X, Y, Z) into a step, in place; return its longest vector.
 
-
-@parallel(0, 1)
-def _squares(start, stop, g, totals):
-    _, _, ny, nz = g.shape
-    for x in range(start, stop):
-        total = 0.0
-        for d in range(3):
-            for y in range(ny):
-                for z in range(nz):
-                    total += g[d, x, y, z] ** 2
-        totals[x] = total
-
-
-def adapt(g, mean, square, step, beta1, beta2, floor):
-    """Update the moments of Adam, one second moment a node; return the longest direction.
-
-    ``g`` (3, X, Y, Z) turns into the direction mean / sqrt(square), both without their bias.
+    Args:
+        curvature: (X, Y, Z); floor: added to it; decay: of the running sum of steps, ``mean``.
+        longest: length to which vectors are cut.
     """
-    c1, c2 = np.float32(1 / (1 - beta1**step)), np.float32(1 / (1 - beta2**step))
-    longest = np.empty(g.shape[1], np.float32)
-    _adapt(g, mean, square, c1, c2, beta1, beta2, floor, longest)
-    return np.sqrt(longest.max())
+    lengths = np.empty(force.shape[1], np.float32)
+    _newton(force, curvature, floor, decay, longest, mean, lengths)
+    return min(np.sqrt(lengths.max()), longest)
 
 
 @parallel(0, 1)
-def _adapt(start, stop, g, mean, square, c1, c2, beta1, beta2, floor, longest):
-    _, _, ny, nz = g.shape
+def _newton(start, stop, force, curvature, floor, decay, longest, mean, lengths):
+    _, _, ny, nz = force.shape
     for x in range(start, stop):
         top = np.float32(0.0)
         for y in range(ny):
             for z in range(nz):
-                g0, g1, g2 = g[0, x, y, z], g[1, x, y, z], g[2, x, y, z]
-                q = beta2 * square[x, y, z] + (1 - beta2) * (g0 * g0 + g1 * g1 + g2 * g2)
-                square[x, y, z] = q
-                scale = c1 / (np.sqrt(q * c2) + floor)
-                m0 = beta1 * mean[0, x, y, z] + (1 - beta1) * g0
-                m1 = beta1 * mean[1, x, y, z] + (1 - beta1) * g1
-                m2 = beta1 * mean[2, x, y, z] + (1 - beta1) * g2
+                share = np.float32(1.0) / (curvature[x, y, z] + floor)
+                m0 = decay * mean[0, x, y, z] + force[0, x, y, z] * share
+                m1 = decay * mean[1, x, y, z] + force[1, x, y, z] * share
+                m2 = decay * mean[2, x, y, z] + force[2, x, y, z] * share
                 mean[0, x, y, z], mean[1, x, y, z], mean[2, x, y, z] = m0, m1, m2
-                g0, g1, g2 = m0 * scale, m1 * scale, m2 * scale
-                g[0, x, y, z], g[1, x, y, z], g[2, x, y, z] = g0, g1, g2
-                top = max(top, g0 * g0 + g1 * g1 + g2 * g2)
-        longest[x] = top
+                square = m0 * m0 + m1 * m1 + m2 * m2
+                top = max(top, square)
+                if square > longest * longest:
+                    cut = longest / np.sqrt(square)
+                    m0, m1, m2 = m0 * cut, m1 * cut, m2 * cut
+                force[0, x, y, z], force[1, x, y, z], force[2, x, y, z] = m0, m1, m2
+        lengths[x] = top
 
 
 @parallel(0, 1)

@@ -31,26 +31,43 @@ _SEARCH = {"solver": "search", "radius": 3, "elasticity_vox": 1.5}
 _COARSE = [
     {**_SEARCH, "resolution_mm": 4.0, "smoothing_mm": 2.0, "reach": 3},
     {**_SEARCH, "resolution_mm": 2.0, "smoothing_mm": 0.7, "reach": 2},
-    {"solver": "fluid", "resolution_mm": 2.0, "radius": 3, "steps": 20},
+    {
+        "solver": "fluid",
+        "resolution_mm": 2.0,
+        "smoothing_mm": 0.7,
+        "radius": 3,
+        "steps": 20,
+        "elasticity_vox": 0.4,
+    },
 ]
 
-_FINE = {"solver": "fluid", "resolution_mm": 1.0, "viscosity_vox": 0.7}
+# Smoothed by half a voxel, since steps between the voxels blur an image's noise and so are
+# rewarded. A large window averages what noise is left.
+_FINE = {"solver": "fluid", "resolution_mm": 1.0, "smoothing_mm": 0.5, "elasticity_vox": 0.55}
 
 PRESETS: dict[str, dict[str, Any]] = {
     # A search over all displacements finds the start, fluid phases refine it.
     "default": {
         "phases": [
             *_COARSE,
-            {**_FINE, "radius": 4, "steps": 12, "step_vox": 0.5, "elasticity_vox": 0.7},
+            {**_FINE, "radius": 6, "steps": 12},
         ],
     },
     # Without the full resolution.
     "fast": {"phases": _COARSE},
-    # Longer steps and a larger window at full resolution.
+    # More and longer steps at full resolution, less smoothed.
     "accurate": {
         "phases": [
             *_COARSE,
-            {**_FINE, "radius": 5, "steps": 20, "step_vox": 0.7, "elasticity_vox": 0.6},
+            {
+                **_FINE,
+                "smoothing_mm": 0.4,
+                "radius": 6,
+                "steps": 20,
+                "step_vox": 0.7,
+                "viscosity_vox": 0.7,
+                "elasticity_vox": 0.5,
+            },
         ],
     },
     # Unlike contrasts: edges find the way; with the local correlation, whose sign does not count,
@@ -63,10 +80,10 @@ PRESETS: dict[str, dict[str, Any]] = {
                 **_COARSE[2],
                 "radius": 2,
                 "similarity": {"ngf": 1.0, "lncc": 1.0},
-                "viscosity_vox": 2.0,
-                "elasticity_vox": 1.3,
+                "viscosity_vox": 1.5,
+                "elasticity_vox": 0.8,
             },
-            {**_FINE, "radius": 3, "steps": 12, "viscosity_vox": 1.0, "elasticity_vox": 1.0},
+            {**_FINE, "radius": 3, "steps": 12, "viscosity_vox": 1.3, "elasticity_vox": 0.8},
         ],
     },
     # Neural fields with a hidden layer, coarse to fine, each on the frozen composition of those

@@ -147,14 +147,19 @@ def scaled_map(matrix: Array, factor: float) -> Array:
 
 def brain_box(mask: np.ndarray, grid: Grid, margin_mm: float) -> tuple[slice, slice, slice]:
     """Return the box of a mask with a margin, cut at the image's border."""
+    low, high = wide_box(mask, grid, margin_mm)
+    ends = np.maximum(low, 0).tolist(), np.minimum(high, grid.shape).tolist()
+    i, j, k = (slice(a, b) for a, b in zip(*ends, strict=True))
+    return i, j, k
+
+
+def wide_box(mask: np.ndarray, grid: Grid, margin_mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first and last + 1 voxel of a mask with a margin, maybe beyond the image."""
     found = np.argwhere(mask > 0)
     if len(found) == 0:
         raise NirError("the fixed brain mask is empty; look at the skull strip of this subject")
     margin = np.ceil(margin_mm / grid.spacing).astype(int)
-    low = np.maximum(found.min(0) - margin, 0)
-    high = np.minimum(found.max(0) + 1 + margin, grid.shape)
-    i, j, k = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    return i, j, k
+    return found.min(0) - margin, found.max(0) + 1 + margin
 
 
 def corner_gap_mm(a: Grid, b: Grid) -> float:

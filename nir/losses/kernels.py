@@ -148,17 +148,24 @@ def window_coefficients(start, stop, coefficients, radius, sums):
 
 
 @parallel(0, 0)
-def lncc_forces(start, stop, fixed, warped, slope, sums, radius, rows, out):
-    """Finish the sums along x; write the derivative by the displacement, (3, X, Y, Z)."""
+def lncc_forces(start, stop, fixed, warped, slope, sums, radius, rows, out, curvature):
+    """Finish the sums along x; write the derivative by the displacement, (3, X, Y, Z).
+
+    ``curvature`` (X, Y, Z) gets minus the second one, along the slope: see `nir.losses.lncc`.
+    """
     nx, ny, nz = fixed.shape
     for x in range(start, stop):
         g = np.empty(nz, np.float32)
+        h = np.empty(nz, np.float32)
         for y in range(ny):
             first, last = rows[x, y, 0], rows[x, y, 1]
             out[:, x, y] = 0
+            curvature[x, y] = 0
             g[first:last] = 0
+            h[first:last] = 0
             for t in range(max(0, x - radius), min(nx, x + radius + 1)):
                 for z in range(first, last):
+                    h[z] -= sums[t, 1, y, z]
                     g[z] += (
                         sums[t, 0, y, z] * fixed[x, y, z]
                         + sums[t, 1, y, z] * warped[x, y, z]
@@ -167,6 +174,7 @@ def lncc_forces(start, stop, fixed, warped, slope, sums, radius, rows, out):
             for d in range(3):
                 for z in range(first, last):
                     out[d, x, y, z] = g[z] * slope[d, x, y, z]
+                    curvature[x, y, z] += h[z] * slope[d, x, y, z] ** 2
 
 
 @parallel(9, 0)

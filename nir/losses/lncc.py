@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,31 +15,49 @@ from nir.losses.prices import displacements
 from nir.losses.windows import EMPTY, EPSILON, box_mean, inside_windows, moments, shift
 
 
-class _Lncc(torch.autograd.Function):
-    """Value and closed-form gradient of the LNCC with respect to the warped image."""
+@dataclass(frozen=True)
+class _Windows:
+    """What the windows of two images hold, shape (B, 1, X, Y, Z) each."""
 
-    @staticmethod
-    def forward(ctx: Any, warped: Tensor, fixed: Tensor, weight: Tensor, radius: int) -> Tensor:
+    mean_f: Tensor
+    mean_w: Tensor
+    var_f: Tensor
+    cov: Tensor
+    empty: Tensor
+    denominator: Tensor
+
+    @classmethod
+    def of(cls, fixed: Tensor, warped: Tensor, radius: int) -> _Windows:
         sums = box_mean(
             torch.cat([fixed, warped, fixed * fixed, warped * warped, fixed * warped], 1), radius
         )
         mean_f, mean_w, ff, ww, fw = sums.split(1, dim=1)
         var_f = (ff - mean_f * mean_f).clamp_(min=0)
         var_w = (ww - mean_w * mean_w).clamp_(min=0)
-        cov = fw - mean_f * mean_w
         empty = (var_f < EMPTY) | (var_w < EMPTY)
-        denominator = var_f * var_w + EPSILON
-        gap = mean_f - mean_w
-        score = torch.where(empty, 1 - gap * gap, cov * cov / denominator)
-        total = weight.sum().clamp_(min=1e-12)
+        cov = fw - mean_f * mean_w
+        return cls(mean_f, mean_w, var_f, cov, empty, var_f * var_w + EPSILON)
+
+    def slopes(self, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Return d score / d cov and 2 d score / d var_w of windows with a share of the score."""
+        a = torch.where(self.empty, 0, share) * 2 * self.cov / self.denominator
+        return a, -a * self.cov * self.var_f / self.denominator
+
+
+class _Lncc(torch.autograd.Function):
+    """Value and closed-form gradient of the LNCC with respect to the warped image."""
+
+    @staticmethod
+    def forward(ctx: Any, warped: Tensor, fixed: Tensor, weight: Tensor, radius: int) -> Tensor:
+        w, share = _Windows.of(fixed, warped, radius), _share(weight)
+        gap = w.mean_f - w.mean_w
+        score = torch.where(w.empty, 1 - gap * gap, w.cov * w.cov / w.denominator)
         if ctx.needs_input_grad[0]:
-            w_full = torch.where(empty, 0, weight / total)
-            a = w_full * 2 * cov / denominator  # d score / d cov
-            c = -a * cov * var_f / denominator  # 2 d score / d var_w
-            offset = a * mean_f + c * mean_w - torch.where(empty, 2 * gap * weight / total, 0)
+            a, c = w.slopes(share)
+            offset = a * w.mean_f + c * w.mean_w - torch.where(w.empty, 2 * gap * share, 0)
             a, c, offset = box_mean(torch.cat([a, c, offset], 1), radius).split(1, dim=1)
             ctx.save_for_backward(a * fixed + c * warped - offset)
-        return (score * weight).sum() / total
+        return (score * weight).sum() / weight.sum().clamp(min=1e-12)
 
     @staticmethod
     def backward(ctx: Any, *grad: Any) -> tuple[Tensor, None, None, None]:
@@ -64,6 +83,22 @@ def lncc(fixed: Tensor, warped: Tensor, weight: Tensor | None = None, radius: in
     return result
 
 
+def curvature(fixed: Tensor, warped: Tensor, weight: Tensor, radius: int) -> Tensor:
+    """Return how fast the LNCC's derivative by the warped image falls, shape (B, 1, X, Y, Z).
+
+    Minus the second derivative by each voxel, of which only the part that cannot be negative is
+    kept, as by Gauss and Newton: that by the variance of the warped windows around it.
+
+    Args: as of `lncc`.
+    """
+    _, c = _Windows.of(fixed, warped, radius).slopes(_share(weight))
+    return -box_mean(c, radius)
+
+
+def _share(weight: Tensor) -> Tensor:
+    return weight / weight.sum().clamp(min=1e-12)
+
+
 class FusedMatcher:
     """The LNCC by fused kernels on a CPU, without the rows of air; its buffers are used again."""
 
@@ -86,8 +121,8 @@ class FusedMatcher:
         self.coefficients = np.empty_like(self.sums)
         self.scores = np.empty(shape[1])
 
-    def __call__(self, u_mm: Tensor, out: Tensor) -> float:
-        """Return the LNCC; write its derivative by ``u_mm``, of the same shape, into ``out``."""
+    def __call__(self, u_mm: Tensor, out: Tensor, curvature: Tensor) -> float:
+        """Return the LNCC; write both derivatives by ``u_mm``; as `nir.losses.matching.Matcher`."""
         u, radius = u_mm.detach()[0].numpy(), self.radius
         kernels.warp_slope(self.moving, u, self.scale, self.rows, self.warped, self.slope)
         kernels.window_products(self.fixed, self.warped, radius, self.sums)
@@ -103,7 +138,14 @@ class FusedMatcher:
         )
         kernels.window_coefficients(self.coefficients, radius, self.sums)
         kernels.lncc_forces(
-            self.fixed, self.warped, self.slope, self.sums, radius, self.rows, out[0].numpy()
+            self.fixed,
+            self.warped,
+            self.slope,
+            self.sums,
+            radius,
+            self.rows,
+            out[0].numpy(),
+            curvature[0, 0].numpy(),
         )
         return float(self.scores.sum())
 

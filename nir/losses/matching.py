@@ -18,8 +18,15 @@ from nir.losses.terms import Term
 class Matcher(Protocol):
     """Compares two images under a displacement."""
 
-    def __call__(self, u_mm: Tensor, out: Tensor) -> float:
-        """Return the score at ``u_mm``, shape (1, 3, X, Y, Z); write its derivative to ``out``."""
+    def __call__(self, u_mm: Tensor, out: Tensor, curvature: Tensor) -> float:
+        """Return the score at a displacement, and write its derivatives by it.
+
+        Args:
+            u_mm: shape (1, 3, X, Y, Z).
+            out: gets the first derivative, shape of ``u_mm``.
+            curvature: gets what is known of minus the second one along the slope of the warped
+                image, not negative, shape (1, 1, X, Y, Z); 0 where nothing is.
+        """
 
 
 def matcher(
@@ -53,13 +60,15 @@ class SumMatcher:
     def __init__(self, parts: Sequence[tuple[float, Matcher]], pull: Pull | None) -> None:
         self.parts, self.pull = parts, pull
 
-    def __call__(self, u_mm: Tensor, out: Tensor) -> float:
-        """Return the score; write its derivative by ``u_mm``, of the same shape, into ``out``."""
+    def __call__(self, u_mm: Tensor, out: Tensor, curvature: Tensor) -> float:
+        """Return the sum and write its derivatives; as `Matcher`."""
         out.zero_()
-        total, own = 0.0, torch.empty_like(out)
+        curvature.zero_()
+        total, own, curved = 0.0, torch.empty_like(out), torch.empty_like(curvature)
         for share, part in self.parts:
-            total += share * part(u_mm, own)
+            total += share * part(u_mm, own, curved)
             out.add_(own, alpha=share)
+            curvature.add_(curved, alpha=share)
         if self.pull is not None:
             with torch.enable_grad():
                 leaf = u_mm.detach().requires_grad_()
@@ -76,13 +85,21 @@ class PlainMatcher:
         self.term, self.weight, self.extent, self.radius = term, weight, extent, radius
         self.points = identity(tuple(weight.shape[2:]), weight.device)
 
-    def __call__(self, u_mm: Tensor, out: Tensor) -> float:
-        """Return the score; write its derivative by ``u_mm``, of the same shape, into ``out``."""
+    def __call__(self, u_mm: Tensor, out: Tensor, curvature: Tensor) -> float:
+        """Return the score and write its derivatives; as `Matcher`."""
+        term = self.term
+        curvature.zero_()
         with torch.enable_grad():
             leaf = u_mm.detach().requires_grad_()
-            warped = sample(self.term.moving, self.points + to_cube(leaf, self.extent))
-            score = self.term.score(self.term.fixed, warped, self.weight, self.radius)
-            out.copy_(torch.autograd.grad(score, leaf)[0])
+            warped = sample(term.moving, self.points + to_cube(leaf, self.extent))
+            score = term.score(term.fixed, warped, self.weight, self.radius)
+            out.copy_(torch.autograd.grad(score, leaf, retain_graph=True)[0])
+            now = warped.detach()
+            known = term.similarity.curvature(term.fixed, now, self.weight, self.radius)
+            if known is not None:
+                for one, by in zip(warped[0], known[0], strict=True):
+                    (slope,) = torch.autograd.grad(one.sum(), leaf, retain_graph=True)
+                    curvature += by * slope.square().sum(1, keepdim=True)
         return float(score.detach())
 
 
@@ -99,19 +116,24 @@ class WarpMatcher:
         self.warped = torch.empty_like(term.moving, memory_format=torch.contiguous_format)
         self.slope = torch.empty(3, *shape)
 
-    def __call__(self, u_mm: Tensor, out: Tensor) -> float:
-        """Return the score; write its derivative by ``u_mm``, of the same shape, into ``out``."""
+    def __call__(self, u_mm: Tensor, out: Tensor, curvature: Tensor) -> float:
+        """Return the score and write its derivatives; as `Matcher`."""
         for number in range(len(self.moving)):
             self._warp(number, u_mm)
         with torch.enable_grad():
             leaf = self.warped.detach().requires_grad_()
             score = self.term.score(self.term.fixed, leaf, self.weight, self.radius)
             (force,) = torch.autograd.grad(score, leaf)
+        now = self.term.fixed, self.warped, self.weight, self.radius
+        known = self.term.similarity.curvature(*now)
         out.zero_()
+        curvature.zero_()
         for number, by in enumerate(force[0]):
             if len(self.moving) > 1:  # one slope at a time: all of them are too large
                 self._warp(number, u_mm)
             out[0].addcmul_(self.slope, by)
+            if known is not None:
+                curvature[0, 0].addcmul_(self.slope.square().sum(0), known[0, number])
         return float(score.detach())
 
     def _warp(self, number: int, u_mm: Tensor) -> None:

@@ -21,13 +21,15 @@ from helpers.oblique_pair import (
     inside,
     truth,
 )
-from helpers.synthetic import make_grid
+from helpers.synthetic import make_grid, texture
 from scipy.ndimage import map_coordinates
 
 from nir.engines.base import Job, Registration, make_method, pick_device
 from nir.engines.nir import Nir
 from nir.engines.syn import Syn
 from nir.errors import NirError
+from nir.fit.box import Box
+from nir.fit.settings import fit_config
 from nir.geometry.grid import Array, Grid, apply_matrix, brain_box
 from nir.geometry.maps import Affine, DisplacementField
 from nir.geometry.resample import resample
@@ -153,7 +155,7 @@ class TestNir:
         bent = (run("nir").forward - affine) @ np.linalg.inv(AFFINE[:3, :3]).T
         steps = [np.abs(np.diff(bent, axis=axis)).max() for axis in range(3)]
         assert max(steps) < 2.0
-        low = [s.start for s in brain_box(PAIR.fixed_mask, FIXED, 2.0)]
+        low = Box.of(PAIR.fixed_mask, FIXED, METHODS["nir"].fit).start
         assert min(low) > 0
         np.testing.assert_allclose(bent[0], bent[low[0]], atol=1e-4)
 
@@ -247,6 +249,49 @@ class TestBox:
     def test_no_margin(self) -> None:
         box = brain_box(self.mask, make_grid((20, 20, 20)), 0.0)
         assert box == (slice(8, 12), slice(1, 5), slice(16, 19))
+
+
+class TestFitBox:
+    """Two levels, the coarser one of 4 mm; voxels of 1 mm."""
+
+    config = fit_config("fast", {"phases": [{"resolution_mm": mm} for mm in (4.0, 2.0)]})
+
+    def box(self, mask: np.ndarray, grid: Grid) -> Box:
+        return Box.of(mask, grid, self.config)
+
+    def test_it_stays_in_place_when_the_image_is_cropped(self) -> None:
+        mask = np.zeros((60, 60, 60), np.float32)
+        mask[20:41, 25:37, 19:45] = 1
+        grid, start = make_grid((60, 60, 60)), (17, 21, 16)
+        whole, part = self.box(mask, grid), grid.crop(start, (44, 41, 47))
+        cut = self.box(mask[17:44, 21:41, 16:47], part)
+        assert grid.crop(whole.start, whole.stop).same_as(part.crop(cut.start, cut.stop))
+        assert min(cut.start) < 0
+        image = texture((60, 60, 60), 2.0) * mask
+        np.testing.assert_array_equal(
+            whole.of_volume(image), cut.of_volume(image[17:44, 21:41, 16:47])
+        )
+
+    def test_a_wider_mask_moves_no_lattice(self) -> None:
+        mask = np.zeros((60, 60, 60), np.float32)
+        boxes = []
+        for low, high in ((20, 40), (19, 41), (17, 43)):
+            mask[low:high, low:high, low:high] = 1
+            boxes.append(self.box(mask, make_grid((60, 60, 60), centre=(3.2, -7.0, 11.0))))
+        for box in boxes:
+            assert not np.mod(np.subtract(box.start, boxes[0].start), 4).any()
+            assert not np.mod(np.subtract(box.stop, box.start) - 1, 4).any()
+        assert boxes[-1].start < boxes[0].start
+
+    def test_what_lies_beyond_a_cut_brain_does_not_count(self) -> None:
+        mask = np.zeros((30, 30, 30), np.float32)
+        mask[:12, 10:20, 10:20] = 1
+        box = self.box(mask, make_grid((30, 30, 30)))
+        counts = box.counts(mask)
+        before = -box.start[0]
+        assert before > 0
+        assert not counts[:before].any()
+        assert counts[before:].all()
 
 
 class TestDevice:

@@ -204,7 +204,7 @@ class TestGuides:
         pair = replace(case.pair, fixed_structures=kept[0], moving_structures=kept[1])
         others = [n for n in range(1, here.max() + 1) if n not in self.structures]
         before, after = (case.dice(r, others) for r in (alone, fit(pair)))
-        assert after > before + 0.004, f"Dice of others, alone: {before}; guided: {after}"
+        assert after > before + 0.0015, f"Dice of others, alone: {before}; guided: {after}"
 
     def test_a_weight_of_0_turns_them_off(self, usual: Outcome) -> None:
         case, alone = usual

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nir.errors import NirError
 from nir.fit.solvers import fluid as module
-from nir.fit.solvers.fluid import fluid, plain_direction
+from nir.fit.solvers.fluid import fluid, plain_newton
 from nir.geometry import lattice as transform
 from nir.geometry.folds import determinant, gradient
 from nir.geometry.lattice import identity, sample, to_cube
@@ -122,8 +122,7 @@ class TestTrace:
         assert seconds == sorted(seconds)
 
     def test_the_first_loss_is_that_of_the_start(self) -> None:
-        out = torch.empty_like(ZERO)
-        expected = 1 - PLAIN(ZERO, out)
+        expected = 1 - PLAIN(ZERO, torch.empty_like(ZERO), torch.empty_like(WEIGHT))
         assert run(steps=1)[1][0]["loss"] == pytest.approx(expected, abs=1e-5)
 
 
@@ -148,7 +147,7 @@ class TestRepeatability:
     def test_the_plain_twins_find_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
         start = torch.full_like(ZERO, 0.37)  # off the nodes, where interpolation has two slopes
         fused, rows = run(steps=20, start=start)
-        monkeypatch.setattr(module, "direction", plain_direction)
+        monkeypatch.setattr(module, "newton", plain_newton)
         monkeypatch.setattr(transform, "fused", lambda *tensors: False)
         plain, twins = run(steps=20, start=start, match=PLAIN)
         assert (fused - plain).norm(dim=1).mean() < 0.01

@@ -14,7 +14,7 @@ from nir.errors import NirError
 from nir.fit.pair import FitResult, fit_pair
 from nir.fit.settings import FitConfig, fit_config
 from nir.fit.solvers import fluid
-from nir.fit.solvers.fluid import plain_direction
+from nir.fit.solvers.fluid import plain_newton
 from nir.geometry import lattice as transform
 from nir.geometry.folds import determinant, gradient
 from nir.geometry.lattice import identity, sample, to_cube
@@ -196,7 +196,7 @@ def plain_matcher(
 def test_plain_pytorch_finds_the_same(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fused = run(small(preset))
     monkeypatch.setattr(fluid, "matcher", plain_matcher)
-    monkeypatch.setattr(fluid, "direction", plain_direction)
+    monkeypatch.setattr(fluid, "newton", plain_newton)
     monkeypatch.setattr(transform, "fused", lambda *tensors: False)
     monkeypatch.setattr(lncc, "fused_costs", lncc.plain_costs)
     assert_the_same(run(small(preset)), fused)

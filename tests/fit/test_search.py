@@ -7,12 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from helpers.synthetic import texture
+from helpers.synthetic import texture, waves
 from helpers.threads import on_one_and_two
 from torch import Tensor
 
 from nir.fit import kernels
-from nir.fit.solvers.search import all_costs, plain_best, search
+from nir.fit.solvers.search import agreed, all_costs, plain_best, search
+from nir.geometry.lattice import compose
 from nir.losses.dice import Structures
 from nir.losses.keypoints import keypoint_pull
 from nir.losses.lncc import fused_costs, plain_costs
@@ -210,3 +211,13 @@ class TestTerms:
         costs = all_costs(terms, torch.ones_like(flat), torch.full((3,), 2.0), 2, 2, pull)
         middle = search(costs, 2, 1.0)[0, :, 13, 13, 13]
         torch.testing.assert_close(middle, torch.tensor([1.0, -2.0, 0.0]), atol=0.2, rtol=0)
+
+
+def test_two_directions_that_differ_meet_halfway() -> None:
+    extent = torch.full((3,), 30.0)
+    there, back = waves((20, 20, 20), 2.0), torch.zeros(1, 3, 20, 20, 20)
+    one, other = agreed(there, back, extent), agreed(back, there, extent)
+    apart = [compose(*pair, extent).norm(dim=1).mean() for pair in ((back, there), (other, one))]
+    assert apart[1] < 0.1 * apart[0]
+    core = (0, slice(None), *(slice(3, -3),) * 3)
+    assert 0.4 < one[core].norm() / there[core].norm() < 0.6

@@ -15,7 +15,7 @@ from torch import Tensor
 from nir.geometry.lattice import identity, sample, to_cube
 from nir.losses.dice import Structures
 from nir.losses.keypoints import keypoint_pull
-from nir.losses.lncc import FusedMatcher, lncc, needed_rows, window_moments
+from nir.losses.lncc import FusedMatcher, curvature, lncc, needed_rows, window_moments
 from nir.losses.matching import Matcher, PlainMatcher, SumMatcher, WarpMatcher, matcher
 from nir.losses.similarities.base import SIMILARITIES, Similarity
 from nir.losses.similarities.lncc import Lncc
@@ -53,22 +53,27 @@ def plain(fixed: Tensor, moving: Tensor, weight: Tensor, extent: Tensor, radius:
     return PlainMatcher(Term(Lncc(), 1.0, fixed, moving), weight, extent, radius)
 
 
-def both(
-    fixed: Tensor, moving: Tensor, weight: Tensor, u_mm: Tensor, radius: int
-) -> list[tuple[float, Tensor]]:
-    """Value and derivative by the kernels and by their twin."""
-    found = []
-    for kind in (FusedMatcher, plain):
-        out = torch.full_like(u_mm, 7.0)  # what stood there must not show
-        found.append((kind(fixed, moving, weight, EXTENT, radius)(u_mm, out), out))
-    return found
+Found = tuple[float, Tensor, Tensor]
+"""Value, derivative and curvature."""
 
 
-def assert_twins(pair: list[tuple[float, Tensor]]) -> None:
-    (value, slope), (expected, twin) = pair
+def found_by(match: Matcher, u_mm: Tensor) -> Found:
+    out, curvature = (torch.full_like(u_mm[:, :n], 7.0) for n in (3, 1))  # must not show
+    return match(u_mm, out, curvature), out, curvature
+
+
+def both(fixed: Tensor, moving: Tensor, weight: Tensor, u_mm: Tensor, radius: int) -> list[Found]:
+    """What the kernels and their twin find."""
+    kinds = (FusedMatcher, plain)
+    return [found_by(kind(fixed, moving, weight, EXTENT, radius), u_mm) for kind in kinds]
+
+
+def assert_twins(pair: list[Found]) -> None:
+    (value, *derivatives), (expected, *twins) = pair
     assert value == pytest.approx(expected, abs=1e-5)
-    peak = twin.abs().max().item()
-    torch.testing.assert_close(slope, twin, atol=2e-4 * peak + 1e-9, rtol=1e-3)
+    for one, twin in zip(derivatives, twins, strict=True):
+        peak = twin.abs().max().item()
+        torch.testing.assert_close(one, twin, atol=2e-4 * peak + 1e-9, rtol=1e-3)
 
 
 class TestTwins:
@@ -79,6 +84,8 @@ class TestTwins:
         pair = both(image(seed), image(seed + 7), weight, noise_mm(3.0, seed), radius)
         assert_twins(pair)
         assert pair[0][1].abs().max() > 0
+        assert pair[0][2].min() >= 0
+        assert pair[0][2].max() > 0
 
     @pytest.mark.parametrize("radius", [1, 2, 3])
     def test_weights_of_a_part_of_the_image(self, radius: int) -> None:
@@ -110,36 +117,34 @@ class TestTwins:
     def test_two_flat_images_score_their_difference(self) -> None:
         flat = [torch.full((1, 1, *SHAPE), level) for level in (0.2, 0.7)]
         pair = both(*flat, inside_windows(flat[0], 2), noise_mm(1.0), 2)
-        for value, slope in pair:
+        for value, *derivatives in pair:
             assert value == pytest.approx(0.75, abs=1e-5)  # 1 - 0.5^2
-            assert slope.abs().max() < 1e-9
+            assert max(x.abs().max() for x in derivatives) < 1e-9
 
     def test_no_weight_at_all(self) -> None:
         nothing = torch.zeros(1, 1, *SHAPE)
-        for value, slope in both(image(), image(1), nothing, noise_mm(1.0), 2):
+        for value, *derivatives in both(image(), image(1), nothing, noise_mm(1.0), 2):
             assert value == 0
-            assert torch.equal(slope, torch.zeros_like(slope))
+            assert not any(x.any() for x in derivatives)
 
 
 def test_equal_images_match_fully() -> None:
     fused = FusedMatcher(image(), image(), inside_windows(image(), 2), EXTENT, 2)
-    out = torch.empty(1, 3, *SHAPE)
-    assert fused(torch.zeros(1, 3, *SHAPE), out) > 0.95
+    assert found_by(fused, torch.zeros(1, 3, *SHAPE))[0] > 0.95
 
 
 def test_a_matcher_is_used_again_and_again() -> None:
     fused = FusedMatcher(image(), image(1), partial_weight(2), EXTENT, 2)
-    outs = [torch.empty(1, 3, *SHAPE) for _ in range(3)]
     fields = [waves(SHAPE, 2.0), noise_mm(5.0), waves(SHAPE, 2.0)]
-    values = [fused(u, out) for u, out in zip(fields, outs, strict=True)]
-    assert values[0] == values[2] != values[1]
-    assert torch.equal(outs[0], outs[2])
+    (one, *first), (other, *_), (again, *last) = (found_by(fused, u) for u in fields)
+    assert one == again != other
+    assert all(torch.equal(a, b) for a, b in zip(first, last, strict=True))
 
 
 def test_neither_the_images_nor_the_displacement_are_changed() -> None:
     given = [image(), image(1), partial_weight(2), noise_mm(2.0)]
     before = [x.clone() for x in given]
-    FusedMatcher(*given[:3], EXTENT, 2)(given[3], torch.empty(1, 3, *SHAPE))
+    found_by(FusedMatcher(*given[:3], EXTENT, 2), given[3])
     assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True))
 
 
@@ -147,8 +152,7 @@ def test_neither_the_images_nor_the_displacement_are_changed() -> None:
 def test_the_derivative_agrees_with_finite_differences(radius: int) -> None:
     fixed, moving, weight = image(), image(1), inside_windows(image(), radius)
     u = waves(SHAPE, 1.3) + OFF_NODES
-    out = torch.empty_like(u)
-    FusedMatcher(fixed, moving, weight, EXTENT, radius)(u, out)
+    _, out, _ = found_by(FusedMatcher(fixed, moving, weight, EXTENT, radius), u)
     doubles = [x.double() for x in (fixed, moving, weight)]
 
     def value(u_mm: Tensor) -> float:
@@ -163,15 +167,27 @@ def test_the_derivative_agrees_with_finite_differences(radius: int) -> None:
         assert abs(slope) > 1e-7
 
 
-def test_two_threads_change_no_bit() -> None:
-    def match() -> tuple[float, Tensor]:
-        out = torch.empty(1, 3, *SHAPE)
-        fused = FusedMatcher(image(), image(1), partial_weight(2), EXTENT, 2)
-        return fused(noise_mm(4.0), out), out
+def test_the_curvature_agrees_with_finite_differences() -> None:
+    fixed, weight = image().double(), inside_windows(image(), 3).double()
 
-    (one, gradient), (two, same) = on_one_and_two(match)
+    def value(place: tuple[int, ...], nudge: float) -> float:
+        warped = fixed.clone()
+        warped[0, 0][place] += nudge
+        return lncc(fixed, warped, weight, 3).item()
+
+    found = curvature(fixed, fixed, weight, 3)[0, 0]
+    for place in [(7, 8, 7), (5, 9, 6), (9, 4, 10)]:
+        pair = sum(value(place, nudge) for nudge in (1e-3, -1e-3))
+        fall = (2 * value(place, 0.0) - pair) / 1e-6
+        assert found[place].item() == pytest.approx(fall, rel=0.05)  # 343 samples hold it
+        assert fall > 1e-5
+
+
+def test_two_threads_change_no_bit() -> None:
+    fused = FusedMatcher(image(), image(1), partial_weight(2), EXTENT, 2)
+    (one, *derivatives), (two, *same) = on_one_and_two(lambda: found_by(fused, noise_mm(4.0)))
     assert one == two
-    assert torch.equal(gradient, same)
+    assert all(torch.equal(a, b) for a, b in zip(derivatives, same, strict=True))
 
 
 class TestNan:
@@ -183,7 +199,7 @@ class TestNan:
         images = [image(), image(1)]
         images[which][..., 7, 8, 7] = math.nan
         match = kind(*images, inside_windows(image(), 2), EXTENT, 2)
-        assert math.isnan(match(torch.zeros(1, 3, *SHAPE), torch.empty(1, 3, *SHAPE)))
+        assert math.isnan(found_by(match, torch.zeros(1, 3, *SHAPE))[0])
 
 
 class TestRows:
@@ -232,10 +248,8 @@ class TestTerms:
         both_channels = [torch.cat([image(seed), image(seed + 1)], 1) for seed in (0, 7)]
         term = Term(card(), 1.0, *both_channels)
         weight, u = partial_weight(2), waves(SHAPE, 2.0) + OFF_NODES
-        pair = []
-        for kind in (WarpMatcher, PlainMatcher):
-            out = torch.full_like(u, 7.0)
-            pair.append((kind(term, weight, EXTENT, 2)(u, out), out))
+        kinds = (WarpMatcher, PlainMatcher)
+        pair = [found_by(kind(term, weight, EXTENT, 2), u) for kind in kinds]
         assert_twins(pair)
         assert pair[0][1].abs().max() > 0
 
@@ -244,22 +258,21 @@ class TestTerms:
         terms = image_terms([Lncc(weight=1), Mse(weight=3)], *images)
         assert [term.share for term in terms] == [0.25, 0.75]
         weight, u = partial_weight(2), waves(SHAPE, 2.0) + OFF_NODES
-        out, own = torch.empty_like(u), torch.empty_like(u)
         found = matcher(terms, weight, EXTENT, 2)
         assert isinstance(found, SumMatcher)
-        value, expected, slope = found(u, out), 0.0, torch.zeros_like(u)
-        for term in terms:
-            expected += term.share * PlainMatcher(term, weight, EXTENT, 2)(u, own)
-            slope += term.share * own
-        assert_twins([(value, out), (expected, slope)])
+        parts = [found_by(PlainMatcher(term, weight, EXTENT, 2), u) for term in terms]
+        expected = (
+            sum(term.share * part[n] for term, part in zip(terms, parts, strict=True))
+            for n in range(3)
+        )
+        assert_twins([found_by(found, u), tuple(expected)])
 
     def test_keypoints_pull_towards_their_goal(self) -> None:
         point, goal_mm = torch.tensor([[0.2, -0.1, 0.3]]), torch.tensor([[1.0, -2.0, 0.5]])
         pull = keypoint_pull(0.5, point, goal_mm, SHAPE, EXTENT, 2.0)
         match = matcher(image_terms([Mse()], image(), image()), partial_weight(1), EXTENT, 1,
                         pull)  # fmt: skip
-        out = torch.empty(1, 3, *SHAPE)
-        still = match(torch.zeros(1, 3, *SHAPE), out)
+        still, out, _ = found_by(match, torch.zeros(1, 3, *SHAPE))
         assert still == pytest.approx(1 - 0.5 * (1 + 4 + 0.25), abs=1e-4)
         place = [
             round((x + 1) / 2 * (n - 1)) for x, n in zip(point[0].tolist(), SHAPE, strict=True)

@@ -125,7 +125,7 @@ def test_cited_is_what_ran(preset: str) -> None:
         "heinrich2014convex": ("Heinrich et al., 2014", "search" in solvers),
         "siebert2021convexadam": ("Siebert et al., 2021", "search" in solvers),
         "yushkevich2016greedy": ("Yushkevich et al., 2016", "fluid" in solvers),
-        "jena2024fireants": ("Jena et al., 2024", "fluid" in solvers),
+        "vercauteren2009demons": ("Vercauteren et al., 2009", "fluid" in solvers),
         "avants2008syn": ("Avants et al., 2008", "lncc" in compared),
         "haber2006ngf": ("Haber and Modersitzki, 2006", "ngf" in compared),
         "liu2024jacobian": ("Liu et al., 2024", True),

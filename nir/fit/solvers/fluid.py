@@ -19,9 +19,11 @@ from nir.fit.solvers.base import Rows, Solver, Told
 from nir.geometry.lattice import compose, resize, smooth
 from nir.losses.matching import Matcher, matcher
 
-MOMENTS = (0.9, 0.99)  # decay of Adam's running means of the gradient and of its square
+DECAY = 0.7  # of the running sum of steps
 
-FLOOR = 0.3  # share of the root mean square gradient below which a node's own size does not count
+FLOOR = 1.0  # share of the mean curvature that is added to that of each node
+
+FIRST = 0.25  # of the longest vector: a first step's root mean square where no curvature is known
 
 
 def fluid(
@@ -35,10 +37,11 @@ def fluid(
 ) -> tuple[Tensor, Rows]:
     """Improve a displacement by composing it with one small field a step.
 
-    A step is a field on the level's lattice: the direction that Adam takes from the gradient of
-    the score, smoothed by a Gaussian (the fluid part of the regularity), no longer than
+    A step is a field on the level's lattice: the gradient of the score over its curvature, as by
+    Newton, both smoothed by a Gaussian (the fluid part of the regularity), its vectors cut at
     ``step_vox``. It goes under the composition, which is then smoothed by a narrower Gaussian (the
-    elastic part). Short smooth steps fold nothing, so their composition goes far without folding.
+    elastic part). Short smooth steps fold nothing, so their composition goes far without folding;
+    and where the images agree but for their noise, steps end of themselves.
 
     Args:
         match: scores a displacement; 1 at best.
@@ -55,65 +58,66 @@ def fluid(
         NirError: the loss is not finite.
 
     Notes:
-        The adaptive composition of FireANTs (Jena et al. 2024) with one second moment a node, and
-        the two Gaussians of greedy (Yushkevich et al. 2016); LNCC: Avants et al. 2008, eq. 6.
+        Steps as of the diffeomorphic demons (Vercauteren et al. 2009, eq. 5: a force over its
+        curvature), smoothed before the division; the two Gaussians of greedy (Yushkevich et al.
+        2016); LNCC: Avants et al. 2008, eq. 6.
     """
     spacing = extent / (torch.tensor(u_mm.shape[2:], device=extent.device) - 1)
     longest_mm = step_vox * float(spacing.min())
     gradient, mean = torch.zeros_like(u_mm), torch.zeros_like(u_mm)
-    square = torch.zeros_like(u_mm[:, :1])
+    curvature, floor = torch.zeros_like(u_mm[:, :1]), 0.0
     rows: Rows = []
     start = time.perf_counter()
     for step in range(steps):
-        loss = 1 - match(u_mm, gradient)
+        loss = 1 - match(u_mm, gradient, curvature)
         if not math.isfinite(loss):
             raise NirError(
                 f"the loss became {loss} in step {step}: check that both images cover the brain"
                 " and hold no NaN"
             )
         force = smooth(gradient, widths_vox[0])
-        top = direction(force, mean, square, step + 1)
-        if top > 0:
-            u_mm = smooth(compose(u_mm, force.mul_(longest_mm / top), extent), widths_vox[1])
+        if known := int(curvature.count_nonzero()):
+            floor = FLOOR * float(curvature.sum()) / known
+        elif not floor:
+            floor = float(force.square().sum(1).mean().sqrt()) / (FIRST * longest_mm)
+        step_mm = 0.0
+        if floor > 0:
+            curved = smooth(curvature, widths_vox[0])
+            step_mm = newton(force, curved, floor, longest_mm, mean)
+            u_mm = smooth(compose(u_mm, force, extent), widths_vox[1])
         seconds = time.perf_counter() - start
-        row = {"step": step, "loss": loss, "dissimilarity": loss, "step_mm": longest_mm}
+        row = {"step": step, "loss": loss, "dissimilarity": loss, "step_mm": step_mm}
         rows.append(row | {"seconds": seconds})
         progress(step, loss)
     return u_mm, rows
 
 
-def direction(force: Tensor, mean: Tensor, square: Tensor, step: int) -> float:
-    """Turn a gradient into Adam's direction, in place; update the moments.
+def newton(
+    force: Tensor, curvature: Tensor, floor: float, longest_mm: float, mean: Tensor
+) -> float:
+    """Turn forces into a step, in place; return the length of its longest vector, mm.
 
     Args:
-        force, mean: shape (1, 3, X, Y, Z); square: (1, 1, X, Y, Z), of the vectors' lengths.
-        step: from 1.
-
-    Returns:
-        The length of the longest direction.
-
-    Notes:
-        Kingma and Ba 2015, algorithm 1, with one second moment a node instead of one a component,
-        so that directions keep their angle.
+        force: shape (1, 3, X, Y, Z).
+        curvature: shape (1, 1, X, Y, Z); floor: what is added to it.
+        longest_mm: length to which vectors are cut.
+        mean: running sum of steps before they are cut, shape of ``force``; goes on.
     """
     if force.device.type == "cpu":
-        arrays = (force[0].numpy(), mean[0].numpy(), square[0, 0].numpy())
-        floor = FLOOR * math.sqrt(kernels.mean_square(arrays[0]))
-        beta1, beta2, floor32 = (np.float32(x) for x in (*MOMENTS, floor + 1e-30))
-        return float(kernels.adapt(*arrays, step, beta1, beta2, floor32))
-    return plain_direction(force, mean, square, step)
+        floor32, decay, longest = (np.float32(x) for x in (floor, DECAY, longest_mm))
+        arrays = force[0].numpy(), curvature[0, 0].numpy()
+        return float(kernels.newton(*arrays, floor32, decay, longest, mean[0].numpy()))
+    return plain_newton(force, curvature, floor, longest_mm, mean)
 
 
-def plain_direction(force: Tensor, mean: Tensor, square: Tensor, step: int) -> float:
-    """Return the same as `direction`, in plain PyTorch."""
-    beta1, beta2 = MOMENTS
-    length = force.square().sum(1, keepdim=True)
-    floor = FLOOR * length.mean().sqrt() + 1e-30
-    mean.lerp_(force, 1 - beta1)
-    square.lerp_(length, 1 - beta2)
-    scale = 1 / (1 - beta1**step) / ((square / (1 - beta2**step)).sqrt() + floor)
-    torch.mul(mean, scale, out=force)
-    return float(force.square().sum(1).max().sqrt())
+def plain_newton(
+    force: Tensor, curvature: Tensor, floor: float, longest_mm: float, mean: Tensor
+) -> float:
+    """Return the same as `newton`, in plain PyTorch."""
+    mean.mul_(DECAY).add_(force / (curvature + floor))
+    length = mean.norm(dim=1, keepdim=True)
+    torch.mul(mean, longest_mm / length.clamp(min=longest_mm), out=force)
+    return min(float(length.max()), longest_mm)
 
 
 @torch.no_grad()

@@ -1,5 +1,8 @@
 """A search phase: the best of all whole-voxel displacements, coupled with a smooth field.
 
+Both images are searched in the other, and the two fields made to agree, so that it matters little
+which of them is the fixed one. Keypoints, which lead from fixed to moving, are the exception.
+
 Local descent ends in the nearest optimum; where gyri differ it is often the wrong one. Here every
 displacement within reach is tried at every voxel of a coarse level, so the start does not matter.
 """
@@ -8,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,10 +23,12 @@ from nir.fit import kernels
 from nir.fit.level import Level, warp
 from nir.fit.settings import Phase
 from nir.fit.solvers.base import Rows, Solver, Told
-from nir.geometry.lattice import smooth
+from nir.geometry.lattice import compose, smooth
 from nir.losses.keypoints import Pull
 from nir.losses.prices import displacements
 from nir.losses.terms import Term
+
+ROUNDS = 4  # of agreement; each smooths a little
 
 COUPLINGS = (0.003, 0.01, 0.03, 0.1, 0.3)
 """Weight of the squared distance (voxels) to the smooth field, growing; LNCC lies in [0, 1]."""
@@ -103,21 +109,39 @@ def plain_best(costs: Tensor, field: Tensor, coupling: float, reach: int) -> Ten
     return best
 
 
+def _search(level: Level, terms: Sequence[Term], phase: Phase) -> Tensor:
+    costs = all_costs(terms, level.weight, level.spacing, phase.radius, phase.reach, level.pull)
+    return search(costs, phase.reach, phase.elasticity_vox) * level.spacing.view(1, 3, 1, 1, 1)
+
+
+def agreed(there: Tensor, back: Tensor, extent: Tensor) -> Tensor:
+    """Let two displacements, mm, shape (1, 3, X, Y, Z), undo each other; return the first.
+
+    Notes:
+        Each takes on half of what the other misses, again and again: Siebert et al. 2021.
+    """
+    for _ in range(ROUNDS):
+        there, back = (
+            there - compose(back, there, extent) / 2,
+            back - compose(there, back, extent) / 2,
+        )
+    return there
+
+
 @torch.no_grad()
 def solve(
     level: Level, start: Tensor, phase: Phase, told: Told, flow: FlowSettings, seed: int
 ) -> tuple[DenseField, Rows]:
     """Search all displacements within reach; as `Solve`. One row: the loss where they lead."""
     began = time.perf_counter()
-    radius, reach = phase.radius, phase.reach
-    costs = all_costs(level.terms, level.weight, level.spacing, radius, reach, level.pull)
-    found = search(costs, reach, phase.elasticity_vox)
-    del costs
-    u_mm = found * level.spacing.view(1, 3, 1, 1, 1)
+    u_mm = _search(level, level.terms, phase)
+    if level.pull is None:
+        other = [replace(t, fixed=t.moving, moving=t.fixed) for t in level.terms]
+        u_mm = agreed(u_mm, _search(level, other, phase), level.extent)
     loss = 0.0 if level.pull is None else float(level.pull.loss(u_mm))
     for term in level.terms:
         warped = warp(term.moving, u_mm, level.extent)
-        loss += term.share * (1 - float(term.score(term.fixed, warped, level.weight, radius)))
+        loss += term.share * (1 - float(term.score(term.fixed, warped, level.weight, phase.radius)))
     told(0, loss)
     seconds = time.perf_counter() - began
     row = {"step": 0, "loss": loss, "dissimilarity": loss, "seconds": seconds}

@@ -67,10 +67,19 @@ class Similarity(Settings):
         """
         raise NotImplementedError
 
+    def curvature(
+        self, fixed: Tensor, warped: Tensor, weight: Tensor, radius: int
+    ) -> Tensor | None:
+        """Return how fast the score's derivative by each voxel falls; None: it is not known.
+
+        At least zero, shape (B, C, X, Y, Z); arguments as of `score`.
+        """
+        return None
+
     def matcher(
         self, fixed: Tensor, moving: Tensor, weight: Tensor, extent: Tensor, radius: int
     ) -> Matcher | None:
-        """Return its own score and derivative by a displacement on a CPU; None: by autograd.
+        """Return its own score and derivatives by a displacement on a CPU; None: by autograd.
 
         Args:
             fixed, moving: prepared, shape (1, C, X, Y, Z).

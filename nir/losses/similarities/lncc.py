@@ -33,10 +33,21 @@ class Lncc(Similarity):
         parts = [lncc(f, w, windows, radius) for f, w in channels(fixed, warped)]
         return torch.stack(parts).mean()
 
+    def curvature(self, fixed: Tensor, warped: Tensor, weight: Tensor, radius: int) -> Tensor:
+        """Return the closed form."""
+        import torch
+
+        from nir.losses.lncc import curvature
+        from nir.losses.windows import channels, window_weight
+
+        windows = window_weight(weight, radius)
+        parts = [curvature(f, w, windows, radius) for f, w in channels(fixed, warped)]
+        return torch.cat(parts, 1) / len(parts)
+
     def matcher(
         self, fixed: Tensor, moving: Tensor, weight: Tensor, extent: Tensor, radius: int
     ) -> Matcher:
-        """Return fused kernels of score and derivative."""
+        """Return fused kernels of score and derivatives."""
         from nir.losses.lncc import FusedMatcher
         from nir.losses.matching import SumMatcher
         from nir.losses.windows import channels, window_weight
