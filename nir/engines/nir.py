@@ -101,8 +101,9 @@ class Nir(Engine):
         larger = 1 / likely_scale(fixed)
         fixed, moving = fixed.scaled(larger), moving.scaled(larger)
         fit = self.settings.fit
-        wide_mm = np.minimum(fixed.extent_mm + 2 * fit.margin_mm, HEAD_MM)  # room for a brain
-        i, j, k = (int(n) for n in np.maximum(np.round(wide_mm / fixed.spacing), fixed.shape))
+        margins, head = 2 * fit.margin_mm / fixed.spacing, HEAD_MM / fixed.spacing
+        wide = np.maximum(np.minimum(fixed.shape + margins, head), fixed.shape)  # a cropped brain's
+        i, j, k = (round(n) for n in wide.tolist())
         box = Grid((i, j, k), fixed.affine)
         return 1.2 * estimate_mb(box, fit, fixed, moving, contrasts)
 

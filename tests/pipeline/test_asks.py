@@ -11,6 +11,7 @@ from helpers.tiny import settings, write_cohort
 from snakemake.iocontainers import Wildcards
 
 from nir.fit.memory import estimate_mb
+from nir.geometry.grid import Grid
 from nir.pipeline.asks import SNAKEMAKE_MB, Asks
 from nir.pipeline.run import plan_run
 
@@ -69,7 +70,11 @@ def test_time_grows_with_the_pairs_of_a_batch(asks_of: Ask) -> None:
 def test_a_fit_asks_for_its_own_estimate_and_a_fifth_more(asks_of: Ask) -> None:
     asks = asks_of()
     grid = asks.run.grid("s0")
-    own = 1.2 * estimate_mb(grid, asks.run.methods["field"].fit, grid, grid, 1)
+    fit = asks.run.methods["field"].fit
+    sides = zip(grid.shape, grid.spacing.tolist(), strict=True)
+    i, j, k = (n + round(2 * fit.margin_mm / mm) for n, mm in sides)
+    box = Grid((i, j, k), grid.affine)  # the brain may fill a small image: its box is larger
+    own = 1.2 * estimate_mb(box, fit, grid, grid, 1)
     assert asks.register_megabytes(job(batch="00001", method="field"), 1) == int(SNAKEMAKE_MB + own)
 
 

@@ -58,9 +58,9 @@ def fluid(
         NirError: the loss is not finite.
 
     Notes:
-        Steps as of the diffeomorphic demons (Vercauteren et al. 2009, eq. 5: a force over its
-        curvature), smoothed before the division; the two Gaussians of greedy (Yushkevich et al.
-        2016); LNCC: Avants et al. 2008, eq. 6.
+        Steps as of the diffeomorphic demons (Vercauteren et al. 2009: a force over its curvature),
+        smoothed before the division; the two Gaussians of greedy (Yushkevich et al. 2016); LNCC:
+        Avants et al. 2008, eq. 6.
     """
     spacing = extent / (torch.tensor(u_mm.shape[2:], device=extent.device) - 1)
     longest_mm = step_vox * float(spacing.min())
