@@ -18,6 +18,8 @@ from nir.geometry.grid import Array, Grid, apply_matrix, nearest_voxel
 
 CHUNK = 2**20  # points mapped at once: bounds the memory
 
+AFFINE_POINTS = 20_000  # of a map tell the affine nearest to it
+
 
 class Transform(Protocol):
     """What all maps can do."""
@@ -129,7 +131,7 @@ class InverseDisplacementField:
 def nearest_affine(points: Array, moved: Array) -> Affine:
     """Return the affine that takes points, shape (..., 3), nearest to others, by least squares."""
     source, target = (x.reshape(-1, 3) for x in (points, moved))
-    step = max(1, len(source) // 20_000)
+    step = max(1, len(source) // AFFINE_POINTS)
     source, target = source[::step], target[::step]
     homogeneous = np.column_stack([source, np.ones(len(source))])
     matrix = np.eye(4)

@@ -104,8 +104,7 @@ def _percentiles_mm(
     areas, result = _areas_by_code(spacing_mm)[borders.codes], []
     for rank in ranks.tolist():
         step, area = borders.part(nearest, rank), borders.part(areas, rank)
-        share = np.cumsum(np.bincount(step, area)) / area.sum()
-        at = int(np.searchsorted(share, percent / 100))
+        at = _reached(np.bincount(step, area), percent)
         if at < len(lengths_mm):
             result.append(float(lengths_mm[at]))
             continue
@@ -115,10 +114,14 @@ def _percentiles_mm(
         )
         distances = cKDTree(there).query(here)[0]
         order = np.argsort(distances)
-        share = np.cumsum(area[order]) / area.sum()
-        at = min(int(np.searchsorted(share, percent / 100)), len(order) - 1)
-        result.append(float(distances[order[at]]))
+        result.append(float(distances[order[_reached(area[order], percent)]]))
     return result
+
+
+def _reached(areas: np.ndarray, percent: float) -> int:
+    """Return the index up to which areas sum to a percentage of all."""
+    share = np.cumsum(areas) / areas.sum()
+    return min(int(np.searchsorted(share, percent / 100)), len(areas) - 1)
 
 
 @lru_cache

@@ -174,8 +174,8 @@ def border_corners(ranks, rim, known, place, places, codes):
     """Count, or write down, the corners of voxels through which the borders of structures pass.
 
     Args:
-        ranks: map of structures from 1, int32, shape (X, Y, Z). The corner
-            between voxels (i, j, k) and (i + 1, j + 1, k + 1) has the index of the first.
+        ranks: map of structures from 1, int32, shape (X, Y, Z). The corner between voxels (i, j, k)
+            and (i + 1, j + 1, k + 1) has the index of the first.
         rim: how many outer corners along each axis are left out, shape (3,).
         known: how many each structure has; else they are counted.
         place: of each structure, shape (count + 1,): the number so far, or where the next one goes.

@@ -13,14 +13,12 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from nir.geometry.grid import Array, Grid, apply_matrix, mask_points
-from nir.geometry.maps import Affine, DisplacementField, nearest_affine
+from nir.geometry.maps import AFFINE_POINTS, Affine, DisplacementField, nearest_affine
 from nir.geometry.resample import resample
 from nir.quality.kernels import moved_mm
 from nir.quality.metrics import shown
 
 OVERLAP_VOXELS = 500_000  # about so many voxels tell the overlap of two brains to a thousandth
-
-AFFINE_VOXELS = 20_000  # tell a brain's affine
 
 OUTLIER_SPREADS = 1.5
 
@@ -61,12 +59,11 @@ def displacements(u_lps: np.ndarray, grid: Grid, mask: np.ndarray) -> dict[str, 
     if not inside.any():
         return dict.fromkeys(("displacement_p99_mm", "displacement_max_mm"), math.nan)
     places = np.argwhere(inside)
-    some = places[:: max(1, len(places) // AFFINE_VOXELS)]
+    some = places[:: max(1, len(places) // AFFINE_POINTS)]
     points = apply_matrix(grid.vox_to_lps, some.astype(float))
     back = nearest_affine(points, points + u_lps[tuple(some.T)]).inverse()
     length = np.empty(len(places))
-    field = np.ascontiguousarray(u_lps, np.float32)
-    moved_mm(field, inside, grid.vox_to_lps, back.matrix_lps, length)
+    moved_mm(np.ascontiguousarray(u_lps), inside, grid.vox_to_lps, back.matrix_lps, length)
     return {
         "displacement_p99_mm": float(np.percentile(length, 99)),
         "displacement_max_mm": float(length.max()),
