@@ -14,6 +14,7 @@ from torch import Tensor
 from nir.field.network import FieldNetwork
 from nir.field.settings import FieldSettings, FlowSettings
 from nir.field.sizes import CHUNK, lattice_shape
+from nir.geometry.halfway import Halves
 from nir.geometry.lattice import exponential, identity, resize, runge_kutta, sample
 
 RK4_STEPS = 4
@@ -25,9 +26,11 @@ class DenseField:
 
     Args:
         u_mm: shape (1, 3, X, Y, Z); outside the cube the border value goes on.
+        halves: of which it was made.
     """
 
     u_mm: Tensor
+    halves: Halves | None = None
 
     def at(self, cube: Tensor) -> Tensor:
         """Read at points, shape (B, 3, x, y, z); returns mm, the same shape."""

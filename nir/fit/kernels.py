@@ -67,3 +67,30 @@ def best_displacement(start, stop, costs, near, coupling, reach, best):
                         best[0, x, y, z] = dx
                         best[1, x, y, z] = dy
                         best[2, x, y, z] = dz
+
+
+@parallel(0, 1)
+def refine(start, stop, costs, near, coupling, reach, best):
+    """Add the part of a voxel to the best displacements, in place.
+
+    A parabola along each axis tells it, by the costs of the neighbours; at the end of the reach
+    there is none. Arguments as of `best_displacement`.
+    """
+    _, _, ny, nz = costs.shape
+    width = 2 * reach + 1
+    for x in range(start, stop):
+        for y in range(ny):
+            for z in range(nz):
+                i, j, k = best[0, x, y, z], best[1, x, y, z], best[2, x, y, z]
+                q = int(((i + reach) * width + j + reach) * width + k + reach)
+                here = costs[q, x, y, z]
+                for axis in range(3):
+                    d = best[axis, x, y, z]
+                    if abs(d) == reach:
+                        continue
+                    stride = width ** (2 - axis)
+                    gap = 2 * (d - near[axis, x, y, z])
+                    low = costs[q - stride, x, y, z] - here + coupling * (1 - gap)
+                    high = costs[q + stride, x, y, z] - here + coupling * (1 + gap)
+                    if low + high > 0:
+                        best[axis, x, y, z] = d + np.float32(0.5) * (low - high) / (low + high)

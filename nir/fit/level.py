@@ -13,6 +13,7 @@ from nir.errors import NirError
 from nir.fit.settings import FitConfig, Phase
 from nir.fit.sizes import level_grid
 from nir.geometry.grid import Grid
+from nir.geometry.halfway import Halves
 from nir.geometry.inverse import invert
 from nir.geometry.lattice import identity, resize, sample, smooth, to_cube
 from nir.losses.dice import Structures
@@ -63,6 +64,27 @@ class Level:
     def inside(self) -> Tensor:
         """Indices of the mask's voxels, shape (N, 3)."""
         return self.weight[0, 0].nonzero()
+
+    def halfway(self, halves: Halves) -> Level:
+        """Return it with weight and pull in the space halfway between the images."""
+        weight = (warp(self.weight, halves.fixed, self.extent) > 0.5).float()
+        pull = self.pull and self.pull.warped(lambda x: warp(x, halves.fixed, self.extent))
+        return replace(self, weight=weight, pull=pull)
+
+    def warped(self, halves: Halves) -> Level:
+        """Return it with the images halfway to each other, and the pull that is left there."""
+        level = self.halfway(halves)
+        if level.pull is not None:
+            level.pull = level.pull.beyond(halves.moving - halves.fixed)
+        level.terms = [
+            replace(
+                term,
+                fixed=warp(term.fixed, halves.fixed, self.extent),
+                moving=warp(term.moving, halves.moving, self.extent),
+            )
+            for term in self.terms
+        ]
+        return level
 
     @property
     def spacing(self) -> Tensor:

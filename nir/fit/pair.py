@@ -21,6 +21,7 @@ from nir.fit.solvers.fluid import FLUID
 from nir.fit.solvers.search import SEARCH
 from nir.geometry.folds import unfold
 from nir.geometry.grid import Grid
+from nir.geometry.halfway import Halves
 from nir.geometry.lattice import compose
 
 SOLVERS: dict[str, Solver] = {"field": FIELD, "search": SEARCH, "fluid": FLUID}
@@ -47,6 +48,13 @@ class FitResult:
     seconds: list[float] = field(default_factory=list)
     repaired: int = 0
     parts: list[Part] = field(default_factory=list)
+
+    def halves(self, extent: Tensor) -> Halves:
+        """Return the displacement in halves; ``extent``: edges of the cube, mm, shape (3,)."""
+        match self.parts:
+            case [DenseField(halves=Halves() as halves)]:
+                return halves
+        return Halves.of(self.u_mm, extent)
 
 
 def fit_pair(
@@ -125,7 +133,8 @@ def _phase(
         with torch.no_grad():
             images = carry(result.u_mm, extent)
     level = make_level(images, grid, config, phase)
-    part, rows = solver.solve(level, result.u_mm, phase, told, config, seed + number)
+    start = result.halves(extent) if solver.goes_on else None
+    part, rows = solver.solve(level, start, phase, told, config, seed + number)
     if solver.goes_on:
         result.parts = []
     with torch.no_grad():

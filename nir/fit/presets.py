@@ -50,7 +50,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {
         "phases": [
             *_COARSE,
-            {**_FINE, "radius": 6, "steps": 12},
+            {**_FINE, "radius": 6, "steps": 9},
         ],
     },
     # Without the full resolution.

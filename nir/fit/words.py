@@ -52,8 +52,8 @@ def _search(phase: Mapping[str, Any]) -> str:
     return (
         f"a search over all displacements of up to {phase['reach']} voxels along each axis"
         f" {_level(phase)}{averaged}, coupled with a field smoothed by a Gaussian of"
-        f" {phase['elasticity_vox']:g} voxels, from both sides (Heinrich et al., 2014; Siebert et"
-        " al., 2021)"
+        f" {phase['elasticity_vox']:g} voxels, from both sides, the images halfway to each other"
+        " (Heinrich et al., 2014; Siebert et al., 2021)"
     )
 
 
@@ -61,9 +61,9 @@ def _fluid(phase: Mapping[str, Any]) -> str:
     return (
         f"{phase['steps']} fluid steps {_level(phase)}, each the gradient smoothed by a Gaussian of"
         f" {phase['viscosity_vox']:g} voxels over its curvature (Vercauteren et al., 2009), no"
-        f" longer than {phase['step_vox']:g} voxels, composed with all before it, and the"
-        f" composition smoothed by a Gaussian of {phase['elasticity_vox']:g} voxels (Yushkevich et"
-        " al., 2016)"
+        f" longer than {phase['step_vox']:g} voxels, half of it taken by either image and composed"
+        " with all before it (Avants et al., 2008), and both compositions smoothed by a Gaussian of"
+        f" {phase['elasticity_vox']:g} voxels (Yushkevich et al., 2016)"
     )
 
 
@@ -113,7 +113,7 @@ def _network(phase: Mapping[str, Any]) -> str:
 
 SOLVERS = {
     "search": Told(_search, ("heinrich2014convex", "siebert2021convexadam")),
-    "fluid": Told(_fluid, ("yushkevich2016greedy", "vercauteren2009demons")),
+    "fluid": Told(_fluid, ("avants2008syn", "yushkevich2016greedy", "vercauteren2009demons")),
     "field": Told(_field, ("sun2024nir",)),
 }
 

@@ -46,10 +46,15 @@ def compose(start, stop, outer, inner, scale_outer, step, out):
     """
     _, na, nb, nc = outer.shape
     _, _, ny, nz = inner.shape
+    same = step[0] == 1 and step[1] == 1 and step[2] == 1
     for x in range(start, stop):
         for y in range(ny):
             for z in range(nz):
                 u0, u1, u2 = inner[0, x, y, z], inner[1, x, y, z], inner[2, x, y, z]
+                if same and u0 == 0 and u1 == 0 and u2 == 0:  # much of a step
+                    for d in range(3):
+                        out[d, x, y, z] = outer[d, x, y, z]
+                    continue
                 i, a, _ = _cell(x * step[0] + u0 * scale_outer[0], na)
                 j, b, _ = _cell(y * step[1] + u1 * scale_outer[1], nb)
                 k, c, _ = _cell(z * step[2] + u2 * scale_outer[2], nc)
@@ -63,54 +68,80 @@ def compose(start, stop, outer, inner, scale_outer, step, out):
                     out[d, x, y, z] = inner[d, x, y, z] + v0 * (1 - a) + v1 * a
 
 
-def gaussian(volume, taps, scratch, out):
-    """Convolve each channel, shape (C, X, Y, Z), with an odd kernel an axis; borders go on."""
-    along_x, along_y, along_z = taps
-    _along_yz(volume, along_y, along_z, scratch)
-    _along_x(scratch, along_x, out)
-
-
 @parallel(0, 1)
-def _along_yz(start, stop, volume, taps_y, taps_z, out):
-    channels, _, ny, nz = volume.shape
-    ry, rz = len(taps_y) // 2, len(taps_z) // 2
+def gaussian(start, stop, volume, taps, out):
+    """Convolve each channel, shape (C, X, Y, Z), with an odd kernel an axis; borders go on.
+
+    ``taps``: float32, shape (3, T), each kernel in the middle of its row, and zeros around it.
+    """
+    channels, nx, ny, nz = volume.shape
+    length = taps.shape[1]
+    reach = [0, 0, 0]
+    for axis in range(3):
+        for t in range(length // 2):
+            if taps[axis, t] != 0:
+                reach[axis] = max(reach[axis], length // 2 - t)
+    rx, ry, rz = reach
+    middle = length // 2
     line = np.empty(nz + 2 * rz, np.float32)
     plane = np.empty((ny, nz), np.float32)
-    for x in range(start, stop):
-        for d in range(channels):
-            for y in range(ny):
-                for z in range(nz):
-                    line[z + rz] = volume[d, x, y, z]
-                for z in range(rz):
-                    line[z] = line[rz]
-                    line[nz + rz + z] = line[nz + rz - 1]
-                plane[y] = 0
-                for t in range(2 * rz + 1):
-                    w = taps_z[t]
-                    for z in range(nz):
-                        plane[y, z] += w * line[z + t]
+    ring = np.empty((2 * rx + 1, ny, nz), np.float32)
+    for d in range(channels):
+        for at in range(start - rx, stop + rx):
+            if start - rx < at and (at <= 0 or at >= nx):
+                _copy(ring[(at - 1) % (2 * rx + 1)], ring[at % (2 * rx + 1)])
+            else:
+                _along_yz(
+                    volume[d, min(max(at, 0), nx - 1)],
+                    taps,
+                    middle,
+                    ry,
+                    rz,
+                    line,
+                    plane,
+                    ring[at % (2 * rx + 1)],
+                )
+            x = at - rx
+            if x < start:
+                continue
             for y in range(ny):
                 out[d, x, y] = 0
-                for t in range(2 * ry + 1):
-                    w = taps_y[t]
-                    s = min(max(y + t - ry, 0), ny - 1)
+                for t in range(-rx, rx + 1):
+                    w = taps[0, middle + t]
                     for z in range(nz):
-                        out[d, x, y, z] += w * plane[s, z]
+                        out[d, x, y, z] += w * ring[(x + t) % (2 * rx + 1), y, z]
 
 
-@parallel(0, 2)
-def _along_x(start, stop, volume, taps_x, out):
-    channels, nx, _, nz = volume.shape
-    rx = len(taps_x) // 2
-    for y in range(start, stop):
-        for d in range(channels):
-            for x in range(nx):
-                out[d, x, y] = 0
-                for t in range(2 * rx + 1):
-                    w = taps_x[t]
-                    s = min(max(x + t - rx, 0), nx - 1)
-                    for z in range(nz):
-                        out[d, x, y, z] += w * volume[d, s, y, z]
+@inline
+def _copy(one, other):
+    ny, nz = one.shape
+    for y in range(ny):
+        for z in range(nz):
+            other[y, z] = one[y, z]
+
+
+@inline
+def _along_yz(image, taps, middle, ry, rz, line, plane, out):
+    """Convolve a plane, (Y, Z), along z, then y."""
+    ny, nz = image.shape
+    for y in range(ny):
+        for z in range(nz):
+            line[z + rz] = image[y, z]
+        for z in range(rz):
+            line[z] = line[rz]
+            line[nz + rz + z] = line[nz + rz - 1]
+        plane[y] = 0
+        for t in range(2 * rz + 1):
+            w = taps[2, middle - rz + t]
+            for z in range(nz):
+                plane[y, z] += w * line[z + t]
+    for y in range(ny):
+        out[y] = 0
+        for t in range(2 * ry + 1):
+            w = taps[1, middle - ry + t]
+            s = min(max(y + t - ry, 0), ny - 1)
+            for z in range(nz):
+                out[y, z] += w * plane[s, z]
 
 
 @inline

@@ -152,11 +152,11 @@ def smooth(volume: Tensor, sigma_vox: float | tuple[float, ...]) -> Tensor:
     if all(len(t) == 1 for t in taps):
         return volume
     if fused(volume):
-        weights = [t.numpy() for t in taps]
+        widest = max(map(len, taps))
+        weights = np.stack([F.pad(t, [(widest - len(t)) // 2] * 2).numpy() for t in taps])
         result = torch.empty(volume.shape)
-        scratch = np.empty(volume.shape[1:], np.float32)
         for one, out in zip(volume, result, strict=True):
-            kernels.gaussian(one.contiguous().numpy(), weights, scratch, out.numpy())
+            kernels.gaussian(one.contiguous().numpy(), weights, out.numpy())
         return result
     for dim, kernel in enumerate(taps, start=2):
         radius, length = len(kernel) // 2, volume.shape[dim]

@@ -50,7 +50,10 @@ def warp_slope(start, stop, moving, u, scale, rows, warped, slope):
 
 @inline
 def _sum_yz(plane, row_sums, radius, out):
-    """Sum each channel of a plane, (C, Y, Z), over windows along z, then y, into ``out``."""
+    """Sum each channel of a plane, (C, Y, Z), over windows along z, then y, into ``out``.
+
+    Beyond the plane is nothing.
+    """
     channels, ny, nz = plane.shape
     for d in range(channels):
         for y in range(ny):
@@ -61,120 +64,151 @@ def _sum_yz(plane, row_sums, radius, out):
                     row_sums[y, z] += plane[d, y, z + s]
                 for z in range(s, nz):
                     row_sums[y, z] += plane[d, y, z - s]
-        for y in range(ny):
-            for z in range(nz):
-                out[d, y, z] = row_sums[y, z]
-            for t in range(max(0, y - radius), min(ny, y + radius + 1)):
-                if t != y:
-                    for z in range(nz):
-                        out[d, y, z] += row_sums[t, z]
+        total = np.zeros(nz)  # double precision: it forgets what has left the window
+        for t in range(ny + radius):
+            if t < ny:
+                for z in range(nz):
+                    total[z] += row_sums[t, z]
+            if t > 2 * radius:
+                for z in range(nz):
+                    total[z] -= row_sums[t - 2 * radius - 1, z]
+            if t >= radius:
+                for z in range(nz):
+                    out[d, t - radius, z] = total[z]
+
+
+@inline
+def _slide(sums, total, x, radius, y):
+    """Move the row ``y`` of a window by a plane along x, so that ``x`` is its middle.
+
+    Args:
+        sums: shape (X, Y, Z); total: of the planes that the window holds, shape (Y, Z).
+    """
+    nx, _, nz = sums.shape
+    new, old = x + radius, x - radius - 1
+    if new < nx:
+        for z in range(nz):
+            total[y, z] += sums[new, y, z]
+    if old >= 0:
+        for z in range(nz):
+            total[y, z] -= sums[old, y, z]
 
 
 @parallel(0, 0)
-def window_products(start, stop, fixed, warped, radius, sums):
-    """Window sums along y and z of w, w^2 and f w; ``sums`` has shape (X, 3, Y, Z)."""
-    _, ny, nz = fixed.shape
+def window_products(start, stop, fixed, moving, bounds, radius, sums):
+    """Window sums along y and z of f, m, f^2, m^2 and f m; ``sums`` has shape (X, 5, Y, Z).
+
+    ``bounds`` (X, 4): first and last + 1 voxel of each plane along y and z that is needed; beyond
+    them the images are 0, and sums are left as they are.
+    """
     for x in range(start, stop):
-        plane = np.empty((3, ny, nz), np.float32)
+        y0, y1, z0, z1 = bounds[x]
+        ny, nz = y1 - y0, z1 - z0
+        plane = np.empty((5, ny, nz), np.float32)
         row_sums = np.empty((ny, nz), np.float32)
         for y in range(ny):
             for z in range(nz):
-                w = warped[x, y, z]
-                plane[0, y, z] = w
-                plane[1, y, z] = w * w
-                plane[2, y, z] = fixed[x, y, z] * w
-        _sum_yz(plane, row_sums, radius, sums[x])
+                f, m = fixed[x, y0 + y, z0 + z], moving[x, y0 + y, z0 + z]
+                plane[0, y, z] = f
+                plane[1, y, z] = m
+                plane[2, y, z] = f * f
+                plane[3, y, z] = m * m
+                plane[4, y, z] = f * m
+        _sum_yz(plane, row_sums, radius, sums[x, :, y0:y1, z0:z1])
 
 
 @parallel(1, 1)
-def lncc_coefficients(start, stop, sums, mean_f, var_f, weight, radius, total, out, scores):
+def lncc_coefficients(start, stop, sums, weight, radius, unit, out, scores):
     """Finish the sums along x; write each window's score and the derivatives of the mean score.
 
-    ``out`` (X, 3, Y, Z) gets d score / d (f w), / d (w^2) and the offset, before the second pass.
+    ``out`` (X, 5, Y, Z) gets, before the second pass, d score / d (f m), twice d score / d (f^2)
+    and / d (m^2), and the offsets of f and m.
     """
-    nx, _, nz = mean_f.shape
+    nx, _, nz = weight.shape
     n = np.float32(1.0 / (2 * radius + 1) ** 3)
     one = np.float32(1.0)
     for y in range(start, stop):
-        sw = np.empty(nz, np.float32)
-        sww = np.empty(nz, np.float32)
-        sfw = np.empty(nz, np.float32)
+        total = np.zeros((5, nz))
+        s = np.empty((5, nz), np.float32)
         score = 0.0
-        for x in range(nx):
+        for x in range(-radius, nx):
+            for d in range(5):
+                _slide(sums[:, :, y], total, x, radius, d)
+            if x < 0:
+                continue
             any_weight = False
             for z in range(nz):
                 any_weight |= weight[x, y, z] > 0
             if not any_weight:
                 out[x, :, y, :] = 0
                 continue
-            sw[:] = 0
-            sww[:] = 0
-            sfw[:] = 0
-            for t in range(max(0, x - radius), min(nx, x + radius + 1)):
-                for z in range(nz):
-                    sw[z] += sums[t, 0, y, z]
-                    sww[z] += sums[t, 1, y, z]
-                    sfw[z] += sums[t, 2, y, z]
+            s[:] = total
             for z in range(nz):
-                mf, vf = mean_f[x, y, z], var_f[x, y, z]
-                mw = sw[z] * n
-                vw = max(sww[z] * n - mw * mw, np.float32(0.0))
-                cov = sfw[z] * n - mf * mw
-                share = weight[x, y, z] * total
-                if vf < _EMPTY or vw < _EMPTY:
-                    gap = mf - mw
+                mf, mm = s[0, z] * n, s[1, z] * n
+                vf = max(s[2, z] * n - mf * mf, np.float32(0.0))
+                vm = max(s[3, z] * n - mm * mm, np.float32(0.0))
+                cov = s[4, z] * n - mf * mm
+                share = weight[x, y, z] * unit
+                if vf < _EMPTY or vm < _EMPTY:
+                    gap = mf - mm
                     score += share * (one - gap * gap)
                     out[x, 0, y, z] = 0
                     out[x, 1, y, z] = 0
-                    out[x, 2, y, z] = -2 * gap * share * n
+                    out[x, 2, y, z] = 0
+                    out[x, 3, y, z] = 2 * gap * share * n
+                    out[x, 4, y, z] = -2 * gap * share * n
                 else:
-                    inverse = one / (vf * vw + _EPSILON)
+                    inverse = one / (vf * vm + _EPSILON)
                     score += share * cov * cov * inverse
                     a = 2 * share * cov * inverse * n
-                    e = -a * cov * vf * inverse
+                    ef, em = -a * cov * vm * inverse, -a * cov * vf * inverse
                     out[x, 0, y, z] = a
-                    out[x, 1, y, z] = e
-                    out[x, 2, y, z] = a * mf + e * mw
+                    out[x, 1, y, z] = ef
+                    out[x, 2, y, z] = em
+                    out[x, 3, y, z] = a * mm + ef * mf
+                    out[x, 4, y, z] = a * mf + em * mm
         scores[y] = score
 
 
 @parallel(0, 0)
-def window_coefficients(start, stop, coefficients, radius, sums):
-    """Window sums along y and z of the three coefficients, (X, 3, Y, Z) each."""
-    _, _, ny, nz = coefficients.shape
+def window_coefficients(start, stop, coefficients, bounds, radius, sums):
+    """Window sums along y and z of the five coefficients, (X, 5, Y, Z) each."""
     for x in range(start, stop):
-        row_sums = np.empty((ny, nz), np.float32)
-        _sum_yz(coefficients[x], row_sums, radius, sums[x])
+        y0, y1, z0, z1 = bounds[x]
+        row_sums = np.empty((y1 - y0, z1 - z0), np.float32)
+        part = coefficients[x, :, y0:y1, z0:z1]
+        _sum_yz(part, row_sums, radius, sums[x, :, y0:y1, z0:z1])
 
 
-@parallel(0, 0)
-def lncc_forces(start, stop, fixed, warped, slope, sums, radius, rows, out, curvature):
-    """Finish the sums along x; write the derivative by the displacement, (3, X, Y, Z).
+@parallel(0, 1)
+def lncc_forces(start, stop, fixed, moving, slopes, sums, radius, rows, out, curvature):
+    """Finish the sums along x; write the derivative by a step that both halves take, (3, X, Y, Z).
 
-    ``curvature`` (X, Y, Z) gets minus the second one, along the slope: see `nir.losses.lncc`.
+    ``slopes`` (2, 3, X, Y, Z) are those of both images; ``curvature`` (X, Y, Z) gets minus the
+    second derivative: see `nir.losses.matching.Matcher`.
     """
-    nx, ny, nz = fixed.shape
-    for x in range(start, stop):
-        g = np.empty(nz, np.float32)
-        h = np.empty(nz, np.float32)
-        for y in range(ny):
+    nx, _, nz = fixed.shape
+    for y in range(start, stop):
+        total = np.zeros((5, nz))
+        s = np.empty((5, nz), np.float32)
+        for x in range(-radius, nx):
+            for d in range(5):
+                _slide(sums[:, :, y], total, x, radius, d)
+            if x < 0:
+                continue
             first, last = rows[x, y, 0], rows[x, y, 1]
             out[:, x, y] = 0
             curvature[x, y] = 0
-            g[first:last] = 0
-            h[first:last] = 0
-            for t in range(max(0, x - radius), min(nx, x + radius + 1)):
-                for z in range(first, last):
-                    h[z] -= sums[t, 1, y, z]
-                    g[z] += (
-                        sums[t, 0, y, z] * fixed[x, y, z]
-                        + sums[t, 1, y, z] * warped[x, y, z]
-                        - sums[t, 2, y, z]
-                    )
+            s[:] = total
+            for z in range(first, last):
+                f, m = fixed[x, y, z], moving[x, y, z]
+                s[3, z] = s[0, z] * m + s[1, z] * f - s[3, z]
+                s[4, z] = s[0, z] * f + s[2, z] * m - s[4, z]
             for d in range(3):
                 for z in range(first, last):
-                    out[d, x, y, z] = g[z] * slope[d, x, y, z]
-                    curvature[x, y, z] += h[z] * slope[d, x, y, z] ** 2
+                    here, there = slopes[0, d, x, y, z], slopes[1, d, x, y, z]
+                    out[d, x, y, z] = s[4, z] * there - s[3, z] * here
+                    curvature[x, y, z] -= 2 * (s[1, z] * here**2 + s[2, z] * there**2)
 
 
 @parallel(9, 0)
@@ -208,13 +242,12 @@ def match_costs(
                     zs = min(max(z + dz, 0), nz - 1)
                     plane[0, y, z] = fixed[x, y, z] * moving[xs, ys, zs]
             _sum_yz(plane, row_sums, radius, planes[:, x])
-        total = np.empty((ny, nz), np.float32)
-        for x in range(nx):
-            total[:] = 0
-            for t in range(max(0, x - radius), min(nx, x + radius + 1)):
-                for y in range(ny):
-                    for z in range(nz):
-                        total[y, z] += planes[0, t, y, z]
+        total = np.zeros((ny, nz))
+        for x in range(-radius, nx):
+            for y in range(ny):
+                _slide(planes[0], total, x, radius, y)
+            if x < 0:
+                continue
             xs = x + dx
             costs[q, x] = 0
             if xs < radius or xs >= nx - radius:

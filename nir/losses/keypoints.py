@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +24,14 @@ class Pull:
     share: float
     strength: Tensor
     goal_mm: Tensor
+
+    def warped(self, warp: Callable[[Tensor], Tensor]) -> Pull:
+        """Return it in another space, whose warp reads a volume there."""
+        return replace(self, strength=warp(self.strength), goal_mm=warp(self.goal_mm))
+
+    def beyond(self, u_mm: Tensor) -> Pull:
+        """Return what is left of it beyond a displacement."""
+        return replace(self, goal_mm=self.goal_mm - u_mm)
 
     def loss(self, u_mm: Tensor, take: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
         """Return the weighted mean squared distance, mm^2; ``take`` picks the voxels of u."""

@@ -10,6 +10,7 @@ import torch
 from scipy.ndimage import maximum_filter1d
 from torch import Tensor
 
+from nir.geometry.halfway import Halves
 from nir.losses import kernels
 from nir.losses.prices import displacements
 from nir.losses.windows import EMPTY, EPSILON, box_mean, inside_windows, moments, shift
@@ -105,48 +106,36 @@ class FusedMatcher:
     def __init__(
         self, fixed: Tensor, moving: Tensor, weight: Tensor, extent: Tensor, radius: int
     ) -> None:
-        self.moving, self.weight = volume(moving), volume(weight)
-        shape = self.moving.shape
-        self.radius = radius
+        self.images, self.weight, self.radius = (
+            (volume(fixed), volume(moving)),
+            volume(weight),
+            radius,
+        )
+        shape = self.weight.shape
         self.scale = ((np.array(shape) - 1) / extent.numpy()).astype(np.float32)
         self.share = np.float32(1 / max(float(self.weight.sum(dtype=np.float64)), 1e-12))
         self.rows = needed_rows(self.weight, radius)
-        z = np.arange(shape[2])
-        needed = (z >= self.rows[..., :1]) & (z < self.rows[..., 1:])
-        self.fixed = np.where(needed, volume(fixed), np.float32(0))
-        self.mean, self.variance = window_moments(torch.from_numpy(self.fixed)[None, None], radius)
-        self.warped = np.zeros(shape, np.float32)
-        self.slope = np.empty((3, *shape), np.float32)
-        self.sums = np.empty((shape[0], 3, *shape[1:]), np.float32)
+        self.warped = np.zeros((2, *shape), np.float32)
+        self.slopes = np.empty((2, 3, *shape), np.float32)
+        self.bounds = np.array([_bounds(plane) for plane in self.rows], np.int32)
+        self.sums = np.zeros((shape[0], 5, *shape[1:]), np.float32)
         self.coefficients = np.empty_like(self.sums)
         self.scores = np.empty(shape[1])
 
-    def __call__(self, u_mm: Tensor, out: Tensor, curvature: Tensor) -> float:
-        """Return the LNCC; write both derivatives by ``u_mm``; as `nir.losses.matching.Matcher`."""
-        u, radius = u_mm.detach()[0].numpy(), self.radius
-        kernels.warp_slope(self.moving, u, self.scale, self.rows, self.warped, self.slope)
-        kernels.window_products(self.fixed, self.warped, radius, self.sums)
+    def __call__(self, halves: Halves, out: Tensor, curvature: Tensor) -> float:
+        """Return the LNCC and write both derivatives; as `nir.losses.matching.Matcher`."""
+        radius, coefficients = self.radius, self.coefficients
+        sides = (self.images, (halves.fixed, halves.moving), self.warped, self.slopes)
+        for image, half, warped, slope in zip(*sides, strict=True):
+            u = half.detach()[0].contiguous().numpy()
+            kernels.warp_slope(image, u, self.scale, self.rows, warped, slope)
+        kernels.window_products(*self.warped, self.bounds, radius, self.sums)
         kernels.lncc_coefficients(
-            self.sums,
-            self.mean,
-            self.variance,
-            self.weight,
-            radius,
-            self.share,
-            self.coefficients,
-            self.scores,
+            self.sums, self.weight, radius, self.share, coefficients, self.scores
         )
-        kernels.window_coefficients(self.coefficients, radius, self.sums)
-        kernels.lncc_forces(
-            self.fixed,
-            self.warped,
-            self.slope,
-            self.sums,
-            radius,
-            self.rows,
-            out[0].numpy(),
-            curvature[0, 0].numpy(),
-        )
+        kernels.window_coefficients(coefficients, self.bounds, radius, self.sums)
+        written = out[0].numpy(), curvature[0, 0].numpy()
+        kernels.lncc_forces(*self.warped, self.slopes, self.sums, radius, self.rows, *written)
         return float(self.scores.sum())
 
 
@@ -168,6 +157,14 @@ def needed_rows(weight: np.ndarray, radius: int) -> np.ndarray:
         near = maximum_filter1d(near, 2 * radius + 1, axis=axis, mode="constant")
     first, last = near.argmax(2), near.shape[2] - near[:, :, ::-1].argmax(2)
     return np.stack([first, np.where(near.any(2), last, first)], -1).astype(np.int32)
+
+
+def _bounds(rows: np.ndarray) -> tuple[int, int, int, int]:
+    """Return first and last + 1 voxel along y and z of the rows of a plane, (Y, 2)."""
+    some = np.flatnonzero(rows[:, 1] > rows[:, 0])
+    if not len(some):
+        return 0, 0, 0, 0
+    return some[0], some[-1] + 1, rows[some, 0].min(), rows[some, 1].max()
 
 
 def fused_costs(fixed: Tensor, moving: Tensor, weight: Tensor, radius: int, reach: int) -> Tensor:

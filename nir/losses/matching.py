@@ -1,4 +1,4 @@
-"""The similarity of a fixed image and a warped one, with its derivative by a dense displacement."""
+"""The similarity of two images, warped halfway to each other, with its derivatives by a step."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nir.geometry.halfway import Halves
 from nir.geometry.lattice import identity, sample, to_cube
 from nir.losses import kernels
 from nir.losses.keypoints import Pull
@@ -16,16 +17,24 @@ from nir.losses.terms import Term
 
 
 class Matcher(Protocol):
-    """Compares two images under a displacement."""
+    """Compares two images halfway between them."""
 
-    def __call__(self, u_mm: Tensor, out: Tensor, curvature: Tensor) -> float:
-        """Return the score at a displacement, and write its derivatives by it.
+    def __call__(self, halves: Halves, out: Tensor, curvature: Tensor) -> float:
+        """Return the score, and write its derivatives by a step that both halves take.
+
+        A step s, in mm, moves the points of the moving image by s and those of the fixed one by -s.
 
         Args:
-            u_mm: shape (1, 3, X, Y, Z).
-            out: gets the first derivative, shape of ``u_mm``.
-            curvature: gets what is known of minus the second one along the slope of the warped
-                image, not negative, shape (1, 1, X, Y, Z); 0 where nothing is.
+            halves: on the lattice of the images.
+            out: gets the first derivative, shape (1, 3, X, Y, Z).
+            curvature: gets a bound of what is known of minus the second one, along the slopes of
+                both images, not negative, shape (1, 1, X, Y, Z); 0 where nothing is.
+
+        A similarity that is not the same in the other order is averaged over both.
+
+        Notes:
+            Both images move, by slopes a and b: with the curvatures c and d of the score by each
+            c a^2 + d b^2 + 2 sqrt(c d) a b is at most 2 (c a^2 + d b^2).
         """
 
 
@@ -60,20 +69,20 @@ class SumMatcher:
     def __init__(self, parts: Sequence[tuple[float, Matcher]], pull: Pull | None) -> None:
         self.parts, self.pull = parts, pull
 
-    def __call__(self, u_mm: Tensor, out: Tensor, curvature: Tensor) -> float:
+    def __call__(self, halves: Halves, out: Tensor, curvature: Tensor) -> float:
         """Return the sum and write its derivatives; as `Matcher`."""
         out.zero_()
         curvature.zero_()
         total, own, curved = 0.0, torch.empty_like(out), torch.empty_like(curvature)
         for share, part in self.parts:
-            total += share * part(u_mm, own, curved)
+            total += share * part(halves, own, curved)
             out.add_(own, alpha=share)
             curvature.add_(curved, alpha=share)
         if self.pull is not None:
             with torch.enable_grad():
-                leaf = u_mm.detach().requires_grad_()
+                leaf = (halves.moving - halves.fixed).detach().requires_grad_()
                 loss = self.pull.loss(leaf)
-                out.sub_(torch.autograd.grad(loss, leaf)[0])
+                out.sub_(torch.autograd.grad(loss, leaf)[0], alpha=2)  # a step moves both ends
             total -= float(loss.detach())
         return total
 
@@ -85,59 +94,84 @@ class PlainMatcher:
         self.term, self.weight, self.extent, self.radius = term, weight, extent, radius
         self.points = identity(tuple(weight.shape[2:]), weight.device)
 
-    def __call__(self, u_mm: Tensor, out: Tensor, curvature: Tensor) -> float:
+    def __call__(self, halves: Halves, out: Tensor, curvature: Tensor) -> float:
         """Return the score and write its derivatives; as `Matcher`."""
-        term = self.term
-        curvature.zero_()
+        images = (self.term.fixed, halves.fixed), (self.term.moving, halves.moving)
         with torch.enable_grad():
-            leaf = u_mm.detach().requires_grad_()
-            warped = sample(term.moving, self.points + to_cube(leaf, self.extent))
-            score = term.score(term.fixed, warped, self.weight, self.radius)
-            out.copy_(torch.autograd.grad(score, leaf, retain_graph=True)[0])
-            now = warped.detach()
-            known = term.similarity.curvature(term.fixed, now, self.weight, self.radius)
-            if known is not None:
-                for one, by in zip(warped[0], known[0], strict=True):
-                    (slope,) = torch.autograd.grad(one.sum(), leaf, retain_graph=True)
-                    curvature += by * slope.square().sum(1, keepdim=True)
-        return float(score.detach())
+            ends = [half.detach().clone().requires_grad_() for _, half in images]
+            warped = [
+                sample(image, self.points + to_cube(end, self.extent))
+                for (image, _), end in zip(images, ends, strict=True)
+            ]
+        one, other = (image.detach() for image in warped)
+        fixed, moving = (
+            _score(self.term, *pair, self.weight, self.radius)
+            for pair in ((other, one), (one, other))
+        )
+        out.zero_()
+        curvature.zero_()
+        sides = zip((-1, 1), warped, ends, (fixed, moving), strict=True)
+        for sign, image, end, (_, force, known) in sides:
+            (by,) = torch.autograd.grad(image, end, force, retain_graph=True)
+            out.add_(by, alpha=sign)
+            for number, fall in enumerate(() if known is None else known[0]):
+                one = torch.zeros_like(image)
+                one[:, number] = 1
+                (slope,) = torch.autograd.grad(image, end, one, retain_graph=True)
+                curvature += 2 * fall * slope.square().sum(1, keepdim=True)
+        return (fixed[0] + moving[0]) / 2
 
 
 class WarpMatcher:
-    """One term on a CPU: the warp and its slope by a kernel, the score by PyTorch."""
+    """One term on a CPU: the warps and their slopes by a kernel, the score by PyTorch."""
 
     def __init__(self, term: Term, weight: Tensor, extent: Tensor, radius: int) -> None:
         self.term, self.weight, self.radius = term, weight, radius
-        self.moving = term.moving[0].contiguous().numpy()
-        shape = self.moving.shape[1:]
+        self.images = [image[0].contiguous().numpy() for image in (term.fixed, term.moving)]
+        shape = weight.shape[2:]
         self.scale = ((np.array(shape) - 1) / extent.numpy()).astype(np.float32)
         self.rows = np.empty((*shape[:2], 2), np.int32)
         self.rows[:] = 0, shape[2]
-        self.warped = torch.empty_like(term.moving, memory_format=torch.contiguous_format)
+        self.warped = torch.empty(term.fixed.shape), torch.empty(term.moving.shape)
         self.slope = torch.empty(3, *shape)
 
-    def __call__(self, u_mm: Tensor, out: Tensor, curvature: Tensor) -> float:
+    def __call__(self, halves: Halves, out: Tensor, curvature: Tensor) -> float:
         """Return the score and write its derivatives; as `Matcher`."""
-        for number in range(len(self.moving)):
-            self._warp(number, u_mm)
-        with torch.enable_grad():
-            leaf = self.warped.detach().requires_grad_()
-            score = self.term.score(self.term.fixed, leaf, self.weight, self.radius)
-            (force,) = torch.autograd.grad(score, leaf)
-        now = self.term.fixed, self.warped, self.weight, self.radius
-        known = self.term.similarity.curvature(*now)
+        ends = [u.detach()[0].contiguous().numpy() for u in (halves.fixed, halves.moving)]
+        channels = range(self.warped[0].shape[1])
+        for side, u in enumerate(ends):
+            for number in channels:
+                self._warp(side, number, u)
         out.zero_()
         curvature.zero_()
-        for number, by in enumerate(force[0]):
-            if len(self.moving) > 1:  # one slope at a time: all of them are too large
-                self._warp(number, u_mm)
-            out[0].addcmul_(self.slope, by)
-            if known is not None:
-                curvature[0, 0].addcmul_(self.slope.square().sum(0), known[0, number])
-        return float(score.detach())
+        total, (fixed, moving) = 0.0, self.warped
+        for side, (sign, pair) in enumerate(
+            zip((-1, 1), ((moving, fixed), self.warped), strict=True)
+        ):
+            score, force, known = _score(self.term, *pair, self.weight, self.radius)
+            total += score / 2
+            for number in channels:  # one slope at a time: all of them are too large
+                self._warp(side, number, ends[side])
+                out[0].addcmul_(self.slope, force[0, number], value=sign)
+                if known is not None:
+                    fall = self.slope.square().sum(0)
+                    curvature[0, 0].addcmul_(fall, known[0, number], value=2)
+        return total
 
-    def _warp(self, number: int, u_mm: Tensor) -> None:
+    def _warp(self, side: int, number: int, u: np.ndarray) -> None:
         kernels.warp_slope(
-            self.moving[number], u_mm.detach()[0].numpy(), self.scale, self.rows,
-            self.warped[0, number].numpy(), self.slope.numpy(),
+            self.images[side][number], u, self.scale, self.rows,
+            self.warped[side][0, number].numpy(), self.slope.numpy(),
         )  # fmt: skip
+
+
+def _score(
+    term: Term, fixed: Tensor, warped: Tensor, weight: Tensor, radius: int
+) -> tuple[float, Tensor, Tensor | None]:
+    """Score two images; return that, its derivative by the second, and how fast it falls."""
+    with torch.enable_grad():
+        leaf = warped.detach().requires_grad_()
+        score = term.score(fixed, leaf, weight, radius)
+        (force,) = torch.autograd.grad(score, leaf)
+    known = term.similarity.curvature(fixed, warped, weight, radius)
+    return float(score.detach()), force, known

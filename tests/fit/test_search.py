@@ -12,7 +12,7 @@ from helpers.threads import on_one_and_two
 from torch import Tensor
 
 from nir.fit import kernels
-from nir.fit.solvers.search import agreed, all_costs, plain_best, search
+from nir.fit.solvers.search import agreed, all_costs, plain_best, plain_refined, search
 from nir.geometry.lattice import compose
 from nir.losses.dice import Structures
 from nir.losses.keypoints import keypoint_pull
@@ -46,7 +46,13 @@ def fused_best(costs: Tensor, field: Tensor, coupling: float, reach: int) -> Ten
     best = torch.full_like(field, 99.0)
     arrays = (costs.numpy(), field[0].numpy(), np.float32(coupling), reach, best[0].numpy())
     kernels.best_displacement(*arrays)
+    kernels.refine(*arrays)
     return best
+
+
+def plain(costs: Tensor, field: Tensor, coupling: float, reach: int) -> Tensor:
+    best = plain_best(costs, field, coupling, reach)
+    return plain_refined(costs, field, coupling, reach, best)
 
 
 def found(
@@ -114,18 +120,27 @@ class TestBest:
         generator = torch.Generator().manual_seed(1)
         costs = torch.rand(125, *SHAPE, generator=generator)
         field = 2 * torch.randn(1, 3, *SHAPE, generator=generator)
-        fused, plain = (pick(costs, field, coupling, 2) for pick in (fused_best, plain_best))
-        assert (fused == plain).all(1).float().mean() > 0.999  # but for ties by rounding
+        fused, twin = (pick(costs, field, coupling, 2) for pick in (fused_best, plain))
+        near = ((fused - twin).abs() < 1e-4).all(1)
+        assert near.float().mean() > 0.999  # but for ties by rounding
         assert fused.abs().max() == 2
 
-    @pytest.mark.parametrize("pick", [fused_best, plain_best])
-    def test_a_strong_coupling_gives_the_nearest_voxel(
+    @pytest.mark.parametrize("pick", [fused_best, plain])
+    def test_a_parabola_tells_the_part_of_a_voxel(self, pick: Callable[..., Tensor]) -> None:
+        lowest = torch.tensor([0.3, -0.4, 0.8])
+        costs = (displacements(2, CPU) - lowest).square().sum(1).view(-1, 1, 1, 1)
+        best = pick(costs.expand(-1, *SHAPE).contiguous(), torch.zeros(1, 3, *SHAPE), 0.0, 2)
+        torch.testing.assert_close(best, lowest.view(1, 3, 1, 1, 1).expand_as(best))
+
+    @pytest.mark.parametrize("pick", [fused_best, plain])
+    def test_a_strong_coupling_stays_near_within_reach(
         self, pick: Callable[[Tensor, Tensor, float, int], Tensor]
     ) -> None:
         field = torch.tensor([1.2, -0.7, 3.4]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
         costs = torch.rand(125, *SHAPE, generator=torch.Generator().manual_seed(2))
         best = pick(costs, field.contiguous(), 1e4, 2)
-        assert (best == torch.tensor([1.0, -1.0, 2.0]).view(1, 3, 1, 1, 1)).all()
+        expected = torch.tensor([1.2, -0.7, 2.0]).view(1, 3, 1, 1, 1).expand_as(best)
+        torch.testing.assert_close(best, expected, atol=1e-3, rtol=0)
 
 
 class TestSearch:
@@ -138,7 +153,7 @@ class TestSearch:
         there = found(fixed, moving, inside_windows(fixed, 2), 2, 2, smooth_vox)
         core = there[0, :, 9:-9, 9:-9, 9:-9].flatten(1)
         expected = torch.tensor([[float(s)] for s in step]).expand_as(core)
-        torch.testing.assert_close(core, expected, atol=1e-3, rtol=0)
+        torch.testing.assert_close(core, expected, atol=0.1, rtol=0)  # as a parabola tells it
 
     def test_flat_images_stay_in_place(self) -> None:
         flat = torch.full((1, 1, *SHAPE), 0.5)

@@ -133,7 +133,11 @@ def test_processes_that_start_at_once_share_what_they_keep(tmp_path: Path) -> No
     assert {path: path.stat().st_mtime_ns for path in kept.rglob("*.*")} == files
 
 
-def test_compilation_is_told_apart_from_what_is_kept() -> None:
+def test_compilation_is_told_apart_from_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("numba.core.config.CACHE_DIR", str(tmp_path))  # where nothing is kept yet
+
     @compiled.serial
     def double(x):  # type: ignore[no-untyped-def]
         return 2 * x

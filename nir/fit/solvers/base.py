@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from torch import Tensor
-
 from nir.field.parts import Part
 from nir.field.settings import FlowSettings
 from nir.fit.level import Level
 from nir.fit.settings import Phase
+from nir.geometry.halfway import Halves
 
 Rows = list[dict[str, float]]
 
@@ -23,13 +22,19 @@ class Solve(Protocol):
     """Finds the part of a phase."""
 
     def __call__(
-        self, level: Level, start: Tensor, phase: Phase, told: Told, flow: FlowSettings, seed: int
+        self,
+        level: Level,
+        start: Halves | None,
+        phase: Phase,
+        told: Told,
+        flow: FlowSettings,
+        seed: int,
     ) -> tuple[Part, Rows]:
         """Return the part, and one row a step for the trace.
 
         Args:
             level: what the phase compares.
-            start: displacement before the phase, on the grid of the fit, mm, (1, 3, X, Y, Z).
+            start: displacement from which it goes on; None: the part lies on top of it.
             phase: its settings; ``flow``: what a neural field stands for.
             told: called after each step.
             seed: of all random numbers.

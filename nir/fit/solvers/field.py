@@ -18,12 +18,18 @@ from nir.fit.sampling import READERS, SAMPLERS, Take
 from nir.fit.settings import Phase
 from nir.fit.solvers.base import Rows, Solver, Told
 from nir.geometry.folds import gradient
+from nir.geometry.halfway import Halves
 from nir.geometry.lattice import identity, resize, to_cube
 from nir.losses.regularity import folding, smoothness
 
 
 def solve(
-    level: Level, start: Tensor, phase: Phase, told: Told, flow: FlowSettings, seed: int
+    level: Level,
+    start: Halves | None,
+    phase: Phase,
+    told: Told,
+    flow: FlowSettings,
+    seed: int,
 ) -> tuple[NeuralField, Rows]:
     """Fit a fresh neural field; as `Solve`."""
     model = FieldNetwork(phase, seed).to(level.extent.device)

@@ -1,4 +1,7 @@
-"""A fluid phase: in each step a small fresh field on the frozen composition of all before it."""
+"""A fluid phase: in each step a small fresh field on the frozen composition of all before it.
+
+It moves both images towards each other, so it does not matter which of them is the fixed one.
+"""
 
 from __future__ import annotations
 
@@ -16,60 +19,64 @@ from nir.fit import kernels
 from nir.fit.level import Level
 from nir.fit.settings import Phase
 from nir.fit.solvers.base import Rows, Solver, Told
-from nir.geometry.lattice import compose, resize, smooth
+from nir.geometry.halfway import Halves
+from nir.geometry.lattice import compose, smooth
 from nir.losses.matching import Matcher, matcher
 
 DECAY = 0.7  # of the running sum of steps
 
-FLOOR = 1.0  # share of the mean curvature that is added to that of each node
+FLOOR = 0.7  # share of the mean curvature that is added to that of each node
 
 FIRST = 0.25  # of the longest vector: a first step's root mean square where no curvature is known
 
 
 def fluid(
     match: Matcher,
-    u_mm: Tensor,
+    halves: Halves,
     extent: Tensor,
     steps: int,
     widths_vox: tuple[float, float],
     step_vox: float,
     progress: Told,
-) -> tuple[Tensor, Rows]:
-    """Improve a displacement by composing it with one small field a step.
+) -> tuple[Halves, Rows]:
+    """Improve a displacement by composing both its halves with one small field a step.
 
     A step is a field on the level's lattice: the gradient of the score over its curvature, as by
-    Newton, both smoothed by a Gaussian (the fluid part of the regularity), its vectors cut at
-    ``step_vox``. It goes under the composition, which is then smoothed by a narrower Gaussian (the
-    elastic part). Short smooth steps fold nothing, so their composition goes far without folding;
-    and where the images agree but for their noise, steps end of themselves.
+    Newton, both smoothed by a Gaussian (the fluid part of the regularity), its vectors cut. It goes
+    under the half that leads to the moving image, and turned round under the other; both are then
+    smoothed by a narrower Gaussian (the elastic part). Short smooth steps fold nothing, so their
+    composition goes far without folding; and where the images agree but for their noise, steps end
+    of themselves.
 
     Args:
-        match: scores a displacement; 1 at best.
-        u_mm: start, shape (1, 3, X, Y, Z); extent: edges of the cube, mm, shape (3,).
+        match: scores halves of a displacement; 1 at best.
+        halves: start; extent: edges of the cube, mm, shape (3,).
         widths_vox: standard deviations of the two Gaussians, gradient and composition, voxels.
-        step_vox: longest vector of a step, voxels.
+        step_vox: longest vector by which a step moves the points of one image against the other's,
+            voxels.
         progress: called after each step with its number and the loss.
 
     Returns:
-        The displacement, and one row a step: step, loss, dissimilarity, step_mm (the longest
-        vector), seconds.
+        The halves, and one row a step: step, loss, dissimilarity, step_mm (the longest vector),
+        seconds.
 
     Raises:
         NirError: the loss is not finite.
 
     Notes:
         Steps as of the diffeomorphic demons (Vercauteren et al. 2009: a force over its curvature),
-        smoothed before the division; the two Gaussians of greedy (Yushkevich et al. 2016); LNCC:
-        Avants et al. 2008, eq. 6.
+        smoothed before the division; the two Gaussians of greedy (Yushkevich et al. 2016); LNCC
+        (eq. 6) and the space halfway: Avants et al. 2008.
     """
-    spacing = extent / (torch.tensor(u_mm.shape[2:], device=extent.device) - 1)
-    longest_mm = step_vox * float(spacing.min())
-    gradient, mean = torch.zeros_like(u_mm), torch.zeros_like(u_mm)
-    curvature, floor = torch.zeros_like(u_mm[:, :1]), 0.0
+    fixed, moving = halves.fixed, halves.moving
+    spacing = extent / (torch.tensor(fixed.shape[2:], device=extent.device) - 1)
+    longest_mm = step_vox / 2 * float(spacing.min())
+    gradient, mean = torch.zeros_like(fixed), torch.zeros_like(fixed)
+    curvature, floor = torch.zeros_like(fixed[:, :1]), 0.0
     rows: Rows = []
     start = time.perf_counter()
     for step in range(steps):
-        loss = 1 - match(u_mm, gradient, curvature)
+        loss = 1 - match(Halves(fixed, moving), gradient, curvature)
         if not math.isfinite(loss):
             raise NirError(
                 f"the loss became {loss} in step {step}: check that both images cover the brain"
@@ -83,13 +90,14 @@ def fluid(
         step_mm = 0.0
         if floor > 0:
             curved = smooth(curvature, widths_vox[0])
-            step_mm = newton(force, curved, floor, longest_mm, mean)
-            u_mm = smooth(compose(u_mm, force, extent), widths_vox[1])
+            step_mm = 2 * newton(force, curved, floor, longest_mm, mean)
+            moving = smooth(compose(moving, force, extent), widths_vox[1])
+            fixed = smooth(compose(fixed, force.neg_(), extent), widths_vox[1])
         seconds = time.perf_counter() - start
         row = {"step": step, "loss": loss, "dissimilarity": loss, "step_mm": step_mm}
         rows.append(row | {"seconds": seconds})
         progress(step, loss)
-    return u_mm, rows
+    return Halves(fixed, moving), rows
 
 
 def newton(
@@ -122,19 +130,27 @@ def plain_newton(
 
 @torch.no_grad()
 def solve(
-    level: Level, start: Tensor, phase: Phase, told: Told, flow: FlowSettings, seed: int
+    level: Level,
+    start: Halves | None,
+    phase: Phase,
+    told: Told,
+    flow: FlowSettings,
+    seed: int,
 ) -> tuple[DenseField, Rows]:
     """Go on from a displacement by fluid steps; as `Solve`. Nothing is drawn at random."""
-    u_mm, rows = fluid(
+    assert start is not None
+    halves = start.resized(level.shape)
+    level = level.halfway(halves)
+    halves, rows = fluid(
         matcher(level.terms, level.weight, level.extent, phase.radius, level.pull),
-        resize(start, level.shape),
+        halves,
         level.extent,
         phase.steps,
         (phase.viscosity_vox, phase.elasticity_vox),
         phase.step_vox,
         told,
     )
-    return DenseField(u_mm), rows
+    return DenseField(halves.whole(level.extent), halves), rows
 
 
 FLUID = Solver(solve, goes_on=True)

@@ -1,7 +1,8 @@
 """A search phase: the best of all whole-voxel displacements, coupled with a smooth field.
 
-Both images are searched in the other, and the two fields made to agree, so that it matters little
-which of them is the fixed one. Keypoints, which lead from fixed to moving, are the exception.
+Each image is searched in the other, both warped halfway, and the two fields made to agree: so it
+matters little which of them is the fixed one. Keypoints, which lead from fixed to moving, are the
+exception.
 
 Local descent ends in the nearest optimum; where gyri differ it is often the wrong one. Here every
 displacement within reach is tried at every voxel of a coarse level, so the start does not matter.
@@ -23,6 +24,7 @@ from nir.fit import kernels
 from nir.fit.level import Level, warp
 from nir.fit.settings import Phase
 from nir.fit.solvers.base import Rows, Solver, Told
+from nir.geometry.halfway import Halves
 from nir.geometry.lattice import compose, smooth
 from nir.losses.keypoints import Pull
 from nir.losses.prices import displacements
@@ -49,17 +51,29 @@ def search(costs: Tensor, reach: int, smooth_vox: float) -> Tensor:
         Alternates between the best displacement of each voxel near the smooth field and smoothing
         (coupled convex optimisation: Heinrich et al. 2014, eq. 5; Siebert et al. 2021).
     """
+    on_cpu = costs.device.type == "cpu"
+    pick, add_part = (_best, _refined) if on_cpu else (plain_best, plain_refined)
     field = torch.zeros(1, 3, *costs.shape[1:], device=costs.device)
     for coupling in COUPLINGS:
-        if costs.device.type == "cpu":
-            best = torch.empty_like(field)
-            kernels.best_displacement(
-                costs.numpy(), field[0].numpy(), np.float32(coupling), reach, best[0].numpy()
-            )
-        else:
-            best = plain_best(costs, field, coupling, reach)
+        near, best = field, pick(costs, field, coupling, reach)
         field = smooth(best, smooth_vox)
-    return field
+    return smooth(add_part(costs, near, COUPLINGS[-1], reach, best), smooth_vox)
+
+
+def _best(costs: Tensor, near: Tensor, coupling: float, reach: int) -> Tensor:
+    """Return the same as `plain_best`, by a kernel."""
+    best = torch.empty_like(near)
+    given = costs.numpy(), near[0].numpy(), np.float32(coupling), reach, best[0].numpy()
+    kernels.best_displacement(*given)
+    return best
+
+
+def _refined(costs: Tensor, near: Tensor, coupling: float, reach: int, best: Tensor) -> Tensor:
+    """Return the same as `plain_refined`, by a kernel."""
+    result = best.clone()
+    given = costs.numpy(), near[0].numpy(), np.float32(coupling), reach, result[0].numpy()
+    kernels.refine(*given)
+    return result
 
 
 def all_costs(
@@ -96,17 +110,37 @@ def all_costs(
     return total
 
 
-def plain_best(costs: Tensor, field: Tensor, coupling: float, reach: int) -> Tensor:
-    """Pick the best displacement of each voxel near a field, shape (1, 3, X, Y, Z)."""
-    steps = displacements(reach, costs.device)
+def plain_best(costs: Tensor, near: Tensor, coupling: float, reach: int) -> Tensor:
+    """Pick the best whole displacement of each voxel near a field, shape (1, 3, X, Y, Z)."""
     least = torch.full_like(costs[0], torch.inf)
-    best = torch.zeros_like(field)
-    for cost, step in zip(costs, steps, strict=True):
-        total = cost + coupling * (step.view(3, 1, 1, 1) - field[0]).square().sum(0)
+    best = torch.zeros_like(near)
+    for cost, step in zip(costs, displacements(reach, costs.device), strict=True):
+        steps = step.view(1, 3, 1, 1, 1)
+        total = cost + coupling * (steps - near)[0].square().sum(0)
         better = total < least
         least = torch.where(better, total, least)
-        best = torch.where(better, step.view(1, 3, 1, 1, 1), best)
+        best = torch.where(better, steps, best)
     return best
+
+
+def plain_refined(costs: Tensor, near: Tensor, coupling: float, reach: int, best: Tensor) -> Tensor:
+    """Add the part of a voxel to whole displacements, by a parabola along each axis.
+
+    The costs of the neighbours tell it; at the end of the reach there is none.
+    """
+
+    def price(steps: Tensor) -> Tensor:
+        i, j, k = steps[0].long() + reach
+        q = (i * (2 * reach + 1) + j) * (2 * reach + 1) + k
+        return costs.gather(0, q[None])[0] + coupling * (steps - near)[0].square().sum(0)
+
+    least, result = price(best), best.clone()
+    for axis, one in enumerate(torch.eye(3, device=costs.device)):
+        step = one.view(1, 3, 1, 1, 1) * (best[:, axis, None].abs() < reach)
+        low, high = price(best - step) - least, price(best + step) - least
+        part = (low - high) / (2 * (low + high))
+        result[0, axis] += torch.where(low + high > 0, part, 0)
+    return result
 
 
 def _search(level: Level, terms: Sequence[Term], phase: Phase) -> Tensor:
@@ -130,22 +164,31 @@ def agreed(there: Tensor, back: Tensor, extent: Tensor) -> Tensor:
 
 @torch.no_grad()
 def solve(
-    level: Level, start: Tensor, phase: Phase, told: Told, flow: FlowSettings, seed: int
+    level: Level,
+    start: Halves | None,
+    phase: Phase,
+    told: Told,
+    flow: FlowSettings,
+    seed: int,
 ) -> tuple[DenseField, Rows]:
     """Search all displacements within reach; as `Solve`. One row: the loss where they lead."""
     began = time.perf_counter()
-    u_mm = _search(level, level.terms, phase)
+    assert start is not None
+    halves, extent = start.resized(level.shape), level.extent
+    level = level.warped(halves)
+    step = _search(level, level.terms, phase)
     if level.pull is None:
         other = [replace(t, fixed=t.moving, moving=t.fixed) for t in level.terms]
-        u_mm = agreed(u_mm, _search(level, other, phase), level.extent)
-    loss = 0.0 if level.pull is None else float(level.pull.loss(u_mm))
+        step = agreed(step, _search(level, other, phase), extent)
+    loss = 0.0 if level.pull is None else float(level.pull.loss(step))
     for term in level.terms:
-        warped = warp(term.moving, u_mm, level.extent)
+        warped = warp(term.moving, step, extent)
         loss += term.share * (1 - float(term.score(term.fixed, warped, level.weight, phase.radius)))
     told(0, loss)
     seconds = time.perf_counter() - began
     row = {"step": 0, "loss": loss, "dissimilarity": loss, "seconds": seconds}
-    return DenseField(u_mm), [row]
+    whole = Halves(halves.fixed, compose(halves.moving, step, extent)).whole(extent)
+    return DenseField(whole, Halves.of(whole, extent)), [row]
 
 
-SEARCH = Solver(solve)
+SEARCH = Solver(solve, goes_on=True)

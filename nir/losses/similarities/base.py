@@ -79,7 +79,7 @@ class Similarity(Settings):
     def matcher(
         self, fixed: Tensor, moving: Tensor, weight: Tensor, extent: Tensor, radius: int
     ) -> Matcher | None:
-        """Return its own score and derivatives by a displacement on a CPU; None: by autograd.
+        """Return its own score and derivatives on a CPU; None: by autograd.
 
         Args:
             fixed, moving: prepared, shape (1, C, X, Y, Z).

@@ -1,0 +1,59 @@
+"""A displacement in two halves, which meet in the space halfway between two images.
+
+There neither image is the fixed one: what is found there does not depend on their order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from nir.geometry.inverse import invert
+from nir.geometry.lattice import compose, identity, resize
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Where the points halfway between two images lie in each, as displacements.
+
+    Args:
+        fixed, moving: to the points of that image, mm, shape (1, 3, X, Y, Z) each, on one lattice.
+    """
+
+    fixed: Tensor
+    moving: Tensor
+
+    @classmethod
+    def of(cls, u_mm: Tensor, extent: Tensor) -> Halves:
+        """Halve a displacement, mm, shape (1, 3, X, Y, Z): half of each vector leads halfway.
+
+        Args:
+            extent: edges of the cube, mm, shape (3,).
+
+        Notes:
+            The inverse displacement has the same points halfway, and so the same halves in the
+            other order.
+        """
+        if not u_mm.any():
+            return cls(u_mm, u_mm)
+        fixed = inverse(u_mm / 2, extent)
+        return cls(fixed, compose(u_mm, fixed, extent))
+
+    def resized(self, shape: tuple[int, int, int]) -> Halves:
+        """Interpolate both on another lattice over the cube."""
+        return Halves(resize(self.fixed, shape), resize(self.moving, shape))
+
+    def whole(self, extent: Tensor) -> Tensor:
+        """Return the displacement from fixed to moving points, mm, shape (1, 3, X, Y, Z)."""
+        if not self.fixed.any():
+            return self.moving
+        return compose(self.moving, inverse(self.fixed, extent), extent)
+
+
+def inverse(u_mm: Tensor, extent: Tensor) -> Tensor:
+    """Return the displacement that undoes another, on the same lattice, mm, (1, 3, X, Y, Z)."""
+    points = identity(tuple(u_mm.shape[2:]), u_mm.device)
+    found = invert(u_mm, extent, points[0].flatten(1).T.contiguous())
+    moved = found.T.contiguous().view(points.shape) - points
+    return moved * (extent / 2).view(1, 3, 1, 1, 1)
