@@ -53,8 +53,8 @@ PRESETS: dict[str, dict[str, Any]] = {
             {**_FINE, "radius": 6, "steps": 9},
         ],
     },
-    # Without the full resolution.
-    "fast": {"phases": _COARSE},
+    # Without the full resolution; nothing follows that would be as rough.
+    "fast": {"phases": [*_COARSE[:2], {**_COARSE[2], "elasticity_vox": 0.25}]},
     # More and longer steps at full resolution, less smoothed.
     "accurate": {
         "phases": [

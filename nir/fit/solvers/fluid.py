@@ -25,7 +25,7 @@ from nir.losses.matching import Matcher, matcher
 
 DECAY = 0.7  # of the running sum of steps
 
-FLOOR = 0.7  # share of the mean curvature that is added to that of each node
+FLOOR = 0.85  # share of the mean curvature that is added to that of each node
 
 FIRST = 0.25  # of the longest vector: a first step's root mean square where no curvature is known
 
