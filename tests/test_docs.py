@@ -119,6 +119,7 @@ def test_positions_become_a_displacement(folder: Path) -> None:
 
 
 def test_nir_writes_what_the_page_names(folder: Path) -> None:
+    run(folder, "nir")
     for name in re.findall(r"-o (?:l2r:)?(\S+)", BLOCKS["nir"][1]):
         assert (folder / name).exists(), name
     assert len(pd.read_csv(folder / "landmarks_fixed.csv")) == 2
