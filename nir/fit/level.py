@@ -74,9 +74,8 @@ class Level:
     def warped(self, halves: Halves) -> Level:
         """Return it with the images halfway to each other, and the pull that is left there."""
         level = self.halfway(halves)
-        if level.pull is not None:
-            level.pull = level.pull.beyond(halves.moving - halves.fixed)
-        level.terms = [
+        pull = level.pull and level.pull.beyond(halves.moving - halves.fixed)
+        terms = [
             replace(
                 term,
                 fixed=warp(term.fixed, halves.fixed, self.extent),
@@ -84,7 +83,7 @@ class Level:
             )
             for term in self.terms
         ]
-        return level
+        return replace(level, terms=terms, pull=pull)
 
     @property
     def spacing(self) -> Tensor:

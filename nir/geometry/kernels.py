@@ -70,60 +70,33 @@ def compose(start, stop, outer, inner, scale_outer, step, out):
 
 @parallel(0, 1)
 def gaussian(start, stop, volume, taps, out):
-    """Convolve each channel, shape (C, X, Y, Z), with an odd kernel an axis; borders go on.
-
-    ``taps``: float32, shape (3, T), each kernel in the middle of its row, and zeros around it.
-    """
+    """Convolve each channel, shape (C, X, Y, Z), with an odd kernel an axis; borders go on."""
     channels, nx, ny, nz = volume.shape
-    length = taps.shape[1]
-    reach = [0, 0, 0]
-    for axis in range(3):
-        for t in range(length // 2):
-            if taps[axis, t] != 0:
-                reach[axis] = max(reach[axis], length // 2 - t)
-    rx, ry, rz = reach
-    middle = length // 2
-    line = np.empty(nz + 2 * rz, np.float32)
+    taps_x, taps_y, taps_z = taps
+    rx = len(taps_x) // 2
+    line = np.empty(nz + len(taps_z) - 1, np.float32)
     plane = np.empty((ny, nz), np.float32)
-    ring = np.empty((2 * rx + 1, ny, nz), np.float32)
+    ring = np.empty((len(taps_x), ny, nz), np.float32)  # the planes around x, each in its turn
     for d in range(channels):
         for at in range(start - rx, stop + rx):
-            if start - rx < at and (at <= 0 or at >= nx):
-                _copy(ring[(at - 1) % (2 * rx + 1)], ring[at % (2 * rx + 1)])
-            else:
-                _along_yz(
-                    volume[d, min(max(at, 0), nx - 1)],
-                    taps,
-                    middle,
-                    ry,
-                    rz,
-                    line,
-                    plane,
-                    ring[at % (2 * rx + 1)],
-                )
+            image = volume[d, min(max(at, 0), nx - 1)]
+            _along_yz(image, taps_y, taps_z, line, plane, ring[at % len(ring)])
             x = at - rx
             if x < start:
                 continue
             for y in range(ny):
                 out[d, x, y] = 0
-                for t in range(-rx, rx + 1):
-                    w = taps[0, middle + t]
+                for t in range(len(taps_x)):
+                    w = taps_x[t]
                     for z in range(nz):
-                        out[d, x, y, z] += w * ring[(x + t) % (2 * rx + 1), y, z]
+                        out[d, x, y, z] += w * ring[(x + t - rx) % len(ring), y, z]
 
 
 @inline
-def _copy(one, other):
-    ny, nz = one.shape
-    for y in range(ny):
-        for z in range(nz):
-            other[y, z] = one[y, z]
-
-
-@inline
-def _along_yz(image, taps, middle, ry, rz, line, plane, out):
+def _along_yz(image, taps_y, taps_z, line, plane, out):
     """Convolve a plane, (Y, Z), along z, then y."""
     ny, nz = image.shape
+    ry, rz = len(taps_y) // 2, len(taps_z) // 2
     for y in range(ny):
         for z in range(nz):
             line[z + rz] = image[y, z]
@@ -132,13 +105,13 @@ def _along_yz(image, taps, middle, ry, rz, line, plane, out):
             line[nz + rz + z] = line[nz + rz - 1]
         plane[y] = 0
         for t in range(2 * rz + 1):
-            w = taps[2, middle - rz + t]
+            w = taps_z[t]
             for z in range(nz):
                 plane[y, z] += w * line[z + t]
     for y in range(ny):
         out[y] = 0
         for t in range(2 * ry + 1):
-            w = taps[1, middle - ry + t]
+            w = taps_y[t]
             s = min(max(y + t - ry, 0), ny - 1)
             for z in range(nz):
                 out[y, z] += w * plane[s, z]

@@ -152,8 +152,7 @@ def smooth(volume: Tensor, sigma_vox: float | tuple[float, ...]) -> Tensor:
     if all(len(t) == 1 for t in taps):
         return volume
     if fused(volume):
-        widest = max(map(len, taps))
-        weights = np.stack([F.pad(t, [(widest - len(t)) // 2] * 2).numpy() for t in taps])
+        weights = tuple(t.numpy() for t in taps)
         result = torch.empty(volume.shape)
         for one, out in zip(volume, result, strict=True):
             kernels.gaussian(one.contiguous().numpy(), weights, out.numpy())

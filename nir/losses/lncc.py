@@ -106,11 +106,8 @@ class FusedMatcher:
     def __init__(
         self, fixed: Tensor, moving: Tensor, weight: Tensor, extent: Tensor, radius: int
     ) -> None:
-        self.images, self.weight, self.radius = (
-            (volume(fixed), volume(moving)),
-            volume(weight),
-            radius,
-        )
+        self.images, self.weight = (volume(fixed), volume(moving)), volume(weight)
+        self.radius = radius
         shape = self.weight.shape
         self.scale = ((np.array(shape) - 1) / extent.numpy()).astype(np.float32)
         self.share = np.float32(1 / max(float(self.weight.sum(dtype=np.float64)), 1e-12))

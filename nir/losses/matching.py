@@ -115,9 +115,9 @@ class PlainMatcher:
             (by,) = torch.autograd.grad(image, end, force, retain_graph=True)
             out.add_(by, alpha=sign)
             for number, fall in enumerate(() if known is None else known[0]):
-                one = torch.zeros_like(image)
-                one[:, number] = 1
-                (slope,) = torch.autograd.grad(image, end, one, retain_graph=True)
+                alone = torch.zeros_like(image)
+                alone[:, number] = 1
+                (slope,) = torch.autograd.grad(image, end, alone, retain_graph=True)
                 curvature += 2 * fall * slope.square().sum(1, keepdim=True)
         return (fixed[0] + moving[0]) / 2
 
@@ -133,7 +133,7 @@ class WarpMatcher:
         self.rows = np.empty((*shape[:2], 2), np.int32)
         self.rows[:] = 0, shape[2]
         self.warped = torch.empty(term.fixed.shape), torch.empty(term.moving.shape)
-        self.slope = torch.empty(3, *shape)
+        self.slopes = torch.empty(2, 3, *shape)
 
     def __call__(self, halves: Halves, out: Tensor, curvature: Tensor) -> float:
         """Return the score and write its derivatives; as `Matcher`."""
@@ -150,18 +150,19 @@ class WarpMatcher:
         ):
             score, force, known = _score(self.term, *pair, self.weight, self.radius)
             total += score / 2
-            for number in channels:  # one slope at a time: all of them are too large
-                self._warp(side, number, ends[side])
-                out[0].addcmul_(self.slope, force[0, number], value=sign)
+            slope = self.slopes[side]
+            for number in channels:
+                if len(channels) > 1:  # one slope a side: all of them are too large
+                    self._warp(side, number, ends[side])
+                out[0].addcmul_(slope, force[0, number], value=sign)
                 if known is not None:
-                    fall = self.slope.square().sum(0)
-                    curvature[0, 0].addcmul_(fall, known[0, number], value=2)
+                    curvature[0, 0].addcmul_(slope.square().sum(0), known[0, number], value=2)
         return total
 
     def _warp(self, side: int, number: int, u: np.ndarray) -> None:
         kernels.warp_slope(
             self.images[side][number], u, self.scale, self.rows,
-            self.warped[side][0, number].numpy(), self.slope.numpy(),
+            self.warped[side][0, number].numpy(), self.slopes[side].numpy(),
         )  # fmt: skip
 
 
