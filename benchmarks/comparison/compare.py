@@ -12,6 +12,7 @@ from benchmarks.plan import Plan, load_plan
 from benchmarks.plots import dice_against_seconds
 from benchmarks.rivals import Rival
 from benchmarks.tables import frame, headline, markdown, summary
+from benchmarks.voxels import resized
 
 from benchmarks.machine import machine
 from nir.engines.base import ENGINES, recall
@@ -41,10 +42,13 @@ def command(
     found.add_argument("--only", default="", metavar="METHOD,...", help="run these methods only")
     found.add_argument("--groups", nargs="+", default=[], help="use pairs of these groups only")
     found.add_argument("--pairs", type=int, help="use so many of the first pairs of each group")
+    found.add_argument("--voxels", metavar="SIZE", help="resample to these, mm: 0.86x1.5x0.86")
     given = found.parse_args(words)
     try:
         only = [name for name in given.only.split(",") if name]
-        plan, outcome, folder = compare(given.config, given.output, only, given.pairs, given.groups)
+        plan, outcome, folder = compare(
+            given.config, given.output, only, given.pairs, given.groups, given.voxels
+        )
     except NirError as error:
         print(f"nir: {error}", file=sys.stderr)
         return 2
@@ -59,10 +63,13 @@ def compare(
     only: Sequence[str] = (),
     pairs: int | None = None,
     groups: Sequence[str] = (),
+    voxels: str | None = None,
 ) -> tuple[Plan, Outcome, Path]:
     """Run a comparison and write its tables, plot and ``machine.json``; see README.md."""
     plan = load_plan(config)
-    folder = output or RESULTS / plan.name
+    folder = output or RESULTS / (f"{plan.name}-{voxels}" if voxels else plan.name)
+    if voxels:
+        plan = resized(plan, voxels, folder / "work/brains")
     outcome = run_plan(plan, folder, only, pairs, groups)
     write(plan, outcome, folder)
     return plan, outcome, folder

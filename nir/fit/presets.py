@@ -37,13 +37,11 @@ _COARSE = [
         "smoothing_mm": 0.7,
         "radius": 3,
         "steps": 20,
-        "elasticity_vox": 0.4,
+        "elasticity_vox": 0.6,
     },
 ]
 
-# Smoothed by half a voxel, since steps between the voxels blur an image's noise and so are
-# rewarded. A large window averages what noise is left.
-_FINE = {"solver": "fluid", "resolution_mm": 1.0, "smoothing_mm": 0.5, "elasticity_vox": 0.55}
+_FINE = {"solver": "fluid", "resolution_mm": 1.0, "elasticity_vox": 0.6}
 
 PRESETS: dict[str, dict[str, Any]] = {
     # A search over all displacements finds the start, fluid phases refine it.
@@ -61,7 +59,6 @@ PRESETS: dict[str, dict[str, Any]] = {
             *_COARSE,
             {
                 **_FINE,
-                "smoothing_mm": 0.4,
                 "radius": 6,
                 "steps": 20,
                 "step_vox": 0.7,

@@ -61,9 +61,11 @@ def _fluid(phase: Mapping[str, Any]) -> str:
     return (
         f"{phase['steps']} fluid steps {_level(phase)}, each the gradient smoothed by a Gaussian of"
         f" {phase['viscosity_vox']:g} voxels over its curvature (Vercauteren et al., 2009), no"
-        f" longer than {phase['step_vox']:g} voxels, half of it taken by either image and composed"
-        " with all before it (Avants et al., 2008), and both compositions smoothed by a Gaussian of"
-        f" {phase['elasticity_vox']:g} voxels (Yushkevich et al., 2016)"
+        f" longer than {phase['step_vox']:g} voxels, half of it taken by either image, both read"
+        " halfway between their voxels, and composed with all before it (Avants et al., 2008), and"
+        " both compositions smoothed by a Gaussian of"
+        f" {phase['elasticity_vox']:g} voxels (Yushkevich et al., 2016), at the end also where they"
+        " squeezed too strongly for their inverses to be sampled"
     )
 
 

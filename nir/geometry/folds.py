@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nir.geometry import kernels
 from nir.geometry.grid import Array
+from nir.geometry.lattice import fused
 from nir.geometry.tetrahedra import folded_cells, smallest_volumes
 
 NEARLY = 0.01  # relative volume up to which a cell counts as folded: rounding must not fold it
@@ -29,17 +31,35 @@ def unfold(u: Tensor, matrix: Array, iterations: int = 300) -> int:
         How many cells were folded at the start.
     """
     bad = folded_cells(u, matrix, NEARLY)
-    count, last = len(bad), _last(u)
+    count = len(bad)
     for _ in range(iterations):
         if len(bad) == 0:
             break
-        region = _unique(_neighbours(bad, 0, 1, last), last)
-        around = _neighbours(region, -1, 1, last)
-        x, y, z = region.T
-        i, j, k = around.T
-        u[x, y, z] = u[x, y, z].lerp(u[i, j, k].reshape(len(region), -1, 3).mean(1), 0.5)
-        bad = _folded(u, _cells_at(region, last), matrix)
+        bad = _folded(u, smooth_around(u, bad), matrix)
     return count
+
+
+def smooth_around(u: Tensor, cells: Tensor) -> Tensor:
+    """Move the corners of cells half the way to the mean of their surroundings, in place.
+
+    Args:
+        u: displacement, shape (X, Y, Z, 3), contiguous.
+        cells: their first nodes, shape (N, 3).
+
+    Returns:
+        The cells that have changed, likewise.
+    """
+    last = _last(u)
+    corners = _unique(_neighbours(cells, 0, 1, last), last)
+    x, y, z = corners.T
+    if fused(u):
+        mean = torch.empty(len(corners), 3)
+        kernels.around(u.numpy(), corners.contiguous().numpy(), mean.numpy())
+    else:
+        i, j, k = _neighbours(corners, -1, 1, last).T
+        mean = u[i, j, k].reshape(len(corners), -1, 3).mean(1)
+    u[x, y, z] = u[x, y, z].lerp(mean, 0.5)
+    return _cells_at(corners, last)
 
 
 def undo_folds(u: Tensor, before: Tensor, matrix: Array) -> None:

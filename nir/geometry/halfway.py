@@ -44,6 +44,16 @@ class Halves:
         """Interpolate both on another lattice over the cube."""
         return Halves(resize(self.fixed, shape), resize(self.moving, shape))
 
+    def off(self, shift_mm: Tensor, extent: Tensor) -> Halves:
+        """Let the images meet elsewhere, moved by a vector, shape (3,); the whole stays the same.
+
+        Args:
+            extent: edges of the cube, mm, shape (3,).
+        """
+        there = shift_mm.view(1, 3, 1, 1, 1).expand_as(self.fixed).contiguous()
+        fixed, moving = (compose(half, there, extent) for half in (self.fixed, self.moving))
+        return Halves(fixed, moving)
+
     def whole(self, extent: Tensor) -> Tensor:
         """Return the displacement from fixed to moving points, mm, shape (1, 3, X, Y, Z)."""
         if not self.fixed.any():

@@ -187,6 +187,30 @@ def invert_points(start, stop, u, scale, goals, iterations, tolerance, found):
             found[n, d] = q[d]
 
 
+@parallel(1, 0)
+def around(start, stop, u, index, out):
+    """Write the mean of the 27 nodes around each of a list of nodes, as `folds.smooth_around`.
+
+    Args:
+        u: shape (X, Y, Z, 3); beyond its border the outer nodes go on.
+        index, out: shape (N, 3).
+    """
+    nx, ny, nz, _ = u.shape
+    for n in range(start, stop):
+        for a in range(3):
+            out[n, a] = 0
+        for di in range(-1, 2):
+            i = min(max(index[n, 0] + di, 0), nx - 1)
+            for dj in range(-1, 2):
+                j = min(max(index[n, 1] + dj, 0), ny - 1)
+                for dk in range(-1, 2):
+                    k = min(max(index[n, 2] + dk, 0), nz - 1)
+                    for a in range(3):
+                        out[n, a] += u[i, j, k, a]
+        for a in range(3):
+            out[n, a] /= 27
+
+
 @inline
 def _slope(u, i, j, k, to_vox, g):
     """Write the derivative by LPS mm at a node, from one voxel behind to one ahead."""

@@ -15,7 +15,9 @@ MARGIN_VOXELS = 3  # around the fixed brain
 
 SETTLED = 0.7  # share of the step that the inverse takes: both directions miss about as much
 
-FAR_MM = 0.3  # a node of T that is led back no closer is moved itself
+FAR_MM = 0.3  # a node of T that is led back no closer is moved itself; one of S settles no farther
+
+LONG_MM = 0.1  # a shorter move of a node of S needs no look
 
 ROUNDS = 10
 
@@ -56,6 +58,7 @@ def reconcile(
     if repair:
         unfold(sound, _directions(moving_grid))
     settled = sound.lerp(one.settle(sound, moving_grid), SETTLED)
+    one.hold(settled, sound, moving_grid)
     undo_folds(settled, sound, _directions(moving_grid))
     for _ in range(ROUNDS):
         one.step(settled, moving_grid)
@@ -86,6 +89,7 @@ class _Forward:
     def __init__(self, u_lps: Tensor, grid: Grid, region: Tensor):
         self.before = u_lps.contiguous()
         self.u, self.next = self.before.clone(), self.before.clone()
+        self.grid = grid
         self.last = torch.tensor(grid.shape, device=u_lps.device) - 1
         self.index = region.nonzero().contiguous()
         self.to_lps = _tensor(grid.vox_to_lps[:3], u_lps.device)
@@ -103,6 +107,24 @@ class _Forward:
         (weight,) = torch.autograd.grad((sample(weights, at) * inside).sum(), weights)
         moved = nodes.detach() + pull / weight.clamp(min=1)
         return moved[0].movedim(0, -1).contiguous()
+
+    def hold(self, settled: Tensor, inverse: Tensor, grid: Grid) -> None:
+        """Shorten the moves of a settled inverse, in place, where they lead far off.
+
+        Args:
+            inverse: as it was, exact at its nodes.
+            grid: of both.
+        """
+        long = (settled - inverse).norm(dim=-1) > LONG_MM
+        index = long.nonzero()
+        device, moved = settled.device, settled[long]
+        to_lps, to_cube = grid.vox_to_lps[:3], self.grid.lps_to_cube[:3]
+        to_lps, to_cube = _tensor(to_lps, device), _tensor(to_cube, device)
+        points = index.float() @ to_lps[:, :3].T + to_lps[:, 3] + moved
+        cube = points @ to_cube[:, :3].T + to_cube[:, 3]
+        there = sample(self.u.movedim(-1, 0)[None], cube.T[None, :, :, None, None])[0, :, :, 0, 0].T
+        missed = (moved + there).norm(dim=1, keepdim=True)
+        settled[long] = inverse[long].lerp(moved, (FAR_MM / missed).clamp(max=1))
 
     def step(self, inverse: Tensor, grid: Grid) -> None:
         """Move the nodes that are led back far off; the others need no further look."""

@@ -12,6 +12,9 @@ from helpers.threads import on_one_and_two
 from torch import Tensor
 
 from nir.errors import NirError
+from nir.field.settings import FlowSettings
+from nir.fit.level import Level
+from nir.fit.settings import Phase
 from nir.fit.solvers import fluid as module
 from nir.fit.solvers.fluid import fluid, plain_newton
 from nir.geometry import lattice as transform
@@ -114,6 +117,26 @@ def test_without_weight_nothing_moves() -> None:
     u, rows = run(weight=torch.zeros_like(WEIGHT), steps=3)
     assert torch.equal(u, ZERO)
     assert [row["loss"] for row in rows] == [1, 1, 1]
+
+
+def test_noise_earns_little_by_blur() -> None:
+    """Halfway between the voxels, where reading blurs noise most, there is nothing to gain."""
+    clean = torch.from_numpy(texture(SHAPE, 1.3))[None, None]
+    one, two = (
+        clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(n))
+        for n in (1, 2)
+    )
+    level = Level(SHAPE, EXTENT, image_terms([Lncc()], one, two), WEIGHT)
+    phase = Phase(solver="fluid", steps=10, radius=RADIUS)
+    moved = {}
+    for off in (0.0, module.OFF_VOX):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "OFF_VOX", off)
+            part, _ = module.solve(
+                level, Halves(ZERO, ZERO), phase, lambda step, loss: None, FlowSettings(), 0
+            )
+        moved[off] = part.dense(SHAPE)[CORE].norm(dim=0).mean().item()
+    assert moved[module.OFF_VOX] < 0.6 * moved[0.0]
 
 
 def test_equal_images_stay_within_a_step_of_rest() -> None:

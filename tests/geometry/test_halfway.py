@@ -37,6 +37,16 @@ def test_the_inverse_has_the_same_halves_in_the_other_order() -> None:
         assert (one - other)[CORE].norm(dim=0).mean() < 0.02
 
 
+def test_where_they_meet_changes_no_whole() -> None:
+    halves, shift = Halves.of(U, EXTENT), torch.tensor([0.75, 0.5, -1.0])
+    elsewhere = halves.off(shift, EXTENT)
+    gap = (elsewhere.fixed - halves.fixed)[CORE].mean((1, 2, 3))
+    torch.testing.assert_close(gap, shift, atol=0.05, rtol=0)
+    assert (elsewhere.whole(EXTENT) - U)[CORE].norm(dim=0).mean() < 0.1
+    back = elsewhere.off(-shift, EXTENT)
+    assert (back.fixed - halves.fixed)[CORE].norm(dim=0).mean() < 0.1
+
+
 def test_no_displacement_has_halves_at_once() -> None:
     zero = torch.zeros_like(U)
     halves = Halves.of(zero, EXTENT)

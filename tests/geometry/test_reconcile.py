@@ -86,6 +86,25 @@ def test_the_other_way_round_stays_good(sampled: Sampled) -> None:
     assert largest < 1.5 * there_and_back(sampled)[1]
 
 
+def test_no_node_settles_far_off(sampled: Sampled) -> None:
+    """Where the map stretches, a small move of the inverse leads far."""
+    one = module._Forward(torch.from_numpy(sampled.forward), FIXED, torch.from_numpy(MASK > 0))
+    before = torch.from_numpy(sampled.inverse)
+    inside = np.ones(MOVING.shape)
+
+    def missed(inverse: torch.Tensor) -> float:
+        given = inverse.numpy(), MOVING, sampled.forward, FIXED, inside
+        return float(inverse_consistency(*given)[1])
+
+    settled = one.settle(before, MOVING)
+    free = settled.clone()
+    one.hold(settled, before, MOVING)
+    assert missed(free) > 1.4 * module.FAR_MM
+    assert missed(settled) < 1.1 * module.FAR_MM
+    short = (free - before).norm(dim=-1) < module.LONG_MM
+    assert torch.equal(settled[short], free[short])
+
+
 def test_the_forward_map_moves_in_few_places_and_none_far_away(sampled: Sampled) -> None:
     after = run(sampled)
     moved = np.linalg.norm(after.forward - sampled.forward, axis=-1)

@@ -21,9 +21,18 @@ from nir.fit.settings import Phase
 from nir.fit.solvers.base import Rows, Solver, Told
 from nir.geometry.halfway import Halves
 from nir.geometry.lattice import compose, smooth
+from nir.geometry.strain import ease
 from nir.losses.matching import Matcher, matcher
 
 DECAY = 0.7  # of the running sum of steps
+
+OFF_VOX = 0.5
+"""How far off the voxels of both images, along each axis, they meet.
+
+Reading an image between its voxels blurs its noise, and what is blurred in both images is more
+alike: where agreement is read at the voxels, each step away from it is rewarded. Halfway between
+the voxels the noise is blurred most, and a step earns nothing by it.
+"""
 
 FLOOR = 0.85  # share of the mean curvature that is added to that of each node
 
@@ -139,7 +148,8 @@ def solve(
 ) -> tuple[DenseField, Rows]:
     """Go on from a displacement by fluid steps; as `Solve`. Nothing is drawn at random."""
     assert start is not None
-    halves = start.resized(level.shape)
+    off_mm = OFF_VOX * level.spacing
+    halves = start.resized(level.shape).off(off_mm, level.extent)
     level = level.halfway(halves)
     halves, rows = fluid(
         matcher(level.terms, level.weight, level.extent, phase.radius, level.pull),
@@ -150,7 +160,10 @@ def solve(
         phase.step_vox,
         told,
     )
-    return DenseField(halves.whole(level.extent), halves), rows
+    for half in (halves.fixed, halves.moving):
+        ease(half, level.extent)
+    whole = halves.whole(level.extent)
+    return DenseField(whole, halves.off(-off_mm, level.extent)), rows
 
 
 FLUID = Solver(solve, goes_on=True)
