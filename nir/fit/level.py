@@ -184,6 +184,7 @@ def _weight(images: Images, shape: tuple[int, int, int], settings: Phase) -> Ten
     """
     weight = (resize(images.mask, shape) > 0.5).float()
     reach = settings.radius if settings.windowed else 1
+    reach += settings.solver == "fluid"  # reads between the voxels
     if settings.solver == "search":
         weight = F.max_pool3d(weight, 2 * reach + 1, stride=1, padding=reach)
     for counts in (images.guides.fixed_counts, images.guides.moving_counts):

@@ -14,7 +14,7 @@ from nir.geometry.compiled import parallel
 from nir.geometry.folds import gradient, smooth_around
 from nir.geometry.lattice import fused
 
-MOST = 1.15  # norm of the inverse's displacement gradient, |inv(J) - I|
+MOST = 1.0  # norm of the inverse's displacement gradient, |inv(J) - I|
 
 ROUNDS = 30
 
