@@ -67,7 +67,7 @@ class Level:
 
     def halfway(self, halves: Halves) -> Level:
         """Return it with weight and pull in the space halfway between the images."""
-        weight = (warp(self.weight, halves.fixed, self.extent) > 0.5).float()
+        weight = (warp(self.weight, halves.fixed, self.extent) > 0.99).float()
         pull = self.pull and self.pull.warped(lambda x: warp(x, halves.fixed, self.extent))
         return replace(self, weight=weight, pull=pull)
 
@@ -184,7 +184,6 @@ def _weight(images: Images, shape: tuple[int, int, int], settings: Phase) -> Ten
     """
     weight = (resize(images.mask, shape) > 0.5).float()
     reach = settings.radius if settings.windowed else 1
-    reach += settings.solver == "fluid"  # reads between the voxels
     if settings.solver == "search":
         weight = F.max_pool3d(weight, 2 * reach + 1, stride=1, padding=reach)
     for counts in (images.guides.fixed_counts, images.guides.moving_counts):

@@ -204,7 +204,10 @@ class TestGuides:
         pair = replace(case.pair, fixed_structures=kept[0], moving_structures=kept[1])
         others = [n for n in range(1, here.max() + 1) if n not in self.structures]
         guided = fit(pair)
-        for names, gain in ((others, 0.0005), (self.structures, 0.005)):
+        elsewhere = case.mask & ~np.isin(here, self.structures)
+        before_mm, after_mm = (case.error(r)[elsewhere].mean() for r in (alone, guided))
+        assert after_mm < 0.95 * before_mm, f"error elsewhere, mm: {before_mm}, {after_mm}"
+        for names, gain in ((others, 0.0), (self.structures, 0.005)):
             before, after = (case.dice(r, names) for r in (alone, guided))
             assert after > before + gain, f"Dice of {names}, alone: {before}; guided: {after}"
 
