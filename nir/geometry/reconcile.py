@@ -118,8 +118,8 @@ class _Forward:
         long = (settled - inverse).norm(dim=-1) > LONG_MM
         index = long.nonzero()
         device, moved = settled.device, settled[long]
-        to_lps, to_cube = grid.vox_to_lps[:3], self.grid.lps_to_cube[:3]
-        to_lps, to_cube = _tensor(to_lps, device), _tensor(to_cube, device)
+        to_lps = _tensor(grid.vox_to_lps[:3], device)
+        to_cube = _tensor(self.grid.lps_to_cube[:3], device)
         points = index.float() @ to_lps[:, :3].T + to_lps[:, 3] + moved
         cube = points @ to_cube[:, :3].T + to_cube[:, 3]
         there = sample(self.u.movedim(-1, 0)[None], cube.T[None, :, :, None, None])[0, :, :, 0, 0].T
