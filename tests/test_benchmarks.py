@@ -28,7 +28,7 @@ from helpers.synthetic import OBLIQUE, make_grid, texture
 from helpers.tiny import FAST_FIT, settings, write_cohort
 from scipy.spatial.transform import Rotation
 
-from benchmarks import gpu, growth, inference, reports, trust
+from benchmarks import gpu, growth, inference, reports, trust, voxels
 from benchmarks.machine import command_line, version_of
 from nir.cohort.prepared import ImagePair
 from nir.engines.base import Job, Registration
@@ -431,6 +431,22 @@ def test_an_affine_depends_on_nothing_that_should_not_matter(tmp_path: Path) -> 
     assert (rows.loc["affine", apart] < 1e-3).all()
     changed = [name for name in apart if "there" not in name]
     assert (rows.loc["nir", changed] > 0).all()  # each of the changes is one to a fit
+
+
+def test_other_voxels_hold_the_same_brain() -> None:
+    grid = make_grid((40, 36, 30), (1.0, 1.2, 1.0), degrees=(10.0, 5.0, 0), centre=(3.0, 2.0, 1.0))
+    target = voxels.with_voxels(grid, voxels.size_of("0.8x1.2x1.5"))
+    assert target.shape == (50, 36, 20)
+    np.testing.assert_allclose(target.spacing, (0.8, 1.2, 1.5))
+    ends = [g.points_lps().reshape(-1, 3).mean(0) for g in (grid, target)]
+    np.testing.assert_allclose(*ends, atol=1e-9)
+    ramp = grid.points_lps() @ np.array([1.0, 2.0, 3.0]) + 300
+    read = voxels.measured_at(ramp.astype(np.float32), grid, target)
+    expected = target.points_lps() @ np.array([1.0, 2.0, 3.0]) + 300
+    core = (slice(5, -5),) * 3
+    np.testing.assert_allclose(read[core], expected[core], atol=0.3)
+    with pytest.raises(NirError, match="expected three lengths in mm"):
+        voxels.size_of("1x1")
 
 
 def test_a_head_fills_the_same_share_at_every_size() -> None:
