@@ -22,6 +22,8 @@ from nir.losses.terms import Term, image_terms
 
 KEYPOINT_MM = 6.0  # standard deviation of the Gaussian by which a keypoint draws its surroundings
 
+ROUNDING = 0.01  # of a weight that was read between voxels
+
 MIN_SAMPLES = 16  # a level with fewer voxels along an axis cannot be registered
 
 
@@ -66,8 +68,11 @@ class Level:
         return self.weight[0, 0].nonzero()
 
     def halfway(self, halves: Halves) -> Level:
-        """Return it with weight and pull in the space halfway between the images."""
-        weight = (warp(self.weight, halves.fixed, self.extent) > 0.99).float()
+        """Return it with weight and pull in the space halfway between the images.
+
+        A point counts there if all that it is read from counts.
+        """
+        weight = (warp(self.weight, halves.fixed, self.extent) > 1 - ROUNDING).float()
         pull = self.pull and self.pull.warped(lambda x: warp(x, halves.fixed, self.extent))
         return replace(self, weight=weight, pull=pull)
 

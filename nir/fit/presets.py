@@ -53,7 +53,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # Without the full resolution; nothing follows that would be as rough.
     "fast": {"phases": [*_COARSE[:2], {**_COARSE[2], "elasticity_vox": 0.25}]},
-    # More and longer steps at full resolution, less smoothed.
+    # More and longer steps at full resolution, less smooth.
     "accurate": {
         "phases": [
             *_COARSE,

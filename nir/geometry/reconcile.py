@@ -116,12 +116,8 @@ class _Forward:
             grid: of both.
         """
         long = (settled - inverse).norm(dim=-1) > LONG_MM
-        index = long.nonzero()
-        device, moved = settled.device, settled[long]
-        to_lps = _tensor(grid.vox_to_lps[:3], device)
-        to_cube = _tensor(self.grid.lps_to_cube[:3], device)
-        points = index.float() @ to_lps[:, :3].T + to_lps[:, 3] + moved
-        cube = points @ to_cube[:, :3].T + to_cube[:, 3]
+        moved, to_lps = settled[long], _tensor(grid.vox_to_lps[:3], settled.device)
+        cube = _led(long.nonzero(), moved, to_lps, self.grid)
         there = sample(self.u.movedim(-1, 0)[None], cube.T[None, :, :, None, None])[0, :, :, 0, 0].T
         missed = (moved + there).norm(dim=1, keepdim=True)
         settled[long] = inverse[long].lerp(moved, (FAR_MM / missed).clamp(max=1))
@@ -152,9 +148,7 @@ class _Forward:
     def _targets(self, grid: Grid) -> tuple[Tensor, Tensor]:
         """Return where the nodes lead, as `sample` wants it, and whether that is in a grid."""
         x, y, z = self.index.T
-        points = self.index.float() @ self.to_lps[:, :3].T + self.to_lps[:, 3] + self.u[x, y, z]
-        to_cube = _tensor(grid.lps_to_cube, self.u.device)
-        cube = points @ to_cube[:3, :3].T + to_cube[:3, 3]
+        cube = _led(self.index, self.u[x, y, z], self.to_lps, grid)
         inside = (cube.abs() <= 1).all(1)
         return cube.T[None, :, :, None, None], inside[None, None, :, None, None]
 
@@ -167,6 +161,13 @@ class _Forward:
             step = self.u[tuple(ahead.T)] - self.u[tuple(behind.T)]
             columns.append(step / (ahead - behind).sum(1, keepdim=True))
         return torch.einsum("vnc,va->can", torch.stack(columns), self.to_vox)
+
+
+def _led(index: Tensor, u: Tensor, to_lps: Tensor, grid: Grid) -> Tensor:
+    """Return where nodes lead, in cube coordinates of another grid; all of shape (N, 3)."""
+    points = index.float() @ to_lps[:, :3].T + to_lps[:, 3] + u
+    to_cube = _tensor(grid.lps_to_cube[:3], u.device)
+    return points @ to_cube[:, :3].T + to_cube[:, 3]
 
 
 _STEPS = torch.eye(3, dtype=torch.long)
