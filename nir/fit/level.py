@@ -185,12 +185,13 @@ def _weight(images: Images, shape: tuple[int, int, int], settings: Phase) -> Ten
     """Return 1 where both images count, else 0, on a lattice, shape (1, 1, X, Y, Z).
 
     In a search all windows count that hold some of the brain: where they end is far outside, and
-    so it matters little by how much a mask is wider than the brain.
+    so it matters little by how much a mask is wider than the brain. A fluid phase reads between
+    the voxels, where a point counts if all around it do: one voxel beyond the brain keeps its edge.
     """
     weight = (resize(images.mask, shape) > 0.5).float()
     reach = settings.radius if settings.windowed else 1
-    if settings.solver == "search":
-        weight = F.max_pool3d(weight, 2 * reach + 1, stride=1, padding=reach)
+    if wider := {"search": reach, "fluid": 1}.get(settings.solver):
+        weight = F.max_pool3d(weight, 2 * wider + 1, stride=1, padding=wider)
     for counts in (images.guides.fixed_counts, images.guides.moving_counts):
         if counts is not None:
             left_out = resize(1 - counts[None, None].float(), shape)
