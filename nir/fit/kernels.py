@@ -52,6 +52,7 @@ def best_displacement(start, stop, costs, near, coupling, reach, best):
     width = 2 * reach + 1
     for x in range(start, stop):
         least = np.full((ny, nz), np.float32(np.inf))
+        chosen = np.zeros((ny, nz), np.int32)
         for q in range(width**3):
             dx = np.float32(q // width**2 - reach)
             dy = np.float32(q // width % width - reach)
@@ -62,11 +63,15 @@ def best_displacement(start, stop, costs, near, coupling, reach, best):
                     b = dy - near[1, x, y, z]
                     c = dz - near[2, x, y, z]
                     cost = costs[q, x, y, z] + coupling * (a * a + b * b + c * c)
-                    if cost < least[y, z]:
-                        least[y, z] = cost
-                        best[0, x, y, z] = dx
-                        best[1, x, y, z] = dy
-                        best[2, x, y, z] = dz
+                    # no branch: several voxels at once
+                    chosen[y, z] = q if cost < least[y, z] else chosen[y, z]
+                    least[y, z] = cost if cost < least[y, z] else least[y, z]
+        for y in range(ny):
+            for z in range(nz):
+                q = chosen[y, z]
+                best[0, x, y, z] = q // width**2 - reach
+                best[1, x, y, z] = q // width % width - reach
+                best[2, x, y, z] = q % width - reach
 
 
 @parallel(0, 1)

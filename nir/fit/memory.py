@@ -28,6 +28,8 @@ SAMPLE_BYTES = 140  # a sampled voxel: window sums, gradients, warped coordinate
 
 FLUID_BYTES = 160  # a voxel of a fluid phase's level: window sums, gradients, displacements
 
+SEARCHED = 2  # prices of a displacement: from either image
+
 CONTRAST_BYTES = 110  # a voxel of the level and a further contrast
 
 SQUARING_BYTES = 90  # a node of the lattice and squaring, kept for the gradient
@@ -68,7 +70,7 @@ def _phase_bytes(grid: Grid, phase: Phase, config: FitConfig) -> float:
     if phase.solver == "fluid":
         return (FLUID_BYTES + VOXEL_BYTES) * voxels
     if phase.solver == "search":
-        return (4.0 * (2 * phase.reach + 1) ** 3 + VOXEL_BYTES) * voxels
+        return (SEARCHED * 4.0 * (2 * phase.reach + 1) ** 3 + VOXEL_BYTES) * voxels
     sampled = {
         "downsize": voxels / phase.stride**3,
         "mini-patch": float(phase.patches * phase.patch_size**3),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,17 +50,16 @@ def smooth_around(u: Tensor, cells: Tensor) -> Tensor:
     Returns:
         The cells that have changed, likewise.
     """
-    last = _last(u)
-    corners = _unique(_neighbours(cells, 0, 1, last), last)
+    corners = _corners(cells, u)
     x, y, z = corners.T
     if fused(u):
         mean = torch.empty(len(corners), 3)
         kernels.around(u.numpy(), corners.contiguous().numpy(), mean.numpy())
     else:
-        i, j, k = _neighbours(corners, -1, 1, last).T
+        i, j, k = _neighbours(corners, -1, 1, torch.tensor(u.shape[:3]) - 1).T
         mean = u[i, j, k].reshape(len(corners), -1, 3).mean(1)
     u[x, y, z] = u[x, y, z].lerp(mean, 0.5)
-    return _cells_at(corners, last)
+    return _cells_at(corners, u)
 
 
 def undo_folds(u: Tensor, before: Tensor, matrix: Array) -> None:
@@ -76,34 +76,45 @@ def undo_folds(u: Tensor, before: Tensor, matrix: Array) -> None:
         now, then = (smallest_volumes(x, cells, matrix) for x in (u, before))
         return cells[(now <= NEARLY) & (now < then) & (then > 0)]
 
-    bad, last = new(folded_cells(u, matrix, NEARLY)), _last(u)
+    bad = new(folded_cells(u, matrix, NEARLY))
     for attempt in range(2 * ATTEMPTS):
         if len(bad) == 0:
             break
-        corners = _unique(_neighbours(bad, 0, 1, last), last)
+        corners = _corners(bad, u)
         x, y, z = corners.T
         share = KEPT if attempt < ATTEMPTS else 0.0
         u[x, y, z] = before[x, y, z].lerp(u[x, y, z], share)
-        bad = new(_cells_at(corners, last))
+        bad = new(_cells_at(corners, u))
 
 
 def _folded(u: Tensor, cells: Tensor, matrix: Array) -> Tensor:
     return cells[smallest_volumes(u, cells, matrix) <= NEARLY]
 
 
-def _last(u: Tensor) -> Tensor:
-    return torch.tensor(u.shape[:3], device=u.device) - 1
+def _corners(cells: Tensor, u: Tensor) -> Tensor:
+    """Return the corners of cells, each once, shape (N, 3)."""
+    return _collected(cells, 0, 1, u, 0)
 
 
-def _cells_at(nodes: Tensor, last: Tensor) -> Tensor:
+def _cells_at(nodes: Tensor, u: Tensor) -> Tensor:
     """Return the cells that have one of the nodes as a corner, each once, shape (N, 3)."""
-    return _unique(_neighbours(nodes, -1, 0, last - 1), last)
+    return _collected(nodes, -1, 0, u, 1)
 
 
-def _unique(index: Tensor, last: Tensor) -> Tensor:
-    """Return each index, shape (N, 3), once; by one number, as rows take ten times as long."""
-    _, y, z = (last + 1).tolist()
-    flat = ((index[:, 0] * y + index[:, 1]) * z + index[:, 2]).unique()
+def _collected(index: Tensor, low: int, high: int, u: Tensor, less: int) -> Tensor:
+    """Return all neighbours, offsets low..high along each axis, each once.
+
+    They are on the lattice of ``u``, shape (X, Y, Z, 3), less some nodes at the end of each axis.
+    """
+    shape = [n - less for n in u.shape[:3]]
+    if fused(u):
+        found = torch.empty(len(index) * (high - low + 1) ** 3, 3, dtype=torch.long)
+        seen = np.zeros(shape, bool)
+        count = kernels.collect(index.contiguous().numpy(), low, high, seen, found.numpy())
+        return found[:count]
+    _, y, z = shape
+    i, j, k = _neighbours(index, low, high, torch.tensor(shape) - 1).T
+    flat = ((i * y + j) * z + k).unique()  # by one number: rows take ten times as long
     return torch.stack([flat // (y * z), flat // z % y, flat % z], dim=1)
 
 
@@ -115,7 +126,7 @@ def _neighbours(index: Tensor, low: int, high: int, last: Tensor) -> Tensor:
     steps = torch.arange(low, high + 1, device=index.device)
     offsets = torch.cartesian_prod(steps, steps, steps)
     found = (index[:, None] + offsets[None]).reshape(-1, 3)
-    return torch.minimum(found.clamp(min=0), last)
+    return torch.minimum(found.clamp(min=0), last.to(index.device))
 
 
 def gradient(u: Tensor, spacing: Tensor) -> Tensor:

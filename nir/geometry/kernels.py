@@ -8,11 +8,16 @@ number of threads: work is cut by the data's shape alone, and partial sums are a
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import torch
 
 from nir.geometry import compiled
-from nir.geometry.compiled import inline, parallel
+from nir.geometry.compiled import inline, parallel, serial
+
+# PyTorch asks for large pages, as NumPy does: a fresh volume by small ones costs as much as a pass.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def set_threads(count: int) -> None:
@@ -209,6 +214,28 @@ def around(start, stop, u, index, out):
                         out[n, a] += u[i, j, k, a]
         for a in range(3):
             out[n, a] /= 27
+
+
+@serial
+def collect(index, low, high, seen, out):
+    """Write all neighbours of nodes, each once; return how many.
+
+    Args:
+        index: nodes, shape (N, 3); low, high: offsets of their neighbours along each axis.
+        seen: false, bool, shape of the lattice; beyond it there is none.
+        out: shape (N k, 3), k offsets.
+    """
+    nx, ny, nz = seen.shape
+    count = 0
+    for n in range(len(index)):
+        for i in range(max(index[n, 0] + low, 0), min(index[n, 0] + high + 1, nx)):
+            for j in range(max(index[n, 1] + low, 0), min(index[n, 1] + high + 1, ny)):
+                for k in range(max(index[n, 2] + low, 0), min(index[n, 2] + high + 1, nz)):
+                    if not seen[i, j, k]:
+                        seen[i, j, k] = True
+                        out[count, 0], out[count, 1], out[count, 2] = i, j, k
+                        count += 1
+    return count
 
 
 @inline

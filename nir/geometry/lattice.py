@@ -77,11 +77,14 @@ def resize(volume: Tensor, shape: tuple[int, ...]) -> Tensor:
     return F.interpolate(volume, size=shape, mode="trilinear", align_corners=True)
 
 
-def compose(outer: Tensor, inner: Tensor, extent: Tensor) -> Tensor:
+def compose(outer: Tensor, inner: Tensor, extent: Tensor, out: Tensor | None = None) -> Tensor:
     """Return the displacement of outer o inner: u(p) = inner(p) + outer(p + inner(p)).
 
     The result lives on the lattice of ``inner``; one ``outer`` serves a whole batch of them.
     Differentiable; where no gradient is asked for, a fused kernel does it on a CPU.
+
+    Args:
+        out: contiguous, gets the result; not one of the two.
     """
     if fused(outer, inner):
         nodes, edges = (np.array(x.shape[2:]) - 1 for x in (outer, inner))
@@ -89,15 +92,13 @@ def compose(outer: Tensor, inner: Tensor, extent: Tensor) -> Tensor:
             (nodes / extent.numpy()).astype(np.float32),
             (nodes / edges).astype(np.float32),
         )
-        result = torch.empty_like(inner, memory_format=torch.contiguous_format)
+        result = torch.empty(inner.shape) if out is None else out
         outer = outer.expand(len(inner), -1, -1, -1, -1)
-        for a, b, out in zip(outer, inner, result, strict=True):
-            kernels.compose(
-                a.contiguous().numpy(), b.contiguous().numpy(), scale, step, out.numpy()
-            )
+        for a, b, c in zip(outer, inner, result, strict=True):
+            kernels.compose(a.contiguous().numpy(), b.contiguous().numpy(), scale, step, c.numpy())
         return result
     points = identity(tuple(inner.shape[2:]), inner.device) + to_cube(inner, extent)
-    return inner + sample(outer, points)
+    return torch.add(inner, sample(outer, points), out=out)
 
 
 def fused(*tensors: Tensor) -> bool:
@@ -141,21 +142,26 @@ def runge_kutta(
     return u
 
 
-def smooth(volume: Tensor, sigma_vox: float | tuple[float, ...]) -> Tensor:
+def smooth(
+    volume: Tensor, sigma_vox: float | tuple[float, ...], out: Tensor | None = None
+) -> Tensor:
     """Convolve with a Gaussian cut at 3 sigma, separably; shape (B, C, X, Y, Z).
 
     The border value goes on. Differentiable; where no gradient is asked for, a fused kernel does it
     on a CPU.
+
+    Args:
+        out: contiguous, gets the result; not the volume.
     """
     sigmas = sigma_vox if isinstance(sigma_vox, tuple) else (sigma_vox,) * 3
     taps = [_taps(sigma) for sigma in sigmas]
     if all(len(t) == 1 for t in taps):
-        return volume
+        return volume if out is None else out.copy_(volume)
     if fused(volume):
         weights = tuple(t.numpy() for t in taps)
-        result = torch.empty(volume.shape)
-        for one, out in zip(volume, result, strict=True):
-            kernels.gaussian(one.contiguous().numpy(), weights, out.numpy())
+        result = torch.empty(volume.shape) if out is None else out
+        for one, smoothed in zip(volume, result, strict=True):
+            kernels.gaussian(one.contiguous().numpy(), weights, smoothed.numpy())
         return result
     for dim, kernel in enumerate(taps, start=2):
         radius, length = len(kernel) // 2, volume.shape[dim]
@@ -164,7 +170,7 @@ def smooth(volume: Tensor, sigma_vox: float | tuple[float, ...]) -> Tensor:
         padded = F.pad(volume, padding, mode="replicate")
         parts = [w * padded.narrow(dim, k, length) for k, w in enumerate(kernel.tolist())]
         volume = torch.stack(parts).sum(0) if len(parts) > 1 else volume
-    return volume
+    return volume if out is None else out.copy_(volume)
 
 
 def _taps(sigma: float) -> Tensor:

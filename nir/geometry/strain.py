@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nir.geometry.compiled import parallel
+from nir.geometry.compiled import inline, parallel
 from nir.geometry.folds import gradient, smooth_around
 from nir.geometry.lattice import fused
 
@@ -28,68 +28,79 @@ def ease(u: Tensor, extent: Tensor) -> None:
     """
     nodes = u[0].movedim(0, -1).contiguous()
     spacing = extent / (torch.tensor(nodes.shape[:3], device=u.device) - 1)
-    cells = torch.ones([n - 1 for n in nodes.shape[:3]], dtype=torch.bool, device=u.device)
+    bad = squeezed(nodes, spacing).nonzero()
     for _ in range(ROUNDS):
-        bad = squeezed(nodes, spacing, cells).nonzero()
         if len(bad) == 0:
             break
-        x, y, z = smooth_around(nodes, bad).T
-        cells.zero_()
-        cells[x, y, z] = True
+        changed = smooth_around(nodes, bad)
+        bad = changed[squeezed(nodes, spacing, changed)]
     u[0].copy_(nodes.movedim(-1, 0))
 
 
-def squeezed(u: Tensor, spacing: Tensor, cells: Tensor) -> Tensor:
-    """Tell which cells squeeze too much, bool, (X - 1, Y - 1, Z - 1), by forward differences.
+def squeezed(u: Tensor, spacing: Tensor, cells: Tensor | None = None) -> Tensor:
+    """Tell which cells squeeze too much, by forward differences.
 
     Args:
         u: displacement, mm, shape (X, Y, Z, 3).
         spacing: of its nodes, mm, shape (3,).
-        cells: those that are asked about, bool, of the same shape.
+        cells: those that are asked about, by their first nodes, shape (N, 3); None: all.
+
+    Returns:
+        Bool, shape (N,), or (X - 1, Y - 1, Z - 1) of all cells.
     """
     if fused(u):
-        found = torch.empty_like(cells)
         scale, most = (1 / spacing).numpy().astype(np.float32), np.float32(MOST**2)
-        _squeezed(u.numpy(), scale, most, cells.numpy(), found.numpy())
+        if cells is None:
+            found = torch.empty([n - 1 for n in u.shape[:3]], dtype=torch.bool)
+            _all_squeezed(u.numpy(), scale, most, found.numpy())
+        else:
+            found = torch.empty(len(cells), dtype=torch.bool)
+            _squeezed(u.numpy(), scale, most, cells.contiguous().numpy(), found.numpy())
         return found
-    one = torch.eye(3, device=u.device).view(3, 3, 1, 1, 1)
-    a, b, c = gradient(u.movedim(-1, 0)[None], spacing)[0] + one
+    if cells is None:
+        g = gradient(u.movedim(-1, 0)[None], spacing)[0]
+    else:
+        base, steps = u[tuple(cells.T)], torch.eye(3, dtype=torch.long, device=u.device)
+        ends = [u[tuple((cells + step).T)] - base for step in steps]
+        g = torch.stack([end.T / by for end, by in zip(ends, spacing, strict=True)], 1)
+    one = torch.eye(3, device=u.device).view(3, 3, *[1] * (g.ndim - 2))
+    a, b, c = g + one
     adjugate = torch.stack([torch.linalg.cross(*pair, dim=0) for pair in ((b, c), (c, a), (a, b))])
     det = (a * adjugate[0]).sum(0)
     over = (adjugate - det * one).square().sum((0, 1)) > MOST**2 * det.square()
-    return cells & (over | (det <= 0))
+    return over | (det <= 0)
+
+
+@parallel(3, 0)
+def _all_squeezed(start, stop, u, scale, most, out):
+    """Ask about each cell; most: the bound, squared."""
+    _, ny, nz = out.shape
+    for i in range(start, stop):
+        for j in range(ny):
+            for k in range(nz):
+                out[i, j, k] = _squeezes(u, scale, most, i, j, k)
 
 
 @parallel(3, 0)
 def _squeezed(start, stop, u, scale, most, cells, out):
-    """Do `squeezed` on a CPU; most: the bound, squared."""
-    _, ny, nz = cells.shape
-    g = np.empty((3, 3), np.float32)
-    for i in range(start, stop):
-        for j in range(ny):
-            for k in range(nz):
-                out[i, j, k] = False
-                if not cells[i, j, k]:
-                    continue
-                for a in range(3):
-                    here = u[i, j, k, a]
-                    g[a, 0] = (u[i + 1, j, k, a] - here) * scale[0]
-                    g[a, 1] = (u[i, j + 1, k, a] - here) * scale[1]
-                    g[a, 2] = (u[i, j, k + 1, a] - here) * scale[2]
-                    g[a, a] += 1
-                over = np.float32(0.0)
-                det = np.float32(0.0)
-                for a in range(3):
-                    b, c = (a + 1) % 3, (a + 2) % 3
-                    p = g[b, 1] * g[c, 2] - g[b, 2] * g[c, 1]
-                    q = g[b, 2] * g[c, 0] - g[b, 0] * g[c, 2]
-                    r = g[b, 0] * g[c, 1] - g[b, 1] * g[c, 0]
-                    if a == 0:
-                        det = g[0, 0] * p + g[0, 1] * q + g[0, 2] * r
-                        p -= det
-                    elif a == 1:
-                        q -= det
-                    else:
-                        r -= det
-                    over += p * p + q * q + r * r
-                out[i, j, k] = det <= 0 or over > most * det * det
+    """Ask about some cells, shape (N, 3)."""
+    for n in range(start, stop):
+        out[n] = _squeezes(u, scale, most, cells[n, 0], cells[n, 1], cells[n, 2])
+
+
+@inline
+def _squeezes(u, scale, most, i, j, k):
+    here, one = u[i, j, k], np.float32(1.0)
+    x, y, z = u[i + 1, j, k], u[i, j + 1, k], u[i, j, k + 1]
+    sx, sy, sz = scale[0], scale[1], scale[2]
+    a0, a1, a2 = (x[0] - here[0]) * sx + one, (y[0] - here[0]) * sy, (z[0] - here[0]) * sz
+    b0, b1, b2 = (x[1] - here[1]) * sx, (y[1] - here[1]) * sy + one, (z[1] - here[1]) * sz
+    c0, c1, c2 = (x[2] - here[2]) * sx, (y[2] - here[2]) * sy, (z[2] - here[2]) * sz + one
+    p0, p1, p2 = b1 * c2 - b2 * c1, b2 * c0 - b0 * c2, b0 * c1 - b1 * c0
+    q0, q1, q2 = c1 * a2 - c2 * a1, c2 * a0 - c0 * a2, c0 * a1 - c1 * a0
+    r0, r1, r2 = a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0
+    det = a0 * p0 + a1 * p1 + a2 * p2
+    over = (p0 - det) ** 2 + p1**2 + p2**2
+    over += q0**2 + (q1 - det) ** 2 + q2**2
+    over += r0**2 + r1**2 + (r2 - det) ** 2
+    return det <= 0 or over > most * det * det

@@ -52,18 +52,29 @@ def warp_slope(start, stop, moving, u, scale, rows, warped, slope):
 def _sum_yz(plane, row_sums, radius, out):
     """Sum each channel of a plane, (C, Y, Z), over windows along z, then y, into ``out``.
 
-    Beyond the plane is nothing.
+    Beyond the plane is nothing. Along z, sums of 1, 2, 4 ... voxels make up those of a window.
     """
     channels, ny, nz = plane.shape
+    width = 2 * radius + 1
+    line = np.empty(nz + 2 * radius, np.float32)
     for d in range(channels):
         for y in range(ny):
+            line[:radius] = 0
+            line[nz + radius :] = 0
             for z in range(nz):
-                row_sums[y, z] = plane[d, y, z]
-            for s in range(1, radius + 1):
-                for z in range(nz - s):
-                    row_sums[y, z] += plane[d, y, z + s]
-                for z in range(s, nz):
-                    row_sums[y, z] += plane[d, y, z - s]
+                line[z + radius] = plane[d, y, z]
+                row_sums[y, z] = 0
+            size, done = 1, 0
+            while True:
+                if width & size:
+                    for z in range(nz):
+                        row_sums[y, z] += line[z + done]
+                    done += size
+                if done == width:
+                    break
+                for z in range(nz + 2 * radius - size):
+                    line[z] += line[z + size]
+                size *= 2
         total = np.zeros(nz)  # double precision: it forgets what has left the window
         for t in range(ny + radius):
             if t < ny:

@@ -12,7 +12,7 @@ from helpers.threads import on_one_and_two
 from torch import Tensor
 
 from nir.fit import kernels
-from nir.fit.solvers.search import agreed, all_costs, plain_best, plain_refined, search
+from nir.fit.solvers.search import agreed, all_costs, plain_best, plain_refined, search, turned
 from nir.geometry.lattice import compose
 from nir.losses.dice import Structures
 from nir.losses.keypoints import keypoint_pull
@@ -236,3 +236,15 @@ def test_two_directions_that_differ_meet_halfway() -> None:
     assert apart[1] < 0.1 * apart[0]
     core = (0, slice(None), *(slice(3, -3),) * 3)
     assert 0.4 < one[core].norm() / there[core].norm() < 0.6
+
+
+@pytest.mark.parametrize("name", ["lncc", "ngf"])
+def test_prices_turned_are_those_of_the_other_order(name: str) -> None:
+    terms, other = (
+        image_terms([SIMILARITIES[name]()], *pair)
+        for pair in ((image(), image(1)), (image(1), image()))
+    )
+    settings = (torch.ones_like(image()), torch.ones(3), 2, 2)
+    back, true = turned(all_costs(terms, *settings), 2), all_costs(other, *settings)
+    core = (slice(None), *(slice(4, -4),) * 3)  # windows that no border cuts
+    torch.testing.assert_close(back[core], true[core])

@@ -77,11 +77,12 @@ def fluid(
         smoothed before the division; the two Gaussians of greedy (Yushkevich et al. 2016); LNCC
         (eq. 6) and the space halfway: Avants et al. 2008.
     """
-    fixed, moving = halves.fixed, halves.moving
+    fixed, moving = halves.fixed.clone(), halves.moving.clone()
     spacing = extent / (torch.tensor(fixed.shape[2:], device=extent.device) - 1)
     longest_mm = step_vox / 2 * float(spacing.min())
     gradient, mean = torch.zeros_like(fixed), torch.zeros_like(fixed)
     curvature, floor = torch.zeros_like(fixed[:, :1]), 0.0
+    force, moved, curved = (torch.empty_like(x) for x in (gradient, gradient, curvature))
     rows: Rows = []
     start = time.perf_counter()
     for step in range(steps):
@@ -91,17 +92,17 @@ def fluid(
                 f"the loss became {loss} in step {step}: check that both images cover the brain"
                 " and hold no NaN"
             )
-        force = smooth(gradient, widths_vox[0])
+        smooth(gradient, widths_vox[0], force)
         if known := int(curvature.count_nonzero()):
             floor = FLOOR * float(curvature.sum()) / known
         elif not floor:
             floor = float(force.square().sum(1).mean().sqrt()) / (FIRST * longest_mm)
         step_mm = 0.0
         if floor > 0:
-            curved = smooth(curvature, widths_vox[0])
+            smooth(curvature, widths_vox[0], curved)
             step_mm = 2 * newton(force, curved, floor, longest_mm, mean)
-            moving = smooth(compose(moving, force, extent), widths_vox[1])
-            fixed = smooth(compose(fixed, force.neg_(), extent), widths_vox[1])
+            smooth(compose(moving, force, extent, moved), widths_vox[1], moving)
+            smooth(compose(fixed, force.neg_(), extent, moved), widths_vox[1], fixed)
         seconds = time.perf_counter() - start
         row = {"step": step, "loss": loss, "dissimilarity": loss, "step_mm": step_mm}
         rows.append(row | {"seconds": seconds})

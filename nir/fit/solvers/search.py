@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nir.field.parts import DenseField
@@ -143,9 +143,32 @@ def plain_refined(costs: Tensor, near: Tensor, coupling: float, reach: int, best
     return result
 
 
-def _search(level: Level, terms: Sequence[Term], phase: Phase) -> Tensor:
-    costs = all_costs(terms, level.weight, level.spacing, phase.radius, phase.reach, level.pull)
-    return search(costs, phase.reach, phase.elasticity_vox) * level.spacing.view(1, 3, 1, 1, 1)
+def turned(costs: Tensor, reach: int) -> Tensor:
+    """Return what every displacement costs with the images in the other order.
+
+    From a place of the moving image back to one of the fixed image it costs what it does there;
+    what leads beyond the lattice costs nothing.
+    """
+    back, last = torch.zeros_like(costs), len(costs) - 1
+    for n, step in enumerate(displacements(reach, costs.device).long().tolist()):
+        ends = list(zip(step, costs.shape[1:], strict=True))
+        i, j, k = (slice(max(0, -by), length - max(0, by)) for by, length in ends)
+        a, b, c = (slice(max(0, by), length + min(0, by)) for by, length in ends)
+        back[n, i, j, k] = costs[last - n, a, b, c]
+    return back
+
+
+def _found(level: Level, phase: Phase) -> Tensor:
+    """Search the moving image, and without keypoints also the fixed one in it; return mm."""
+    reach, weight, unit = phase.reach, level.weight, level.spacing.view(1, 3, 1, 1, 1)
+    if level.pull is not None:
+        costs = all_costs(level.terms, weight, level.spacing, phase.radius, reach, level.pull)
+        return search(costs, reach, phase.elasticity_vox) * unit
+    wide = F.max_pool3d(weight, 2 * reach + 1, stride=1, padding=reach)  # where they may come from
+    costs = all_costs(level.terms, wide, level.spacing, phase.radius, reach)
+    both = turned(costs, reach), costs
+    back, there = (search(x.mul_(weight[0, 0]), reach, phase.elasticity_vox) * unit for x in both)
+    return agreed(there, back, level.extent)
 
 
 def agreed(there: Tensor, back: Tensor, extent: Tensor) -> Tensor:
@@ -176,10 +199,7 @@ def solve(
     assert start is not None
     halves, extent = start.resized(level.shape), level.extent
     level = level.warped(halves)
-    step = _search(level, level.terms, phase)
-    if level.pull is None:
-        other = [replace(t, fixed=t.moving, moving=t.fixed) for t in level.terms]
-        step = agreed(step, _search(level, other, phase), extent)
+    step = _found(level, phase)
     loss = 0.0 if level.pull is None else float(level.pull.loss(step))
     for term in level.terms:
         warped = warp(term.moving, step, extent)
