@@ -138,16 +138,21 @@ def moving_on(
     pair: ImagePair,
     volumes: Sequence[np.ndarray],
     device: torch.device,
-    mode: str = "linear",
+    mode: str = "cubic",
 ) -> Tensor:
     """Resample volumes on the moving grid through the affine; zero where that leaves the grid.
+
+    By splines, within the volume's own range: a linear reading would blur this image alone, and
+    what is convex would seem to shrink from the fixed to the moving image, whichever is which.
 
     Returns shape (C, X, Y, Z).
     """
     affine = Affine(pair.affine_lps)
-    floats = (np.asarray(v, np.float32) for v in volumes)
-    parts = [resample(v, pair.moving_grid, grid, affine, mode) for v in floats]
-    return torch.stack([_tensor(part, device) for part in parts])
+    parts = []
+    for volume in (np.asarray(v, np.float32) for v in volumes):
+        part = resample(volume, pair.moving_grid, grid, affine, mode)
+        parts.append(_tensor(part.clip(volume.min(initial=0), volume.max(initial=0)), device))
+    return torch.stack(parts)
 
 
 def guides_on(grid: Grid, pair: ImagePair, box: Box, device: torch.device) -> Guides:

@@ -22,6 +22,12 @@ from nir.losses.terms import Term, image_terms
 
 KEYPOINT_MM = 6.0  # standard deviation of the Gaussian by which a keypoint draws its surroundings
 
+SOFT_VOX = 0.7
+"""Standard deviation of the Gaussian over structures that guide, voxels of the level.
+
+A border of one voxel pulls only where it lies on the other one's, and there against the images.
+"""
+
 ROUNDING = 0.01  # of a weight that was read between voxels
 
 MIN_SAMPLES = 16  # a level with fewer voxels along an axis cannot be registered
@@ -167,8 +173,16 @@ def make_level(images: Images, grid: Grid, config: FitConfig, settings: Phase) -
     terms = image_terms(settings.similarity.values(), fixed, moving)
     if guides.structures is not None and config.structure_weight:
         names = guides.structures[0].unique()
+        softly = tuple(SOFT_VOX * target.spacing / grid.spacing)
         here, there = (
-            torch.cat([resize((x == n).float()[None, None], target.shape) for n in names if n], 1)
+            torch.cat(
+                [
+                    resize(smooth((x == n).float()[None, None], softly), target.shape)
+                    for n in names
+                    if n
+                ],
+                1,
+            )
             for x in guides.structures
         )
         terms.append(Term(Structures(), config.structure_weight, here, there))

@@ -140,7 +140,7 @@ class FitConfig(FlowSettings):
         0.001, description="weight of the guiding keypoints' mean squared distance, a mm^2"
     )
     structure_weight: NonNegative = Field(
-        0.25, description="weight of the guiding structures' 1 - Dice"
+        0.5, description="weight of the guiding structures' 1 - Dice"
     )
     phases: tuple[Phase, ...] = Field(min_length=1, description="fitted one after another")
 

@@ -129,7 +129,10 @@ def fit_in_words(fit: Mapping[str, Any]) -> str:
         text += " No level was finer than the shortest edge of the fixed image's voxels."
     if fields := [p for p in phases if p["solver"] == "field"]:
         text += _integration(fit, any(p["lattice"] for p in fields))
-    text += f" The fixed brain's box and {fit['margin_mm']:g} mm around it were fitted."
+    text += (
+        f" The fixed brain's box and {fit['margin_mm']:g} mm around it were fitted; the moving"
+        " image was brought there by cubic B-splines."
+    )
     if fit["repair_folds"]:
         text += (
             " Cells in which a tetrahedron between the voxels of the displacement or of its inverse"

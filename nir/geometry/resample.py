@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.ndimage import map_coordinates, spline_filter
+from scipy.ndimage import spline_filter
 
-from nir.geometry.grid import Array, Grid, apply_matrix
-from nir.geometry.maps import Affine, DisplacementField, Transform, covers, slabs
-from nir.geometry.reading import find_nearest, read_linear
+from nir.geometry.grid import Array, Grid
+from nir.geometry.maps import Affine, DisplacementField, Transform, slabs
+from nir.geometry.reading import find_nearest, read_cubic, read_linear
 
 
 def resample(
@@ -78,14 +78,10 @@ def _cubic(
     volume: np.ndarray, source: Grid, target: Grid, transform: Transform, outside: float
 ) -> np.ndarray:
     """Do `resample` by B-splines; one NaN would spread over its whole row."""
-    spline = spline_filter(np.nan_to_num(volume, posinf=0, neginf=0), 3, np.float32)
+    nodes = spline_filter(np.nan_to_num(volume, posinf=0, neginf=0), 3, np.float32)
     result = np.empty(target.shape, dtype=volume.dtype)
     for rows, slab, u, linear in _pieces(target, transform):
-        points = apply_matrix(linear, slab.points_lps())
-        vox = source.lps_to_vox(points + u if u.size else points)
-        values = map_coordinates(
-            spline, np.moveaxis(vox, -1, 0), order=3, prefilter=False, mode="mirror"
-        )
-        values = np.where(covers(source, vox), values, outside)
-        result[rows] = values if volume.dtype.kind == "f" else np.rint(values)
+        read = np.empty(slab.shape, np.float32)
+        read_cubic(nodes, u, *_matrices(source, slab, linear), outside, read)
+        result[rows] = read if volume.dtype.kind == "f" else np.rint(read)
     return result

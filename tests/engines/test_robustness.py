@@ -206,8 +206,8 @@ class TestGuides:
         guided = fit(pair)
         elsewhere = case.mask & ~np.isin(here, self.structures)
         before_mm, after_mm = (case.error(r)[elsewhere].mean() for r in (alone, guided))
-        assert after_mm < 0.95 * before_mm, f"error elsewhere, mm: {before_mm}, {after_mm}"
-        for names, gain in ((others, 0.0), (self.structures, 0.005)):
+        assert after_mm < 0.92 * before_mm, f"error elsewhere, mm: {before_mm}, {after_mm}"
+        for names, gain in ((others, 0.0005), (self.structures, 0.005)):
             before, after = (case.dice(r, names) for r in (alone, guided))
             assert after > before + gain, f"Dice of {names}, alone: {before}; guided: {after}"
 

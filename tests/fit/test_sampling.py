@@ -11,9 +11,11 @@ from helpers.oblique_pair import CPU, FIXED, MOVING, PAIR
 from helpers.synthetic import ball, texture
 from torch import Tensor
 
+from nir.cohort.prepared import ImagePair
 from nir.fit.box import moving_on
 from nir.fit.sampling import READERS, SAMPLERS, Take, cubic, downsize, mini_patch, random_points
 from nir.fit.settings import Phase
+from nir.geometry.grid import Grid
 from nir.geometry.lattice import identity
 from nir.geometry.maps import Affine
 from nir.geometry.resample import resample
@@ -163,3 +165,18 @@ def test_labels_come_to_the_box_as_itk_reads_them(shift: tuple[float, float, flo
     found = moving_on(grid, pair, [numbers], CPU, "nearest")[0].numpy()
     expected = resample(numbers, MOVING, grid, Affine(pair.affine_lps), "nearest")
     assert (found != expected).mean() < (2e-4 if shift is None else 1e-9)
+
+
+def test_neither_image_is_blurred_on_its_way_to_the_fit() -> None:
+    """Half a voxel off its lattice an image keeps its edges, and stays within its range."""
+    scan = np.zeros((20, 20, 20), np.float32)
+    scan[4:16, 4:16, 4:16] = 0.5 + 0.5 * texture((12, 12, 12), 1.0)
+    own = Grid((20, 20, 20), np.eye(4))
+    off = np.eye(4)
+    off[:3, 3] = 0.5
+    pair = ImagePair(scan, own, np.ones(own.shape), scan, own, np.eye(4))
+    there = moving_on(Grid((19, 19, 19), off), pair, [scan], CPU)[0].numpy()
+    sharp = [np.std(image[6:13, 6:13, 6:13]) for image in (scan, there)]
+    assert sharp[1] > 0.95 * sharp[0]  # read linearly 0.83
+    assert there.min() >= scan.min()
+    assert there.max() <= scan.max()

@@ -14,7 +14,7 @@ from torch import Tensor
 from nir.errors import NirError
 from nir.fit.settings import Phase, fit_config
 from nir.losses import windows
-from nir.losses.dice import overlap
+from nir.losses.dice import Structures, overlap
 from nir.losses.lncc import lncc
 from nir.losses.similarities.base import SIMILARITIES, Similarity, compared
 from nir.losses.similarities.mind import mind_descriptor
@@ -398,3 +398,17 @@ class TestCards:
         known = (ROOT / "reports/references.bib").read_text(encoding="utf-8")
         for name in SIMILARITIES.names:
             assert all(f"{{{key}," in known for key in SIMILARITIES[name].cites)
+
+
+def test_the_curvature_of_structures_is_that_of_one_voxel() -> None:
+    fixed, warped = torch.rand(2, 1, 2, 9, 9, 9, generator=torch.Generator().manual_seed(0))
+    warped = warped.double().requires_grad_()
+    card = Structures()
+    (slope,) = torch.autograd.grad(
+        card.score(fixed.double(), warped, warped, 1), warped, create_graph=True
+    )
+    known = card.curvature(fixed.double(), warped.detach(), warped, 1)
+    for channel in (0, 1):
+        at = (0, channel, 4, 5, 6)
+        (second,) = torch.autograd.grad(slope[at], warped, retain_graph=True)
+        assert float(-second[at]) == pytest.approx(float(known[at]), rel=0.01)

@@ -158,7 +158,7 @@ def test_guides_are_told_with_their_weights() -> None:
         method = Nir.Settings(name="n", engine="nir", set={"keypoint_weight": weight})
         found = result(method, [], guides=guides)
         texts.append(" ".join(methods_text(found, PreprocessConfig(), AffineConfig(), "nearest")))
-    assert "4 keypoints (weight 0.02) and the structures 2, 5 (weight 0.25)" in texts[1]
+    assert "4 keypoints (weight 0.02) and the structures 2, 5 (weight 0.5)" in texts[1]
     assert texts[0] != texts[1]
     assert "keypoint" not in " ".join(
         methods_text(result(NIR, []), PreprocessConfig(), AffineConfig(), "nearest")
