@@ -28,7 +28,7 @@ from helpers.synthetic import OBLIQUE, make_grid, texture
 from helpers.tiny import FAST_FIT, settings, write_cohort
 from scipy.spatial.transform import Rotation
 
-from benchmarks import gpu, growth, inference, reports, trust, voxels
+from benchmarks import atrophy, gpu, growth, inference, reports, trust, voxels
 from benchmarks.machine import command_line, version_of
 from nir.cohort.prepared import ImagePair
 from nir.engines.base import Job, Registration
@@ -431,6 +431,40 @@ def test_an_affine_depends_on_nothing_that_should_not_matter(tmp_path: Path) -> 
     assert (rows.loc["affine", apart] < 1e-3).all()
     changed = [name for name in apart if "there" not in name]
     assert (rows.loc["nir", changed] > 0).all()  # each of the changes is one to a fit
+
+
+def test_what_is_planted_is_a_change_of_volume() -> None:
+    grid = make_grid((44, 40, 30), (1.0, 1.2, 1.5), degrees=(10.0, 5.0, 0))
+    labels = np.zeros(grid.shape, np.int16)
+    for label, x in ((1, 8), (2, 22), (3, 36)):
+        labels[x - 3 : x + 3, 16:24, 12:18] = label
+    image = np.where(labels > 0, np.float32(0.8), np.float32(0.2))
+    pair = ImagePair(image, grid, np.ones(grid.shape, np.float32), image, grid, np.eye(4))
+    rates = {1: np.log(0.9), 2: np.log(1.1), 3: 0.0}
+    case = atrophy.Case(pair, pair.fixed_mask, None)  # type: ignore[arg-type]
+    first, second, true = atrophy.scanned_twice(case, labels, rates)
+    assert true == pytest.approx({1: -10.0, 2: 10.0, 3: 0.0}, abs=1.5)  # small: borders are soft
+    for x, change in zip((8, 22, 36), true.values(), strict=True):
+        bright = [(scan.image[x - 6 : x + 6, 12:28, 8:22] - 0.2).sum() for scan in (first, second)]
+        assert bright[1] / bright[0] == pytest.approx(1 + change / 100, abs=0.02)
+    sharp = [scan.image[5:-5, 5:-5, 5:-5].std() for scan in (first, second)]
+    assert sharp[0] == pytest.approx(sharp[1], rel=0.03)  # neither is blurred more
+    with pytest.raises(NirError, match="structure 9 in the brain, found no voxel"):
+        atrophy.planted(labels, grid, {9: 0.1})
+
+
+def test_an_affine_tells_no_change_of_volume(tmp_path: Path) -> None:
+    path = write_plan(tmp_path, list(TestCompare.methods), groups=["chosen on"])
+    words = ["--config", str(path), "--output", str(tmp_path / "out"), "--structures", "1,3,4"]
+    assert atrophy.main([*words, "--only", "affine"]) == 0
+    rows = read_table(tmp_path / "out/atrophy.tsv")
+    assert len(rows) == 3 * len(atrophy.PERCENT)
+    assert rows[["forwards", "backwards"]].abs().max().max() < 1e-3
+    off = rows["true"].abs().max()
+    assert off > 3
+    assert f"affine: at most {off:.2f} percentage points off" in (
+        tmp_path / "out/atrophy.md"
+    ).read_text(encoding="utf-8")
 
 
 def test_other_voxels_hold_the_same_brain() -> None:

@@ -249,9 +249,10 @@ def rate(browser: Chrome, row: int, rating: str, note: str = "") -> None:
 
 
 def saved(downloads: Path, name: str) -> Path:
-    """Wait for a download."""
-    wait_for((downloads / name).exists)
-    return downloads / name
+    """Wait for a download, which is an empty file at first."""
+    path = downloads / name
+    wait_for(lambda: path.exists() and path.stat().st_size > 0)
+    return path
 
 
 def test_rates_downloads_and_folds(opened: Chrome, site: Path, downloads: Path) -> None:

@@ -1,0 +1,231 @@
+"""How much of a planted change of volume a map tells: ``python -m benchmarks.atrophy``.
+
+A brain is scanned twice: between the scans a structure has shrunk and a ventricle has grown, by a
+smooth map that is known. Both scans are read half-way off the voxels of the brain, so that neither
+is sharper, and each has noise of its own. Each method registers them in both orders: what it tells
+should be what was planted, forwards and backwards in time, and nothing where nothing was planted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from benchmarks.cell import Run, engine_call
+from benchmarks.cells import check_only
+from benchmarks.plan import load_plan
+from benchmarks.prepare import Preparation
+from benchmarks.trust import PLAN, Case, noisy
+from scipy.ndimage import binary_dilation, gaussian_filter
+
+from benchmarks.machine import machine
+from nir.cohort.prepared import ImagePair
+from nir.errors import NirError
+from nir.geometry.grid import Array, Grid
+from nir.geometry.lattice import exponential
+from nir.geometry.maps import Affine, DisplacementField
+from nir.geometry.resample import resample
+from nir.io.files import save_json, save_text
+from nir.io.images import load_labels
+from nir.io.tables import save_table
+from nir.quality.jacobian import jacobian_determinant, sd_log_jacobian
+
+RESULTS = Path("results/benchmarks/atrophy")
+GROUP = "chosen on"
+STRUCTURES = "48,52,47"  # left hippocampus, left lateral ventricle, right hippocampus
+PERCENT = (0.0, 1.0, 2.0, 5.0)
+OFF_VOX = np.array([0.18, 0.21, 0.14])  # of each scan, to either side of the brain's voxels
+SOFT_VOX = 0.7  # of a structure's border, where a change begins
+RIM_VOX = (2, 8)  # distance of the shell around a structure that makes up for its change
+SQUARINGS = 5
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A brain as it is scanned once: image, mask and labels, (X, Y, Z), on one grid."""
+
+    image: np.ndarray
+    mask: np.ndarray
+    labels: np.ndarray
+    grid: Grid
+
+
+def planted(labels: np.ndarray, grid: Grid, rates: Mapping[int, float]) -> torch.Tensor:
+    """Return a velocity under which structures change their volume, and their surroundings yield.
+
+    It is the gradient of a potential whose Laplacian is the rate inside a structure, and in a shell
+    around it the opposite.
+
+    Args:
+        labels: shape (X, Y, Z).
+        rates: natural logarithms of the change of volume, by label.
+
+    Returns:
+        Axis mm, shape (1, 3, X, Y, Z).
+
+    Raises:
+        NirError: the brain lacks a structure.
+    """
+    source = np.zeros(labels.shape)
+    for label, rate in rates.items():
+        inside = labels == label
+        if not inside.any():
+            raise NirError(f"expected the structure {label} in the brain, found no voxel of it")
+        near, far = (binary_dilation(inside, iterations=n) for n in RIM_VOX)
+        soft, rim = (gaussian_filter(x.astype(float), SOFT_VOX) for x in (inside, far & ~near))
+        source += rate / soft[inside].mean() * (soft - rim * soft.sum() / rim.sum())
+    ends = zip(labels.shape, grid.spacing, strict=True)
+    waves = [(2 - 2 * np.cos(2 * np.pi * np.fft.fftfreq(n))) / by**2 for n, by in ends]
+    power = sum(np.ix_(*waves))
+    power[0, 0, 0] = 1
+    potential = np.real(np.fft.ifftn(-np.fft.fftn(source) / power))
+    slopes = np.stack(np.gradient(potential, *grid.spacing)).astype(np.float32)
+    return torch.from_numpy(slopes)[None]
+
+
+def scanned_twice(
+    case: Case, labels: np.ndarray, rates: Mapping[int, float]
+) -> tuple[Scan, Scan, dict[int, float]]:
+    """Return the fixed brain of a case before and after a change, and the true change, percent."""
+    brain, grid = case.pair.fixed, case.pair.fixed_grid
+    velocity = planted(labels, grid, rates)
+    extent = torch.tensor(grid.extent_mm, dtype=torch.float32)
+    u = exponential(torch.cat([velocity, -velocity]), extent, SQUARINGS)
+    later, back = (np.moveaxis(x.numpy(), 0, -1) @ grid.axis_to_lps.T for x in u)
+    det = jacobian_determinant(later.astype(np.float32), grid)
+    true = {label: percent(det[labels == label]) for label in rates}
+    undone = DisplacementField(back.astype(np.float32), grid)
+    scans = []
+    for number, (side, way) in enumerate(((1, Affine(np.eye(4))), (-1, undone))):
+        target = shifted(grid, side * OFF_VOX)
+        image = resample(brain, grid, target, way, "cubic").clip(0, 1)
+        mask, there = (
+            resample(x, grid, target, way, "nearest") for x in (case.pair.fixed_mask, labels)
+        )
+        image = noisy(image * (mask > 0), mask, seed=10 + number)
+        scans.append(Scan(image, mask, there, target))
+    return scans[0], scans[1], true
+
+
+def shifted(grid: Grid, voxels: Array) -> Grid:
+    """Move a grid by parts of its voxels."""
+    affine = grid.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ voxels
+    return Grid(grid.shape, affine)
+
+
+def percent(det: np.ndarray) -> float:
+    """Return the change of volume that determinants tell."""
+    return 100 * (float(det.mean()) - 1)
+
+
+def told(
+    register: Run, fixed: Scan, moving: Scan, structures: Sequence[int]
+) -> tuple[dict[int, float], float]:
+    """Return the change of each structure from a fixed to a moving scan, percent, and SDlogJ."""
+    pair = ImagePair(fixed.image, fixed.grid, fixed.mask, moving.image, moving.grid, np.eye(4))
+    det = jacobian_determinant(register(pair).forward, fixed.grid)
+    changes = {label: percent(det[fixed.labels == label]) for label in structures}
+    return changes, sd_log_jacobian(det, fixed.mask)
+
+
+def atrophy(
+    case: Case, register: Run, structures: Sequence[int], change: float
+) -> list[dict[str, float]]:
+    """Measure one method and change, percent, on a brain: a row for each structure.
+
+    Args:
+        structures: the first shrinks, the second grows, the others stay.
+    """
+    labels = load_labels(case.files.fixed.labels)[0]
+    signs = [-1, 1, *[0] * (len(structures) - 2)]
+    rates = {
+        label: float(np.log1p(sign * change / 100))
+        for label, sign in zip(structures, signs, strict=True)
+    }
+    first, second, true = scanned_twice(case, labels, rates)
+    forwards, sdlogj = told(register, first, second, structures)
+    reverse, _ = told(register, second, first, structures)
+    backwards = {label: 100 * (1 / (1 + x / 100) - 1) for label, x in reverse.items()}
+    return [
+        {
+            "planned": change,
+            "structure": label,
+            "true": true[label],
+            "forwards": forwards[label],
+            "backwards": backwards[label],
+            "sdlogj": sdlogj,
+        }
+        for label in structures
+    ]
+
+
+def page(table: pd.DataFrame) -> str:
+    """Lay out the changes, and the largest miss of each method."""
+    brains = ", ".join(table["brain"].unique())
+    table = table.assign(
+        miss=np.maximum(*((table[way] - table["true"]).abs() for way in ("forwards", "backwards")))
+    )
+    worst = table.groupby("method", sort=False)["miss"].max()
+    lines = [f"- {name}: at most {miss:.2f} percentage points off" for name, miss in worst.items()]
+    shown = table.drop(columns=["group", "brain", "planned"]).to_markdown(
+        index=False, floatfmt=".2f"
+    )
+    return (
+        f"Brains: {brains}. Changes of volume in percent.\n\n" + "\n".join(lines) + f"\n\n{shown}\n"
+    )
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description="How much of a planted change of volume is told.")
+    parser.add_argument("--config", type=Path, default=PLAN, help="default: %(default)s")
+    parser.add_argument("--group", default=GROUP, help="of pairs (default: %(default)s)")
+    parser.add_argument("--pairs", type=int, default=1, help="whose fixed brains are scanned")
+    parser.add_argument("--only", help="names of methods, by commas")
+    parser.add_argument(
+        "--structures",
+        default=STRUCTURES,
+        help="labels: one that shrinks, one that grows, others that stay (default: %(default)s)",
+    )
+    parser.add_argument("--output", type=Path, default=RESULTS, help="default: %(default)s")
+    given = parser.parse_args(words)
+    structures = [int(n) for n in given.structures.split(",")]
+    rows = []
+    try:
+        plan = load_plan(given.config)
+        plan.check_groups(given.config, [given.group])
+        config = plan.config
+        preparation = Preparation(config, given.output / "work")
+        pairs = [pair for pair, group in plan.groups.items() if group == given.group]
+        only = given.only.split(",") if given.only else [entry.name for entry in plan.entries]
+        check_only(only, plan.entries)
+        job = {"seed": config.seed, "threads": config.threads}
+        for pair in pairs[: given.pairs]:
+            case = Case.load(preparation.ready(pair))
+            for entry in (e for e in plan.entries if e.name in only and not e.absent):
+                spec = {"engine": entry.engine, "settings": entry.settings, **job}
+                for change in PERCENT:
+                    found = atrophy(case, engine_call(spec, "cpu"), structures, change)
+                    names = {"group": given.group, "brain": pair[0], "method": entry.name}
+                    rows += [names | row for row in found]
+                    print(pd.DataFrame(found).to_string(index=False), flush=True)
+    except NirError as error:
+        print(f"nir: {error}", file=sys.stderr)
+        return 2
+    table = pd.DataFrame(rows)
+    save_table(given.output / "atrophy.tsv", table)
+    save_text(given.output / "atrophy.md", page(table))
+    save_json(given.output / "machine.json", machine(seed=config.seed, threads=config.threads))
+    print((given.output / "atrophy.md").read_text(encoding="utf-8"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
