@@ -8,20 +8,17 @@ should be what was planted, forwards and backwards in time, and nothing where no
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from benchmarks.cell import Run, engine_call
-from benchmarks.cells import check_only
+from benchmarks.cell import Run
 from benchmarks.plan import load_plan
-from benchmarks.prepare import Preparation
-from benchmarks.trust import PLAN, Case, noisy
+from benchmarks.trust import Case, arguments, cases, noisy
 from scipy.ndimage import binary_dilation, gaussian_filter
 
 from benchmarks.machine import machine
@@ -37,7 +34,6 @@ from nir.io.tables import save_table
 from nir.quality.jacobian import jacobian_determinant, sd_log_jacobian
 
 RESULTS = Path("results/benchmarks/atrophy")
-GROUP = "chosen on"
 STRUCTURES = "48,52,47"  # left hippocampus, left lateral ventricle, right hippocampus
 PERCENT = (0.0, 1.0, 2.0, 5.0)
 OFF_VOX = np.array([0.18, 0.21, 0.14])  # of each scan, to either side of the brain's voxels
@@ -126,7 +122,7 @@ def percent(det: np.ndarray) -> float:
 
 
 def told(
-    register: Run, fixed: Scan, moving: Scan, structures: Sequence[int]
+    register: Run, fixed: Scan, moving: Scan, structures: Iterable[int]
 ) -> tuple[dict[int, float], float]:
     """Return the change of each structure from a fixed to a moving scan, percent, and SDlogJ."""
     pair = ImagePair(fixed.image, fixed.grid, fixed.mask, moving.image, moving.grid, np.eye(4))
@@ -135,34 +131,29 @@ def told(
     return changes, sd_log_jacobian(det, fixed.mask)
 
 
-def atrophy(
-    case: Case, register: Run, structures: Sequence[int], change: float
-) -> list[dict[str, float]]:
-    """Measure one method and change, percent, on a brain: a row for each structure.
-
-    Args:
-        structures: the first shrinks, the second grows, the others stay.
-    """
-    labels = load_labels(case.files.fixed.labels)[0]
+def rates(structures: Sequence[int], change: float) -> dict[int, float]:
+    """Return what `planted` asks for: by some percent the first shrinks, the second grows."""
     signs = [-1, 1, *[0] * (len(structures) - 2)]
-    rates = {
-        label: float(np.log1p(sign * change / 100))
-        for label, sign in zip(structures, signs, strict=True)
-    }
-    first, second, true = scanned_twice(case, labels, rates)
-    forwards, sdlogj = told(register, first, second, structures)
-    reverse, _ = told(register, second, first, structures)
+    pairs = zip(structures, signs, strict=True)
+    return {label: float(np.log1p(sign * change / 100)) for label, sign in pairs}
+
+
+def atrophy(
+    first: Scan, second: Scan, true: Mapping[int, float], register: Run
+) -> list[dict[str, float]]:
+    """Measure one method on two scans and their true changes: a row for each structure."""
+    forwards, sdlogj = told(register, first, second, true)
+    reverse, _ = told(register, second, first, true)
     backwards = {label: 100 * (1 / (1 + x / 100) - 1) for label, x in reverse.items()}
     return [
         {
-            "planned": change,
             "structure": label,
             "true": true[label],
             "forwards": forwards[label],
             "backwards": backwards[label],
             "sdlogj": sdlogj,
         }
-        for label in structures
+        for label in true
     ]
 
 
@@ -184,37 +175,26 @@ def page(table: pd.DataFrame) -> str:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description="How much of a planted change of volume is told.")
-    parser.add_argument("--config", type=Path, default=PLAN, help="default: %(default)s")
-    parser.add_argument("--group", default=GROUP, help="of pairs (default: %(default)s)")
-    parser.add_argument("--pairs", type=int, default=1, help="whose fixed brains are scanned")
-    parser.add_argument("--only", help="names of methods, by commas")
+    parser = arguments("How much of a planted change of the fixed brains is told.", RESULTS)
     parser.add_argument(
         "--structures",
         default=STRUCTURES,
         help="labels: one that shrinks, one that grows, others that stay (default: %(default)s)",
     )
-    parser.add_argument("--output", type=Path, default=RESULTS, help="default: %(default)s")
     given = parser.parse_args(words)
     structures = [int(n) for n in given.structures.split(",")]
     rows = []
     try:
         plan = load_plan(given.config)
-        plan.check_groups(given.config, [given.group])
-        config = plan.config
-        preparation = Preparation(config, given.output / "work")
-        pairs = [pair for pair, group in plan.groups.items() if group == given.group]
-        only = given.only.split(",") if given.only else [entry.name for entry in plan.entries]
-        check_only(only, plan.entries)
-        job = {"seed": config.seed, "threads": config.threads}
-        for pair in pairs[: given.pairs]:
-            case = Case.load(preparation.ready(pair))
-            for entry in (e for e in plan.entries if e.name in only and not e.absent):
-                spec = {"engine": entry.engine, "settings": entry.settings, **job}
-                for change in PERCENT:
-                    found = atrophy(case, engine_call(spec, "cpu"), structures, change)
-                    names = {"group": given.group, "brain": pair[0], "method": entry.name}
-                    rows += [names | row for row in found]
+        for case, methods in cases(plan, given):
+            brain = case.files.fixed
+            labels = load_labels(brain.labels)[0]
+            twice = [scanned_twice(case, labels, rates(structures, x)) for x in PERCENT]
+            for name, register in methods.items():
+                for change, scans in zip(PERCENT, twice, strict=True):
+                    found = atrophy(*scans, register)
+                    names = {"group": given.group, "brain": brain.id, "method": name}
+                    rows += [names | {"planned": change} | row for row in found]
                     print(pd.DataFrame(found).to_string(index=False), flush=True)
     except NirError as error:
         print(f"nir: {error}", file=sys.stderr)
@@ -222,7 +202,9 @@ def main(words: Sequence[str] | None = None) -> int:
     table = pd.DataFrame(rows)
     save_table(given.output / "atrophy.tsv", table)
     save_text(given.output / "atrophy.md", page(table))
-    save_json(given.output / "machine.json", machine(seed=config.seed, threads=config.threads))
+    save_json(
+        given.output / "machine.json", machine(seed=plan.config.seed, threads=plan.config.threads)
+    )
     print((given.output / "atrophy.md").read_text(encoding="utf-8"))
     return 0
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from benchmarks.cell import Run, engine_call, evaluate
 from benchmarks.cells import check_only
-from benchmarks.plan import load_plan
+from benchmarks.plan import Plan, load_plan
 from benchmarks.prepare import Preparation, Ready
 from scipy.ndimage import binary_dilation
 
@@ -189,36 +189,51 @@ def page(table: pd.DataFrame) -> str:
     )
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description="How far a map depends on what should not matter.")
+def arguments(description: str, results: Path) -> argparse.ArgumentParser:
+    """Return what a study of single pairs understands; `cases` reads it."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--config", type=Path, default=PLAN, help="default: %(default)s")
     parser.add_argument("--group", default=GROUP, help="of pairs (default: %(default)s)")
     parser.add_argument("--pairs", type=int, default=1, help="default: %(default)s")
     parser.add_argument("--only", help="names of methods, by commas")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="default: %(default)s")
-    given = parser.parse_args(words)
+    parser.add_argument("--output", type=Path, default=results, help="default: %(default)s")
+    return parser
+
+
+def cases(plan: Plan, given: argparse.Namespace) -> Iterator[tuple[Case, dict[str, Run]]]:
+    """Prepare the pairs that are asked for; yield each with the methods, by name.
+
+    Raises:
+        NirError: unknown group or method.
+    """
+    plan.check_groups(given.config, [given.group])
+    preparation = Preparation(plan.config, given.output / "work")
+    pairs = [pair for pair, group in plan.groups.items() if group == given.group]
+    only = given.only.split(",") if given.only else [entry.name for entry in plan.entries]
+    check_only(only, plan.entries)
+    job = {"seed": plan.config.seed, "threads": plan.config.threads}
+    for pair in pairs[: given.pairs]:
+        methods = {
+            e.name: engine_call({"engine": e.engine, "settings": e.settings, **job}, "cpu")
+            for e in plan.entries
+            if e.name in only and not e.absent
+        }
+        yield Case.load(preparation.ready(pair)), methods
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    given = arguments("How far a map depends on what should not matter.", RESULTS).parse_args(words)
     rows = []
     try:
         plan = load_plan(given.config)
-        plan.check_groups(given.config, [given.group])
-        preparation = Preparation(plan.config, given.output / "work")
-        pairs = [pair for pair, group in plan.groups.items() if group == given.group]
-        only = given.only.split(",") if given.only else [entry.name for entry in plan.entries]
-        check_only(only, plan.entries)
-        config = plan.config
-        options = Options(config.cohort.labels, config.labels_unscored)
-        job = {"seed": config.seed, "threads": config.threads}
-        for pair in pairs[: given.pairs]:
-            case = Case.load(preparation.ready(pair))
-            for entry in (e for e in plan.entries if e.name in only and not e.absent):
-                spec = {"engine": entry.engine, "settings": entry.settings, **job}
-                found = trust(case, engine_call(spec, "cpu"), options)
-                rows.append(
-                    {"group": given.group, "pair": case.files.name, "method": entry.name} | found
-                )
-                told = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
-                print(f"{case.files.name}, {entry.name}: {told}", flush=True)
+        options = Options(plan.config.cohort.labels, plan.config.labels_unscored)
+        for case, methods in cases(plan, given):
+            for name, register in methods.items():
+                found = trust(case, register, options)
+                rows.append({"group": given.group, "pair": case.files.name, "method": name} | found)
+                told = ", ".join(f"{key} {value:.3f}" for key, value in found.items())
+                print(f"{case.files.name}, {name}: {told}", flush=True)
     except NirError as error:
         print(f"nir: {error}", file=sys.stderr)
         return 2

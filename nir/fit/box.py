@@ -143,7 +143,7 @@ def moving_on(
     """Resample volumes on the moving grid through the affine; zero where that leaves the grid.
 
     By splines, within the volume's own range: a linear reading would blur this image alone, and
-    what is convex would seem to shrink from the fixed to the moving image, whichever is which.
+    parts would seem to grow or to shrink from the fixed to the moving image, whichever is which.
 
     Returns shape (C, X, Y, Z).
     """

@@ -174,17 +174,12 @@ def make_level(images: Images, grid: Grid, config: FitConfig, settings: Phase) -
     if guides.structures is not None and config.structure_weight:
         names = guides.structures[0].unique()
         softly = tuple(SOFT_VOX * target.spacing / grid.spacing)
-        here, there = (
-            torch.cat(
-                [
-                    resize(smooth((x == n).float()[None, None], softly), target.shape)
-                    for n in names
-                    if n
-                ],
-                1,
-            )
-            for x in guides.structures
-        )
+
+        def channels(labels: Tensor) -> Tensor:
+            maps = ((labels == n).float()[None, None] for n in names if n)
+            return torch.cat([resize(smooth(x, softly), target.shape) for x in maps], 1)
+
+        here, there = map(channels, guides.structures)
         terms.append(Term(Structures(), config.structure_weight, here, there))
     pull = None
     if guides.points is not None and config.keypoint_weight:
