@@ -41,7 +41,7 @@ demo: install
 
 # A file stays on one worker, so that what it prepares is made once.
 test: install-test lint
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 25
 
 test-slurm: install-test
 	NIR_TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm
