@@ -44,12 +44,22 @@ SQUARINGS = 5
 
 @dataclass(frozen=True)
 class Scan:
-    """A brain as it is scanned once: image, mask and labels, (X, Y, Z), on one grid."""
+    """A brain as it is scanned once.
+
+    Args:
+        image, mask, labels: shape (X, Y, Z), on one grid.
+        det: determinants of the true map to the other scan, at the voxels.
+    """
 
     image: np.ndarray
     mask: np.ndarray
     labels: np.ndarray
+    det: np.ndarray
     grid: Grid
+
+    def change(self, det: np.ndarray, label: int) -> float:
+        """Return the change of a structure's volume that determinants tell, percent."""
+        return 100 * (float(det[self.labels == label].mean()) - 1)
 
 
 def planted(labels: np.ndarray, grid: Grid, rates: Mapping[int, float]) -> torch.Tensor:
@@ -85,28 +95,27 @@ def planted(labels: np.ndarray, grid: Grid, rates: Mapping[int, float]) -> torch
     return torch.from_numpy(slopes)[None]
 
 
-def scanned_twice(
-    case: Case, labels: np.ndarray, rates: Mapping[int, float]
-) -> tuple[Scan, Scan, dict[int, float]]:
-    """Return the fixed brain of a case before and after a change, and the true change, percent."""
+def scanned_twice(case: Case, labels: np.ndarray, rates: Mapping[int, float]) -> tuple[Scan, Scan]:
+    """Return the fixed brain of a case before and after a change."""
     brain, grid = case.pair.fixed, case.pair.fixed_grid
     velocity = planted(labels, grid, rates)
     extent = torch.tensor(grid.extent_mm, dtype=torch.float32)
     u = exponential(torch.cat([velocity, -velocity]), extent, SQUARINGS)
-    later, back = (np.moveaxis(x.numpy(), 0, -1) @ grid.axis_to_lps.T for x in u)
-    det = jacobian_determinant(later.astype(np.float32), grid)
-    true = {label: percent(det[labels == label]) for label in rates}
-    undone = DisplacementField(back.astype(np.float32), grid)
+    later, back = (
+        (np.moveaxis(x.numpy(), 0, -1) @ grid.axis_to_lps.T).astype(np.float32) for x in u
+    )
+    same, earlier = Affine(np.eye(4)), DisplacementField(back, grid)
     scans = []
-    for number, (side, way) in enumerate(((1, Affine(np.eye(4))), (-1, undone))):
+    for number, (side, way, onwards) in enumerate(((1, same, later), (-1, earlier, back))):
         target = shifted(grid, side * OFF_VOX)
+        det = resample(jacobian_determinant(onwards, grid), grid, target, same, "cubic")
         image = resample(brain, grid, target, way, "cubic").clip(0, 1)
         mask, there = (
             resample(x, grid, target, way, "nearest") for x in (case.pair.fixed_mask, labels)
         )
         image = noisy(image * (mask > 0), mask, seed=10 + number)
-        scans.append(Scan(image, mask, there, target))
-    return scans[0], scans[1], true
+        scans.append(Scan(image, mask, there, det, target))
+    return scans[0], scans[1]
 
 
 def shifted(grid: Grid, voxels: Array) -> Grid:
@@ -116,19 +125,9 @@ def shifted(grid: Grid, voxels: Array) -> Grid:
     return Grid(grid.shape, affine)
 
 
-def percent(det: np.ndarray) -> float:
-    """Return the change of volume that determinants tell."""
-    return 100 * (float(det.mean()) - 1)
-
-
-def told(
-    register: Run, fixed: Scan, moving: Scan, structures: Iterable[int]
-) -> tuple[dict[int, float], float]:
-    """Return the change of each structure from a fixed to a moving scan, percent, and SDlogJ."""
-    pair = ImagePair(fixed.image, fixed.grid, fixed.mask, moving.image, moving.grid, np.eye(4))
-    det = jacobian_determinant(register(pair).forward, fixed.grid)
-    changes = {label: percent(det[fixed.labels == label]) for label in structures}
-    return changes, sd_log_jacobian(det, fixed.mask)
+def undone(change: float) -> float:
+    """Return the change that takes a change of volume back, percent."""
+    return 100 * (1 / (1 + change / 100) - 1)
 
 
 def rates(structures: Sequence[int], change: float) -> dict[int, float]:
@@ -139,30 +138,38 @@ def rates(structures: Sequence[int], change: float) -> dict[int, float]:
 
 
 def atrophy(
-    first: Scan, second: Scan, true: Mapping[int, float], register: Run
+    first: Scan, second: Scan, structures: Iterable[int], register: Run
 ) -> list[dict[str, float]]:
-    """Measure one method on two scans and their true changes: a row for each structure."""
-    forwards, sdlogj = told(register, first, second, true)
-    reverse, _ = told(register, second, first, true)
-    backwards = {label: 100 * (1 / (1 + x / 100) - 1) for label, x in reverse.items()}
+    """Measure one method on two scans: a row for each structure.
+
+    The change from the first to the second scan as their labels tell it, planted and found: by the
+    map from the first to the second, and by that from the second to the first.
+    """
+    forwards, backwards = (
+        jacobian_determinant(register(pair).forward, pair.fixed_grid)
+        for pair in (
+            ImagePair(a.image, a.grid, a.mask, b.image, b.grid, np.eye(4))
+            for a, b in ((first, second), (second, first))
+        )
+    )
     return [
         {
             "structure": label,
-            "true": true[label],
-            "forwards": forwards[label],
-            "backwards": backwards[label],
-            "sdlogj": sdlogj,
+            "true_forwards": first.change(first.det, label),
+            "forwards": first.change(forwards, label),
+            "true_backwards": undone(second.change(second.det, label)),
+            "backwards": undone(second.change(backwards, label)),
+            "sdlogj": sd_log_jacobian(forwards, first.mask),
         }
-        for label in true
+        for label in structures
     ]
 
 
 def page(table: pd.DataFrame) -> str:
     """Lay out the changes, and the largest miss of each method."""
     brains = ", ".join(table["brain"].unique())
-    table = table.assign(
-        miss=np.maximum(*((table[way] - table["true"]).abs() for way in ("forwards", "backwards")))
-    )
+    misses = [(table[way] - table[f"true_{way}"]).abs() for way in ("forwards", "backwards")]
+    table = table.assign(miss=np.maximum(*misses))
     worst = table.groupby("method", sort=False)["miss"].max()
     lines = [f"- {name}: at most {miss:.2f} percentage points off" for name, miss in worst.items()]
     shown = table.drop(columns=["group", "brain", "planned"]).to_markdown(
@@ -192,7 +199,7 @@ def main(words: Sequence[str] | None = None) -> int:
             twice = [scanned_twice(case, labels, rates(structures, x)) for x in PERCENT]
             for name, register in methods.items():
                 for change, scans in zip(PERCENT, twice, strict=True):
-                    found = atrophy(*scans, register)
+                    found = atrophy(*scans, structures, register)
                     names = {"group": given.group, "brain": brain.id, "method": name}
                     rows += [names | {"planned": change} | row for row in found]
                     print(pd.DataFrame(found).to_string(index=False), flush=True)
