@@ -9,7 +9,7 @@ should be what was planted, forwards and backwards in time, and nothing where no
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from nir.io.images import load_labels
 from nir.io.tables import save_table
 from nir.quality.jacobian import jacobian_determinant, sd_log_jacobian
 
+PLAN = Path("benchmarks/comparison/longitudinal.yaml")
 RESULTS = Path("results/benchmarks/atrophy")
 STRUCTURES = "48,52,47"  # left hippocampus, left lateral ventricle, right hippocampus
 PERCENT = (0.0, 1.0, 2.0, 5.0)
@@ -47,19 +48,30 @@ class Scan:
     """A brain as it is scanned once.
 
     Args:
-        image, mask, labels: shape (X, Y, Z), on one grid.
-        det: determinants of the true map to the other scan, at the voxels.
+        image, mask: on ``grid``.
+        brain_grid: of the brain that was scanned, which lies off ``grid``.
+        labels, u_lps: label map and true map to the other scan, at the voxels of ``brain_grid``.
     """
 
     image: np.ndarray
     mask: np.ndarray
-    labels: np.ndarray
-    det: np.ndarray
     grid: Grid
+    brain_grid: Grid
+    labels: np.ndarray
+    u_lps: np.ndarray
 
-    def change(self, det: np.ndarray, label: int) -> float:
-        """Return the change of a structure's volume that determinants tell, percent."""
-        return 100 * (float(det[self.labels == label].mean()) - 1)
+    def changes(self, u_lps: np.ndarray) -> dict[int, float]:
+        """Return the change of each structure's volume by a map on ``brain_grid``, percent."""
+        det = jacobian_determinant(u_lps, self.brain_grid)
+        names = np.unique(self.labels[self.labels > 0]).tolist()
+        return {n: 100 * (float(det[self.labels == n].mean()) - 1) for n in names}
+
+    def changes_by(self, register: Run, other: Scan) -> tuple[dict[int, float], float]:
+        """Return the changes up to the other scan as a method finds them, and SDlogJ."""
+        pair = ImagePair(self.image, self.grid, self.mask, other.image, other.grid, np.eye(4))
+        u_lps = register(pair).forward
+        sdlogj = sd_log_jacobian(jacobian_determinant(u_lps, self.grid), self.mask)
+        return self.changes(read(u_lps, self.grid, self.brain_grid)), sdlogj
 
 
 def planted(labels: np.ndarray, grid: Grid, rates: Mapping[int, float]) -> torch.Tensor:
@@ -104,18 +116,24 @@ def scanned_twice(case: Case, labels: np.ndarray, rates: Mapping[int, float]) ->
     later, back = (
         (np.moveaxis(x.numpy(), 0, -1) @ grid.axis_to_lps.T).astype(np.float32) for x in u
     )
-    same, earlier = Affine(np.eye(4)), DisplacementField(back, grid)
+    known = np.where(np.isin(labels, list(rates)), labels, 0)
     scans = []
-    for number, (side, way, onwards) in enumerate(((1, same, later), (-1, earlier, back))):
+    sides = (1, np.zeros_like(back), later), (-1, back, back)
+    for number, (side, origin, onwards) in enumerate(sides):
         target = shifted(grid, side * OFF_VOX)
-        det = resample(jacobian_determinant(onwards, grid), grid, target, same, "cubic")
+        way = DisplacementField(read(origin, grid, target), target)
         image = resample(brain, grid, target, way, "cubic").clip(0, 1)
-        mask, there = (
-            resample(x, grid, target, way, "nearest") for x in (case.pair.fixed_mask, labels)
-        )
+        mask = resample(case.pair.fixed_mask, grid, target, way, "nearest")
         image = noisy(image * (mask > 0), mask, seed=10 + number)
-        scans.append(Scan(image, mask, there, det, target))
+        there = resample(known, grid, grid, DisplacementField(origin, grid), "nearest")
+        scans.append(Scan(image, mask, target, grid, there, onwards))
     return scans[0], scans[1]
+
+
+def read(u_lps: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
+    """Read a map at the voxels of another grid, by splines, which leave its bends."""
+    same = Affine(np.eye(4))
+    return np.stack([resample(u_lps[..., n], grid, target, same, "cubic") for n in range(3)], -1)
 
 
 def shifted(grid: Grid, voxels: Array) -> Grid:
@@ -125,9 +143,9 @@ def shifted(grid: Grid, voxels: Array) -> Grid:
     return Grid(grid.shape, affine)
 
 
-def undone(change: float) -> float:
-    """Return the change that takes a change of volume back, percent."""
-    return 100 * (1 / (1 + change / 100) - 1)
+def _undone(changes: Mapping[int, float]) -> dict[int, float]:
+    """Return the changes that take changes of volume back, percent."""
+    return {label: 100 * (1 / (1 + change / 100) - 1) for label, change in changes.items()}
 
 
 def rates(structures: Sequence[int], change: float) -> dict[int, float]:
@@ -137,31 +155,23 @@ def rates(structures: Sequence[int], change: float) -> dict[int, float]:
     return {label: float(np.log1p(sign * change / 100)) for label, sign in pairs}
 
 
-def atrophy(
-    first: Scan, second: Scan, structures: Iterable[int], register: Run
-) -> list[dict[str, float]]:
+def atrophy(first: Scan, second: Scan, register: Run) -> list[dict[str, float]]:
     """Measure one method on two scans: a row for each structure.
 
-    The change from the first to the second scan as their labels tell it, planted and found: by the
-    map from the first to the second, and by that from the second to the first.
+    The change from the first to the second scan, planted and found: by the map from the first to
+    the second, and by that from the second to the first.
     """
-    forwards, backwards = (
-        jacobian_determinant(register(pair).forward, pair.fixed_grid)
-        for pair in (
-            ImagePair(a.image, a.grid, a.mask, b.image, b.grid, np.eye(4))
-            for a, b in ((first, second), (second, first))
-        )
-    )
+    forwards, sdlogj = first.changes_by(register, second)
+    backwards, _ = second.changes_by(register, first)
+    columns = {
+        "true_forwards": first.changes(first.u_lps),
+        "forwards": forwards,
+        "true_backwards": _undone(second.changes(second.u_lps)),
+        "backwards": _undone(backwards),
+    }
     return [
-        {
-            "structure": label,
-            "true_forwards": first.change(first.det, label),
-            "forwards": first.change(forwards, label),
-            "true_backwards": undone(second.change(second.det, label)),
-            "backwards": undone(second.change(backwards, label)),
-            "sdlogj": sd_log_jacobian(forwards, first.mask),
-        }
-        for label in structures
+        {"structure": n, **{name: column[n] for name, column in columns.items()}, "sdlogj": sdlogj}
+        for n in forwards
     ]
 
 
@@ -182,7 +192,7 @@ def page(table: pd.DataFrame) -> str:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line."""
-    parser = arguments("How much of a planted change of the fixed brains is told.", RESULTS)
+    parser = arguments("How much of a planted change of the fixed brains is told.", PLAN, RESULTS)
     parser.add_argument(
         "--structures",
         default=STRUCTURES,
@@ -199,7 +209,7 @@ def main(words: Sequence[str] | None = None) -> int:
             twice = [scanned_twice(case, labels, rates(structures, x)) for x in PERCENT]
             for name, register in methods.items():
                 for change, scans in zip(PERCENT, twice, strict=True):
-                    found = atrophy(*scans, structures, register)
+                    found = atrophy(*scans, register)
                     names = {"group": given.group, "brain": brain.id, "method": name}
                     rows += [names | {"planned": change} | row for row in found]
                     print(pd.DataFrame(found).to_string(index=False), flush=True)

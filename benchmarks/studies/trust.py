@@ -189,10 +189,10 @@ def page(table: pd.DataFrame) -> str:
     )
 
 
-def arguments(description: str, results: Path) -> argparse.ArgumentParser:
+def arguments(description: str, plan: Path, results: Path) -> argparse.ArgumentParser:
     """Return what a study of single pairs understands; `cases` reads it."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--config", type=Path, default=PLAN, help="default: %(default)s")
+    parser.add_argument("--config", type=Path, default=plan, help="default: %(default)s")
     parser.add_argument("--group", default=GROUP, help="of pairs (default: %(default)s)")
     parser.add_argument("--pairs", type=int, default=1, help="default: %(default)s")
     parser.add_argument("--only", help="names of methods, by commas")
@@ -223,7 +223,8 @@ def cases(plan: Plan, given: argparse.Namespace) -> Iterator[tuple[Case, dict[st
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line."""
-    given = arguments("How far a map depends on what should not matter.", RESULTS).parse_args(words)
+    description = "How far a map depends on what should not matter."
+    given = arguments(description, PLAN, RESULTS).parse_args(words)
     rows = []
     try:
         plan = load_plan(given.config)

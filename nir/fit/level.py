@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,6 +17,8 @@ from nir.geometry.grid import Grid
 from nir.geometry.halfway import Halves
 from nir.geometry.inverse import invert
 from nir.geometry.lattice import identity, resize, sample, smooth, to_cube
+from nir.geometry.maps import DisplacementField
+from nir.geometry.resample import resample
 from nir.losses.dice import Structures
 from nir.losses.keypoints import Pull, keypoint_pull
 from nir.losses.terms import Term, image_terms
@@ -82,15 +85,18 @@ class Level:
         pull = self.pull and self.pull.warped(lambda x: warp(x, halves.fixed, self.extent))
         return replace(self, weight=weight, pull=pull)
 
-    def warped(self, halves: Halves) -> Level:
-        """Return it with the images halfway to each other, and the pull that is left there."""
+    def warped(self, halves: Halves, mode: str = "bilinear") -> Level:
+        """Return it with the images halfway to each other, and the pull that is left there.
+
+        ``mode``: how the images are read, as of `warp`.
+        """
         level = self.halfway(halves)
         pull = level.pull and level.pull.beyond(halves.moving - halves.fixed)
         terms = [
             replace(
                 term,
-                fixed=warp(term.fixed, halves.fixed, self.extent),
-                moving=warp(term.moving, halves.moving, self.extent),
+                fixed=warp(term.fixed, halves.fixed, self.extent, mode),
+                moving=warp(term.moving, halves.moving, self.extent, mode),
             )
             for term in self.terms
         ]
@@ -133,8 +139,23 @@ class Images:
 
 
 def warp(moving: Tensor, u_mm: Tensor, extent: Tensor, mode: str = "bilinear") -> Tensor:
-    """Read an image, (1, C, X, Y, Z), where a displacement on its own lattice leads."""
+    """Read an image, (1, C, X, Y, Z), where a displacement on its own lattice leads.
+
+    Args:
+        mode: ``bilinear``, ``nearest``, or ``cubic``: by B-splines, which is not differentiable.
+    """
     points = identity(tuple(moving.shape[2:]), moving.device)
+    if mode == "cubic":
+        u_mm = ((points + to_cube(u_mm, extent)).clamp(-1, 1) - points) * (extent / 2).view(
+            1, 3, 1, 1, 1
+        )
+        spacing = extent.double().cpu().numpy() / (np.array(moving.shape[2:]) - 1)
+        i, j, k = moving.shape[2:]
+        grid = Grid((i, j, k), np.diag([*spacing, 1]))
+        u_lps = u_mm[0].movedim(0, -1).cpu().numpy() @ grid.axis_to_lps.T.astype(np.float32)
+        there = DisplacementField(u_lps, grid)
+        parts = [resample(x, grid, grid, there, mode) for x in moving[0].cpu().numpy()]
+        return torch.from_numpy(np.stack(parts))[None].to(moving.device)
     return sample(moving, points.add_(to_cube(u_mm, extent)), mode)
 
 

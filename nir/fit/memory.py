@@ -28,6 +28,8 @@ SAMPLE_BYTES = 140  # a sampled voxel: window sums, gradients, warped coordinate
 
 FLUID_BYTES = 160  # a voxel of a fluid phase's level: window sums, gradients, displacements
 
+BROUGHT_BYTES = 40  # the same, with images that are brought to its start: these and the start
+
 SEARCHED = 2  # prices of a displacement: from either image
 
 CONTRAST_BYTES = 110  # a voxel of the level and a further contrast
@@ -68,7 +70,8 @@ def _phase_bytes(grid: Grid, phase: Phase, config: FitConfig) -> float:
     level = level_grid(grid, phase)
     voxels = float(math.prod(level.shape))
     if phase.solver == "fluid":
-        return (FLUID_BYTES + VOXEL_BYTES) * voxels
+        brought = BROUGHT_BYTES if phase.interpolation == "cubic" else 0
+        return (FLUID_BYTES + VOXEL_BYTES + brought) * voxels
     if phase.solver == "search":
         return (SEARCHED * 4.0 * (2 * phase.reach + 1) ** 3 + VOXEL_BYTES) * voxels
     sampled = {

@@ -67,6 +67,25 @@ PRESETS: dict[str, dict[str, Any]] = {
             },
         ],
     },
+    # Two scans of one person: hardly anything moves, and how much does is what counts. Each round
+    # begins on images brought to where the last one ended, so that its steps are parts of a voxel,
+    # and only they are smoothed.
+    "longitudinal": {
+        "phases": [
+            _COARSE[2],
+            *(
+                {
+                    **_FINE,
+                    "radius": 6,
+                    "steps": 12,
+                    "viscosity_vox": 2.0,
+                    "elasticity_vox": 0.0,
+                    "interpolation": "cubic",
+                },
+            )
+            * 4,
+        ],
+    },
     # Unlike contrasts: edges find the way; with the local correlation, whose sign does not count,
     # they refine it. Smoother than the others, because two contrasts agree in fewer edges.
     "multimodal": {

@@ -63,7 +63,9 @@ class Phase(FieldSettings):
     patch_size: Count = Field(32, description="mini-patch: edge of a cube, voxels")
     samples: Count = Field(50_000, description="random: voxels in each step (not with LNCC)")
     interpolation: Literal["linear", "nearest", "cubic"] = Field(
-        "linear", description="field: how the moving image is read between its voxels"
+        "linear",
+        description="field: how the moving image is read between its voxels; fluid: with cubic,"
+        " both images are brought to where the phase begins, by splines",
     )
     similarity: Similarities = Field(
         "lncc",

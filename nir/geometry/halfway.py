@@ -51,8 +51,13 @@ class Halves:
             extent: edges of the cube, mm, shape (3,).
         """
         there = shift_mm.view(1, 3, 1, 1, 1).expand_as(self.fixed).contiguous()
-        fixed, moving = (compose(half, there, extent) for half in (self.fixed, self.moving))
-        return Halves(fixed, moving)
+        return self.after(Halves(there, there), extent)
+
+    def after(self, inner: Halves, extent: Tensor) -> Halves:
+        """Compose with halves on the same lattice, which lead to where these are read."""
+        return Halves(
+            compose(self.fixed, inner.fixed, extent), compose(self.moving, inner.moving, extent)
+        )
 
     def whole(self, extent: Tensor) -> Tensor:
         """Return the displacement from fixed to moving points, mm, shape (1, 3, X, Y, Z)."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.synthetic import OBLIQUE, ball, make_grid, texture, waves
+from scipy.ndimage import shift
 from torch import Tensor
 
 from nir.errors import NirError
@@ -84,12 +85,32 @@ def test_a_known_deformation_is_found(phases: list[dict[str, Any]], share: float
 
 
 @pytest.mark.parametrize(
-    ("preset", "share"), [("default", 0.3), ("fast", 0.3), ("accurate", 0.3), ("multimodal", 0.4)]
+    ("preset", "share"),
+    [
+        ("default", 0.3),
+        ("fast", 0.3),
+        ("accurate", 0.3),
+        ("longitudinal", 0.3),
+        ("multimodal", 0.4),
+    ],
 )
 def test_presets_find_it_without_folds(preset: str, share: float) -> None:
     result = run(small(preset))
     assert error_mm(result.u_mm) < share * error_mm(ZERO)
     assert determinant(gradient(result.u_mm, SPACING)).min() > 0
+
+
+@pytest.mark.parametrize(
+    ("brought", "least", "most"), [("linear", 0.6, 0.9), ("cubic", 0.95, 1.05)]
+)
+def test_parts_of_a_voxel_are_told_in_full(brought: str, least: float, most: float) -> None:
+    part = 0.2  # of a voxel along each axis; read linearly, sharp images differ too fast
+    sharp = texture(SHAPE, 0.8)
+    fixed = torch.from_numpy(shift(sharp, -part, order=3, mode="nearest"))
+    phase = FLUID | {"viscosity_vox": 2.0, "elasticity_vox": 0.0, "interpolation": brought}
+    u = run(settings(phase, phase, phase), fixed=fixed, moving=torch.from_numpy(sharp)).u_mm
+    found = (u[0, :, MASK.bool()].mean(1) / SPACING / part).tolist()
+    assert least < min(found) <= max(found) < most
 
 
 def test_a_search_adds_to_what_was_found_before() -> None:
@@ -192,7 +213,7 @@ def plain_matcher(
     return SumMatcher(parts, pull)
 
 
-@pytest.mark.parametrize("preset", ["default", "fast", "accurate", "multimodal"])
+@pytest.mark.parametrize("preset", ["default", "fast", "accurate", "longitudinal", "multimodal"])
 def test_plain_pytorch_finds_the_same(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fused = run(small(preset))
     monkeypatch.setattr(fluid, "matcher", plain_matcher)
@@ -203,7 +224,7 @@ def test_plain_pytorch_finds_the_same(preset: str, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("preset", ["default", "accurate", "multimodal"])
+@pytest.mark.parametrize("preset", ["default", "accurate", "longitudinal", "multimodal"])
 def test_a_gpu_finds_the_same(preset: str) -> None:
     images = {"fixed": FIXED.cuda(), "moving": MOVING.cuda(), "mask": MASK.cuda()}
     there = run(small(preset), **images)

@@ -150,7 +150,11 @@ def solve(
     """Go on from a displacement by fluid steps; as `Solve`. Nothing is drawn at random."""
     assert start is not None
     off_mm = OFF_VOX * level.spacing
-    halves = start.resized(level.shape).off(off_mm, level.extent)
+    halves = start = start.resized(level.shape)
+    if brought := phase.interpolation == "cubic":
+        level = level.warped(start, "cubic")
+        halves = Halves(torch.zeros_like(start.fixed), torch.zeros_like(start.moving))
+    halves = halves.off(off_mm, level.extent)
     level = level.halfway(halves)
     halves, rows = fluid(
         matcher(level.terms, level.weight, level.extent, phase.radius, level.pull),
@@ -161,10 +165,12 @@ def solve(
         phase.step_vox,
         told,
     )
+    if brought:  # the start is not read between its nodes, which would smooth it
+        halves = start.after(halves.off(-off_mm, level.extent), level.extent)
     for half in (halves.fixed, halves.moving):
         ease(half, level.extent)
     whole = halves.whole(level.extent)
-    return DenseField(whole, halves.off(-off_mm, level.extent)), rows
+    return DenseField(whole, halves if brought else halves.off(-off_mm, level.extent)), rows
 
 
 FLUID = Solver(solve, goes_on=True)
