@@ -114,7 +114,8 @@ class TestCompare:
             "needs": "no_such_key",
             "set": {"no_such_key": 1},
         }
-        path = write_plan(tmp_path, [faulty, later, *self.methods])
+        drawn = [method | {"line": "all"} for method in self.methods]
+        path = write_plan(tmp_path, [faulty, later, *drawn])
         _, third, _ = compare(path, output)
         assert third.ran == 1
         assert exit_code(third) == 1
@@ -122,6 +123,7 @@ class TestCompare:
         text = (output / "table.md").read_text()
         assert "faulty failed on s0, s1: phase 0 of the fit: a level of 40.0 mm" in text
         assert "later is not in the table: this version has no setting 'no_such_key'" in text
+        assert (output / "front.png").stat().st_size > 0
         for name in ("table.md", "pairs.tsv", "machine.json"):
             assert str(tmp_path) not in (output / name).read_text()
         assert not list(output.glob("work/cells/**/*.nii.gz"))
@@ -163,7 +165,7 @@ class TestCompare:
 
 
 class TestPlan:
-    @pytest.mark.parametrize("name", ["miccai2012", "ablation"])
+    @pytest.mark.parametrize("name", ["ablation", "front", "longitudinal", "miccai2012", "trust"])
     def test_shipped_plans_are_valid(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(ROOT)
         plan = load_plan(Path(f"benchmarks/comparison/{name}.yaml"))

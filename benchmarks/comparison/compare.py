@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.cells import Outcome, run_plan
 from benchmarks.plan import Plan, load_plan
-from benchmarks.plots import dice_against_seconds
+from benchmarks.plots import dice_against_sdlogj, dice_against_seconds
 from benchmarks.rivals import Rival
 from benchmarks.tables import frame, headline, markdown, summary
 from benchmarks.voxels import resized
@@ -21,6 +21,7 @@ from nir.io.files import save_json, save_text
 from nir.io.tables import save_table
 
 CONFIG = Path("benchmarks/comparison/miccai2012.yaml")
+FRONT = Path("benchmarks/comparison/front.yaml")
 RESULTS = Path("results/benchmarks")
 
 
@@ -38,6 +39,13 @@ def command(
     """
     found = argparse.ArgumentParser(description=description)
     found.add_argument("--config", type=Path, default=config, help="YAML (default: %(default)s)")
+    found.add_argument(
+        "--front",
+        action="store_const",
+        dest="config",
+        const=FRONT,
+        help=f"overlap against smoothness, a line a method: --config {FRONT}",
+    )
     found.add_argument("--output", type=Path, help=f"folder (default: {RESULTS}/NAME)")
     found.add_argument("--only", default="", metavar="METHOD,...", help="run these methods only")
     found.add_argument("--groups", nargs="+", default=[], help="use pairs of these groups only")
@@ -84,6 +92,8 @@ def write(plan: Plan, outcome: Outcome, folder: Path) -> None:
     save_table(folder / "table.tsv", table)
     save_text(folder / "table.md", markdown(table, cells, plan.entries))
     dice_against_seconds(folder / "dice-seconds.png", *headline(cells), names)
+    if lines := {entry.name: entry.line for entry in plan.entries if entry.line}:
+        dice_against_sdlogj(folder / "front.png", *headline(cells), lines)
     seed, threads = plan.config.seed, plan.config.threads
     commands = {entry.name: entry.own for entry in plan.entries}
     for entry in plan.entries:

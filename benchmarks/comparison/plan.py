@@ -22,7 +22,7 @@ from nir.pipeline.settings import PipelineConfig, load_pipeline
 from nir.settings import Count, Settings, validation_lines
 
 ALL_PRESETS = "*"
-PLANNED = ("pairs", "groups", "needs")  # keys of a method that are no settings of its engine
+PLANNED = ("pairs", "groups", "needs", "line")  # keys of a method beside its engine's settings
 
 
 class PlanFile(Settings):
@@ -44,6 +44,7 @@ class Entry:
         pairs: on how many of the first pairs of each group it runs; None: all.
         groups: of pairs on which it runs; none: all.
         absent: why it cannot run here, in a sentence; None if it can.
+        line: what it is one setting of; those of a line are joined in the picture of the front.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Entry:
     pairs: int | None = None
     groups: tuple[str, ...] = ()
     absent: str | None = None
+    line: str = ""
 
 
 @dataclass(frozen=True)
@@ -161,5 +163,5 @@ def make_entry(item: dict[str, Any]) -> Entry:
     if needs is not None and needs not in Phase.model_fields:
         absent = f"this version has no setting '{needs}'"
         return Entry(name, engine, settings, settings, pairs, groups, absent)
-    method = make_method(settings)
-    return Entry(name, engine, settings, method.own_settings, pairs, groups, rivals.missing(engine))
+    own, line = make_method(settings).own_settings, item.get("line", "")
+    return Entry(name, engine, settings, own, pairs, groups, rivals.missing(engine), line)

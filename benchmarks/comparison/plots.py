@@ -35,6 +35,25 @@ def dice_against_seconds(path: Path, title: str, cells: pd.DataFrame, names: lis
         _save(path, axes)
 
 
+def dice_against_sdlogj(path: Path, title: str, cells: pd.DataFrame, lines: dict[str, str]) -> None:
+    """Draw the means of methods, those of a line joined; ``lines``: of each method, its line."""
+    known = cells.dropna(subset=["dice", "sdlogj"])
+    means = known.groupby("method", as_index=False)[["sdlogj", "dice"]].mean()
+    means["line"] = means["method"].map(lines)
+    means = means.dropna(subset=["line"]).sort_values("sdlogj")
+    with sns.axes_style("ticks", STYLE):
+        axes = Figure(figsize=(7.5, 4.5), layout="constrained").add_subplot()
+        order = [line for line in dict.fromkeys(lines.values()) if line in set(means["line"])]
+        sns.lineplot(
+            data=means, x="sdlogj", y="dice", hue="line", hue_order=order, style="line",
+            style_order=order, markers=True, dashes=False, sort=False, estimator=None,
+            palette=sns.color_palette("husl", len(order)), ax=axes,
+        )  # fmt: skip
+        axes.set(xlabel="SDlogJ (rougher to the right)", ylabel="mean Dice", title=title)
+        sns.move_legend(axes, "upper left", bbox_to_anchor=(1, 1), title=None, frameon=False)
+        _save(path, axes)
+
+
 def growth(path: Path, table: pd.DataFrame, lines: dict[str, tuple[float, float]]) -> None:
     """Draw seconds and peak memory against voxels, each with its fitted line.
 

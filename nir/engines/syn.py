@@ -16,7 +16,9 @@ from nir.engines.base import Engine, EngineSettings, Job, Registration
 from nir.geometry.grid import Array, Grid, apply_matrix
 from nir.io.ants import ants_seed, to_ants
 from nir.io.warps import load_affine, load_displacement, save_affine
-from nir.settings import Count, Whole
+from nir.settings import Count, Positive, Whole
+
+FLOW_SIGMA = 3.0  # antspyx's default
 
 
 class Syn(Engine):
@@ -31,6 +33,9 @@ class Syn(Engine):
         bins: Count = Field(32, description="histogram bins of mutual information")
         iterations: tuple[Whole, ...] = Field(
             (40, 20, 0), min_length=1, description="coarse to fine"
+        )
+        flow_sigma: Positive = Field(
+            FLOW_SIGMA, description="smoothing of each update, ANTs' variance, squared voxels"
         )
 
     guides = ("excluded",)
@@ -65,6 +70,7 @@ class Syn(Engine):
                 syn_metric=settings.metric,
                 syn_sampling=settings.bins if settings.metric == "mattes" else settings.radius,
                 reg_iterations=settings.iterations,
+                flow_sigma=settings.flow_sigma,
                 **masks,
             )
             fitted = time.perf_counter()
@@ -84,11 +90,13 @@ class Syn(Engine):
             if settings["metric"] == "mattes"
             else f"cross-correlation with radius {settings['radius']} voxels"
         )
+        variance = settings.get("flow_sigma", FLOW_SIGMA)
         rounds = ", ".join(map(str, settings["iterations"]))
         return (
             "The moving image was then registered by SyN (Avants et al., 2008) of ANTs (antspyx"
             f" {result['versions']['antspyx']}; Tustison et al., 2021) with {metric}, at most"
-            f" {rounds} iterations from coarse to fine, seed {result['seed']}."
+            f" {rounds} iterations from coarse to fine, updates smoothed by a Gaussian of variance"
+            f" {variance:g} squared voxels, seed {result['seed']}."
         )
 
 

@@ -65,8 +65,8 @@ def _fluid(phase: Mapping[str, Any]) -> str:
         f"{phase['steps']} fluid steps {_level(phase)}{start}, each the gradient smoothed by a"
         f" Gaussian of {phase['viscosity_vox']:g} voxels over its curvature (Vercauteren et al.,"
         f" 2009), no longer than {phase['step_vox']:g} voxels, half of it taken by either image,"
-        " both read halfway between their voxels, and composed with all before it (Avants et al., 2008), and"
-        f" {smoothed} smoothed by a Gaussian of"
+        " both read halfway between their voxels, and composed with all before it (Avants et al.,"
+        f" 2008), and {smoothed} smoothed by a Gaussian of"
         f" {phase['elasticity_vox']:g} voxels (Yushkevich et al., 2016), at the end also where they"
         " squeezed too strongly for their inverses to be sampled"
     )
