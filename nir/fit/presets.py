@@ -78,7 +78,7 @@ PRESETS: dict[str, dict[str, Any]] = {
                     **_FINE,
                     "radius": 6,
                     "steps": 12,
-                    "viscosity_vox": 2.0,
+                    "viscosity_vox": 3.0,
                     "elasticity_vox": 0.0,
                     "interpolation": "cubic",
                 },
