@@ -76,9 +76,9 @@ PRESETS: dict[str, dict[str, Any]] = {
             *(
                 {
                     **_FINE,
-                    "radius": 6,
+                    "radius": 9,
                     "steps": 12,
-                    "viscosity_vox": 3.0,
+                    "viscosity_vox": 3.4,
                     "elasticity_vox": 0.0,
                     "interpolation": "cubic",
                 },
