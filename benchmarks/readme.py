@@ -219,6 +219,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "forty": lambda: page("forty", "cohort.md"),
     "packing": lambda: page("packing", "packing.md"),
     "strips": lambda: page("strips", "strips.md"),
+    "longitudinal": lambda: comparison("longitudinal"),
     "atrophy": lambda: page("atrophy", "atrophy.md"),
     "trust": lambda: page("trust", "trust.md"),
     "trust-before": lambda: page("trust-before", "trust.md"),
