@@ -204,7 +204,7 @@ class TestPipeline:
         method = {"name": "syn", "engine": "syn", "set": {"steps": 3}}
         assert faults(pipeline(methods=[method])) == [
             "methods.0.set: the engine 'syn' has no such key; it has name, engine, metric, radius,"
-            " bins, iterations"
+            " bins, iterations, flow_sigma"
         ]
 
     def test_a_key_of_an_engine_is_told_the_nearest(self) -> None:
