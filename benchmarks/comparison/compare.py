@@ -91,9 +91,10 @@ def write(plan: Plan, outcome: Outcome, folder: Path) -> None:
     save_table(folder / "pairs.tsv", cells)
     save_table(folder / "table.tsv", table)
     save_text(folder / "table.md", markdown(table, cells, plan.entries))
-    dice_against_seconds(folder / "dice-seconds.png", *headline(cells), names)
+    title, first = headline(cells)
+    dice_against_seconds(folder / "dice-seconds.png", title, first, names)
     if lines := {entry.name: entry.line for entry in plan.entries if entry.line}:
-        dice_against_sdlogj(folder / "front.png", *headline(cells), lines)
+        dice_against_sdlogj(folder / "front.png", title, first, lines)
     seed, threads = plan.config.seed, plan.config.threads
     commands = {entry.name: entry.own for entry in plan.entries}
     for entry in plan.entries:

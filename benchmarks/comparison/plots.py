@@ -41,6 +41,8 @@ def dice_against_sdlogj(path: Path, title: str, cells: pd.DataFrame, lines: dict
     means = known.groupby("method", as_index=False)[["sdlogj", "dice"]].mean()
     means["line"] = means["method"].map(lines)
     means = means.dropna(subset=["line"]).sort_values("sdlogj")
+    if means.empty:
+        return
     with sns.axes_style("ticks", STYLE):
         axes = Figure(figsize=(7.5, 4.5), layout="constrained").add_subplot()
         order = [line for line in dict.fromkeys(lines.values()) if line in set(means["line"])]

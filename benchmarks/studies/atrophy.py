@@ -18,19 +18,16 @@ import pandas as pd
 import torch
 from benchmarks.cell import Run
 from benchmarks.plan import load_plan
-from benchmarks.trust import Case, arguments, cases, noisy
+from benchmarks.trust import Case, arguments, cases, noisy, write
 from scipy.ndimage import binary_dilation, gaussian_filter
 
-from benchmarks.machine import machine
 from nir.cohort.prepared import ImagePair
 from nir.errors import NirError
 from nir.geometry.grid import Array, Grid
 from nir.geometry.lattice import exponential
 from nir.geometry.maps import Affine, DisplacementField
 from nir.geometry.resample import resample
-from nir.io.files import save_json, save_text
 from nir.io.images import load_labels
-from nir.io.tables import save_table
 from nir.quality.jacobian import jacobian_determinant, sd_log_jacobian
 
 PLAN = Path("benchmarks/comparison/longitudinal.yaml")
@@ -217,12 +214,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"nir: {error}", file=sys.stderr)
         return 2
     table = pd.DataFrame(rows)
-    save_table(given.output / "atrophy.tsv", table)
-    save_text(given.output / "atrophy.md", page(table))
-    save_json(
-        given.output / "machine.json", machine(seed=plan.config.seed, threads=plan.config.threads)
-    )
-    print((given.output / "atrophy.md").read_text(encoding="utf-8"))
+    write(given.output, "atrophy", table, page(table), plan)
     return 0
 
 

@@ -221,6 +221,15 @@ def cases(plan: Plan, given: argparse.Namespace) -> Iterator[tuple[Case, dict[st
         yield Case.load(preparation.ready(pair)), methods
 
 
+def write(folder: Path, name: str, table: pd.DataFrame, text: str, plan: Plan) -> None:
+    """Write the rows, the page and the machine of a study of single pairs; print the page."""
+    save_table(folder / f"{name}.tsv", table)
+    save_text(folder / f"{name}.md", text)
+    threads = plan.config.threads
+    save_json(folder / "machine.json", machine(seed=plan.config.seed, threads=threads))
+    print(text)
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line."""
     description = "How far a map depends on what should not matter."
@@ -239,11 +248,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"nir: {error}", file=sys.stderr)
         return 2
     table = pd.DataFrame(rows)
-    save_table(given.output / "trust.tsv", table)
-    save_text(given.output / "trust.md", page(table))
-    threads = plan.config.threads
-    save_json(given.output / "machine.json", machine(seed=plan.config.seed, threads=threads))
-    print((given.output / "trust.md").read_text(encoding="utf-8"))
+    write(given.output, "trust", table, page(table), plan)
     return 0
 
 

@@ -146,17 +146,19 @@ def warp(moving: Tensor, u_mm: Tensor, extent: Tensor, mode: str = "bilinear") -
     """
     points = identity(tuple(moving.shape[2:]), moving.device)
     if mode == "cubic":
-        u_mm = ((points + to_cube(u_mm, extent)).clamp(-1, 1) - points) * (extent / 2).view(
-            1, 3, 1, 1, 1
-        )
-        spacing = extent.double().cpu().numpy() / (np.array(moving.shape[2:]) - 1)
-        i, j, k = moving.shape[2:]
-        grid = Grid((i, j, k), np.diag([*spacing, 1]))
-        u_lps = u_mm[0].movedim(0, -1).cpu().numpy() @ grid.axis_to_lps.T.astype(np.float32)
-        there = DisplacementField(u_lps, grid)
-        parts = [resample(x, grid, grid, there, mode) for x in moving[0].cpu().numpy()]
-        return torch.from_numpy(np.stack(parts))[None].to(moving.device)
+        inside = (points + to_cube(u_mm, extent)).clamp(-1, 1)
+        return _by_splines(moving, (inside - points) * (extent / 2).view(1, 3, 1, 1, 1), extent)
     return sample(moving, points.add_(to_cube(u_mm, extent)), mode)
+
+
+def _by_splines(image: Tensor, u_mm: Tensor, extent: Tensor) -> Tensor:
+    i, j, k = image.shape[2:]
+    spacing = extent.double().cpu().numpy() / (np.array([i, j, k]) - 1)
+    grid = Grid((i, j, k), np.diag([*spacing, 1]))
+    u_lps = u_mm[0].movedim(0, -1).cpu().numpy() @ grid.axis_to_lps.T.astype(np.float32)
+    there = DisplacementField(u_lps, grid)
+    parts = [resample(x, grid, grid, there, "cubic") for x in image[0].cpu().numpy()]
+    return torch.from_numpy(np.stack(parts))[None].to(image.device)
 
 
 def make_level(images: Images, grid: Grid, config: FitConfig, settings: Phase) -> Level:

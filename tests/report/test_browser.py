@@ -138,7 +138,7 @@ def shown(browser: Chrome) -> str:
 
 
 def test_a_large_report_draws_a_page_of_rows_alone(browser: Chrome, tmp_path: Path) -> None:
-    """So it opens in about the time of a small one, which benchmarks.scaling.reports measures."""
+    """So it opens in about the time of a small one, which benchmarks.reports measures."""
     path = write_site(tmp_path, MANY) / "report.html"
     assert path.stat().st_size < 50e6
     open_page(browser, path)
