@@ -8,6 +8,7 @@ fixed brain; overlap, regularity and the inverse stand beside it.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,7 @@ from nir.geometry.grid import brain_box
 from nir.io.files import save_json, save_text
 from nir.io.tables import save_table
 from nir.pair.evaluate import Options
+from nir.pair.noise import noise_alone
 from nir.quality.jacobian import jacobian_determinant, sd_log_jacobian
 from nir.quality.metrics import inverse_consistency
 
@@ -50,6 +52,7 @@ MEASURED = {  # of the pair as it is, by the names of `result.json`
 COLUMNS = {
     "null_mm": "null, mm",
     "null_sdlogj": "null, SDlogJ",
+    "told_mm": "as told, mm",
     "swap_mm": "swap, mm",
     "crop_mm": "crop, mm",
     "mask_mm": "mask, mm",
@@ -154,7 +157,9 @@ def trust(case: Case, register: Run, options: Options) -> dict[str, float]:
         gap = np.linalg.norm(forward[where] - base.forward[of][where], axis=-1)
         return float(gap.mean())
 
-    nothing = register(null(case)).forward
+    same = null(case)
+    still = register(same)
+    nothing, told = still.forward, noise_alone(same, still, register, 3)
     part, box = cropped(case)
     det = jacobian_determinant(nothing, pair.fixed_grid)
     sides = (base.forward, pair.fixed_grid), (base.inverse, pair.moving_grid)
@@ -164,6 +169,7 @@ def trust(case: Case, register: Run, options: Options) -> dict[str, float]:
     return {
         "null_mm": float(np.linalg.norm(nothing[inside], axis=-1).mean()),
         "null_sdlogj": sd_log_jacobian(det, pair.fixed_mask),
+        "told_mm": told.get("noise_displacement_mm", math.nan),
         "swap_mm": apart(register(swapped(case)).inverse),
         "crop_mm": apart(register(part).forward, inside[box], box),
         "mask_mm": apart(register(wider(case)).forward),

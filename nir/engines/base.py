@@ -158,6 +158,10 @@ class Engine(ABC):
         """Return the `guides` that these settings leave switched on."""
         return self.guides
 
+    def shrinks(self) -> bool:
+        """Tell whether a small part of a pair takes a small part of its time."""
+        return True
+
     def megabytes(self, fixed: Grid, moving: Grid, contrasts: int = 1) -> float:
         """Return the memory that a job asks for, MB; see benchmarks/ and resources.tsv."""
         return 600 + 350 * max(math.prod(grid.shape) for grid in (fixed, moving)) / 1e6

@@ -96,6 +96,13 @@ class Nir(Engine):
         off = {"keypoints": not fit.keypoint_weight, "structures": not fit.structure_weight}
         return tuple(name for name in self.guides if not off.get(name))
 
+    def shrinks(self) -> bool:
+        """Tell whether no phase takes a fixed number of samples."""
+        return all(
+            phase.solver != "field" or phase.sampler == "downsize"
+            for phase in self.settings.fit.phases
+        )
+
     def megabytes(self, fixed: Grid, moving: Grid, contrasts: int = 1) -> float:
         """Return a fifth more than the estimate that the fits print."""
         larger = 1 / likely_scale(fixed)

@@ -7,7 +7,6 @@ from functools import cached_property
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nir.errors import NirError
@@ -16,7 +15,7 @@ from nir.fit.sizes import level_grid
 from nir.geometry.grid import Grid
 from nir.geometry.halfway import Halves
 from nir.geometry.inverse import invert
-from nir.geometry.lattice import identity, resize, sample, smooth, to_cube
+from nir.geometry.lattice import dilate, identity, resize, sample, smooth, to_cube
 from nir.geometry.maps import DisplacementField
 from nir.geometry.resample import resample
 from nir.losses.dice import Structures
@@ -223,9 +222,9 @@ def _weight(images: Images, shape: tuple[int, int, int], settings: Phase) -> Ten
     weight = (resize(images.mask, shape) > 0.5).float()
     reach = settings.radius if settings.windowed else 1
     if wider := {"search": reach, "fluid": 1}.get(settings.solver):
-        weight = F.max_pool3d(weight, 2 * wider + 1, stride=1, padding=wider)
+        weight = dilate(weight, wider)
     for counts in (images.guides.fixed_counts, images.guides.moving_counts):
         if counts is not None:
             left_out = resize(1 - counts[None, None].float(), shape)
-            weight *= F.max_pool3d(left_out, 2 * reach + 1, stride=1, padding=reach) < 0.5
+            weight *= dilate(left_out, reach) < 0.5
     return weight

@@ -110,12 +110,14 @@ def result_of(
     pair: Registered, found: Measured, fit: dict[str, Any], affine: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the content of ``result.json``: both steps' records, and what was measured."""
+    fit = dict(fit)
+    noise = fit.pop("noise", {})  # of a fit by an earlier version there is none
     seconds = fit["seconds"] | {"affine": affine["seconds"]}
     seconds["total"] = seconds["affine"] + seconds["registration"]
     return fit | {
         "fixed": pair.fixed.id,
         "moving": pair.moving.id,
-        "metrics": found.metrics,
+        "metrics": found.metrics | noise,
         "labels_scored": found.labels_scored,
         "warnings": [*affine["warnings"], *_unscored(pair, found)],
         "seconds": seconds,

@@ -15,6 +15,7 @@ from nir.cohort.prepared import ImagePair, Prepared, load_pair
 from nir.cohort.settings import NO_GUIDANCE, GuidanceConfig
 from nir.engines.base import (
     ENGINES,
+    Engine,
     EngineSettings,
     Job,
     Progress,
@@ -31,6 +32,7 @@ from nir.io.images import save_volume
 from nir.io.layout import ResultFolder
 from nir.io.tables import save_table
 from nir.io.warps import load_affine, save_affine, save_displacement
+from nir.pair.noise import noise_alone
 from nir.pair.registered import Registered
 from nir.preprocess.affine import compose_template_affines, register_affine
 from nir.preprocess.settings import AffineConfig
@@ -164,6 +166,8 @@ def run_engine(
                 f"the engine '{method.engine}' returned displacements with {broken} number(s) that"
                 " are NaN or infinite, expected none; look at both images, or choose other settings"
             )
+    checked = time.perf_counter()
+    noise = _noise(pair, result, engine, job, scale)
     record = {
         "method": method.name,
         "engine": method.engine,
@@ -176,10 +180,34 @@ def run_engine(
         "versions": versions(engine.libraries),
         "machine": machine(),
         "repaired_folds": result.repaired,
-        "seconds": result.seconds | {"compiling": compiled, "registration": elapsed - compiled},
+        "noise": noise,
+        "seconds": result.seconds
+        | {
+            "compiling": compiled,
+            "registration": elapsed - compiled,
+            "noise": time.perf_counter() - checked,
+        },
         "peak_mb": peak_mb(chosen),
     }
     return result, record
+
+
+def _noise(
+    pair: ImagePair, found: Registration, engine: Engine, job: Job, scale: float
+) -> dict[str, float]:
+    """Measure what noise alone would move, where that is quickly done; else say nothing of it."""
+    if not (engine.deforms and engine.shrinks()):
+        return {}
+    quiet = replace(job, progress=None, log=lambda line: None)
+
+    def register(part: ImagePair) -> Registration:
+        return engine.register(part.scaled(1 / scale), quiet).scaled(scale)
+
+    try:
+        return noise_alone(pair, found, register, job.seed, scale)
+    except NirError as error:
+        job.log(f"what noise alone would move is not known, as no part can be registered: {error}")
+        return {}
 
 
 def warp_pair(pair: Registered, scan: Image, folder: Path) -> None:

@@ -143,6 +143,31 @@ CHECKS = (
         advice="Look at the deformation grid: shifts this large are seldom anatomy.",
     ),
     Rule(
+        "noise",
+        "Noise alone",
+        ABOVE,
+        Limits(warn=100, fail=300),
+        why=(
+            "displacement that noise alone would bring, percent of the mean displacement beyond"
+            " its affine part; two scans of one person may reach 100"
+        ),
+        finds="motion that tells nothing",
+        needs=(
+            *("noise_displacement_mm", "displacement_mean_mm"),
+            *("noise_percent", "noise_sdlogj"),
+        ),
+        found=(
+            "Between two scans of this brain that differ by noise alone ({noise_percent:.1f} % of"
+            " its mean intensity) the method would find {noise_displacement_mm:.3f} mm and an"
+            " SDlogJ of {noise_sdlogj:.3f}; that is {value} of the {displacement_mean_mm:.2f} mm"
+            " which it found here beyond the affine"
+        ),
+        unit=" %",
+        advice="Do not read the deformation voxel by voxel: all of it may be noise.",
+        measure=lambda noise, found, *told: 100 * noise / found if found else math.nan,
+        bends=True,
+    ),
+    Rule(
         "inverse_consistency",
         "Inverse consistency",
         ABOVE,

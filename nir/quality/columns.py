@@ -16,7 +16,7 @@ MEASURES: Registry[Measure] = Registry(
 ORDER = (
     *("dice", "hd95", "tre", "regularity", "displacement", "inverse_consistency", "similarity"),
     *("brain_overlap", "affine", "field_of_view", "outliers", "labels_outside", "labels_lost"),
-    "truth_error",
+    *("noise", "truth_error"),
 )
 """Of the measures in the tables of pairs; others follow."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.ndimage import find_objects, uniform_filter
+from scipy.ndimage import find_objects, minimum_filter, uniform_filter
 
 from nir.geometry.grid import Array, Grid, mask_points
 from nir.quality.kernels import consistency
@@ -98,13 +98,76 @@ def lncc_score(fixed: np.ndarray, warped: np.ndarray, mask: np.ndarray, radius: 
     Returns:
         The mean; NaN where no window is left.
     """
+    found = _windows(fixed, warped, mask, radius)
+    if found is None:
+        return float("nan")
+    var_f, var_w, covariance, flat_f, flat_w = found
+    told = var_f > flat_f
+    seen = told & (var_w > flat_w)
+    if not told.any():
+        return float("nan")
+    return float(np.sum(covariance[seen] ** 2 / (var_f[seen] * var_w[seen])) / np.sum(told))
+
+
+def noise_variance(
+    fixed: np.ndarray, warped: np.ndarray, kept: np.ndarray, mask: np.ndarray, radius: int = 2
+) -> float:
+    """Return the variance of the noise of two images, from what their registration left over.
+
+    In each window the fixed image is a straight line of the warped one, and what is left is noise
+    of both, equally strong in either. More is left where anatomy was not matched, so the lower
+    quartile of the windows tells.
+
+    Args:
+        fixed, warped: intensities on one grid, shape (X, Y, Z).
+        kept: share of its noise's variance that the warped image has left, see `kept_noise`.
+        mask: the brain; windows count that lie in it, same shape.
+        radius: half-width of the windows, voxels.
+
+    Returns:
+        The variance in units of the fixed image; NaN where no window tells.
+    """
+    within = minimum_filter(mask.astype(bool).astype(np.uint8), 2 * radius + 1)
+    found = _windows(fixed, warped, within, radius)
+    if found is None:
+        return float("nan")
+    var_f, var_w, covariance, _, flat_w = found
+    told = var_w > flat_w
+    if not told.any():
+        return float("nan")
+    slope = covariance[told] / var_w[told]
+    count = (2 * radius + 1) ** 3
+    left = (var_f[told] - slope * covariance[told]).clip(min=0) * count / (count - 2)
+    return float(np.quantile(left / (1 + slope**2 * kept[within > 0][told]), 0.25))
+
+
+def kept_noise(vox: Array) -> np.ndarray:
+    """Return the share of the variance of white noise that linear reading leaves at places.
+
+    It is the sum of the squared weights of the eight voxels around.
+
+    Args:
+        vox: voxel indices, shape (..., 3).
+    """
+    part = vox - np.floor(vox)
+    kept: np.ndarray = np.prod(1 - 2 * part * (1 - part), axis=-1)
+    return kept
+
+
+def _windows(
+    fixed: np.ndarray, warped: np.ndarray, mask: np.ndarray, radius: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float, float] | None:
+    """Return variances and covariance of the windows around the mask's voxels.
+
+    And the variance of either image up to which a window is flat; None for an empty mask.
+    """
     box = find_objects(mask.astype(bool).astype(np.uint8))
     if not box:
-        return float("nan")
+        return None
     near = tuple(slice(max(s.start - radius, 0), s.stop + radius) for s in box[0])
     inside = mask[near].astype(bool)
     f, w = (a[near].astype(np.float64) for a in (fixed, warped))
-    flat = [(FLAT * np.ptp(a[inside])) ** 2 for a in (f, w)]
+    flat_f, flat_w = (float(FLAT * np.ptp(a[inside])) ** 2 for a in (f, w))
     f, w = f - f[inside].mean(), w - w[inside].mean()  # keeps digits in the variances below
 
     def mean(values: np.ndarray) -> np.ndarray:
@@ -114,8 +177,4 @@ def lncc_score(fixed: np.ndarray, warped: np.ndarray, mask: np.ndarray, radius: 
     var_f = (mean(f * f) - mean_f**2)[inside]
     var_w = (mean(w * w) - mean_w**2)[inside]
     covariance = (mean(f * w) - mean_f * mean_w)[inside]
-    told = var_f > flat[0]
-    seen = told & (var_w > flat[1])
-    if not told.any():
-        return float("nan")
-    return float(np.sum(covariance[seen] ** 2 / (var_f[seen] * var_w[seen])) / np.sum(told))
+    return var_f, var_w, covariance, flat_f, flat_w

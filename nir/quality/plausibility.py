@@ -57,7 +57,8 @@ def displacements(u_lps: np.ndarray, grid: Grid, mask: np.ndarray) -> dict[str, 
     """
     inside = mask.astype(bool)
     if not inside.any():
-        return dict.fromkeys(("displacement_p99_mm", "displacement_max_mm"), math.nan)
+        names = ("displacement_mean_mm", "displacement_p99_mm", "displacement_max_mm")
+        return dict.fromkeys(names, math.nan)
     places = np.argwhere(inside)
     some = places[:: max(1, len(places) // AFFINE_POINTS)]
     points = apply_matrix(grid.vox_to_lps, some.astype(float))
@@ -65,6 +66,7 @@ def displacements(u_lps: np.ndarray, grid: Grid, mask: np.ndarray) -> dict[str, 
     length = np.empty(len(places))
     moved_mm(np.ascontiguousarray(u_lps), inside, grid.vox_to_lps, back.matrix_lps, length)
     return {
+        "displacement_mean_mm": float(length.mean()),
         "displacement_p99_mm": float(np.percentile(length, 99)),
         "displacement_max_mm": float(length.max()),
     }

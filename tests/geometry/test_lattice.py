@@ -16,6 +16,7 @@ from nir.geometry.grid import nearest_voxel
 from nir.geometry.inverse import INVERSE_MM, invert
 from nir.geometry.lattice import (
     compose,
+    dilate,
     exponential,
     identity,
     resize,
@@ -265,3 +266,11 @@ class TestBatches:
     def test_what_takes_one_refuses_more(self) -> None:
         with pytest.raises(ValueError, match="one displacement"):
             invert(self.FIELDS, EXTENT, torch.zeros(4, 3))
+
+
+@pytest.mark.parametrize("reach", [1, 2, 9])
+def test_dilation_is_the_maximum_of_a_cube(reach: int) -> None:
+    volume = torch.from_numpy(np.random.default_rng(4).normal(size=(1, 2, 5, 13, 11)) - 3)
+    wide = torch.nn.functional.pad(volume, [reach] * 6, value=-torch.inf)
+    cubes = wide.unfold(2, 2 * reach + 1, 1).unfold(3, 2 * reach + 1, 1).unfold(4, 2 * reach + 1, 1)
+    assert torch.equal(dilate(volume, reach), cubes.amax((-3, -2, -1)))

@@ -114,9 +114,10 @@ def test_a_label_that_vanishes_counts_in_every_measure() -> None:
 
 
 def test_label_maps_that_share_no_label_are_told() -> None:
-    fit: dict = {"seconds": {"registration": 1.0}}
+    fit: dict = {"seconds": {"registration": 1.0}, "noise": {"noise_percent": 3.0}}
     affine = {"seconds": 2.0, "warnings": ["low"]}
     found = result_of(PAIR, measure_pair(PAIR, Options(include=(2,))), fit, affine)
+    assert found["metrics"]["noise_percent"] == 3.0
     assert found["warnings"] == ["low"]
     found = result_of(PAIR, measure_pair(PAIR, Options(include=(99,))), fit, affine)
     sentence = "the label maps of a and b share no label that is scored: no overlap is measured"
@@ -132,7 +133,10 @@ def test_a_measure_fills_its_own_columns(name: str) -> None:
     measure = MEASURES[name]
     filled = [*measure.of(PAIR), *measure.of_affine(PAIR)]
     assert sorted(filled) in (sorted(measure.columns), [])
-    assert set(measure.columns) <= set(measure_pair(PAIR).metrics) or name == "truth_error"
+    assert set(measure.columns) <= set(measure_pair(PAIR).metrics) or name in (
+        "truth_error",
+        "noise",
+    )
 
 
 def test_a_measure_of_another_package_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
 
 from nir.geometry.grid import Grid
 from nir.quality import jacobian, metrics, overlap
@@ -258,3 +259,28 @@ def test_truth_error_of_a_constant_and_a_graded_miss() -> None:
     line[:, 5, 5] = 1
     expected = {"mean": 5, "median": 5, "p95": 9.5}
     assert metrics.truth_error(graded, grid, line, lambda x: x) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("slope", [1.0, -0.5])
+@pytest.mark.parametrize("shift", [0.0, 0.5, 0.3])
+def test_noise_is_told_from_what_is_left(slope: float, shift: float) -> None:
+    """A third of the windows do not match; reading between voxels took noise away."""
+    size, noise = (40, 40, 40), 0.1
+    axes = np.meshgrid(*(np.arange(n) + shift for n in size), indexing="ij")
+
+    def truth(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        wave: np.ndarray = np.sin(x / 3) + np.cos(y / 4) + np.sin(z / 3.5)
+        return wave
+
+    whole = np.meshgrid(*(np.arange(n + 1) for n in size), indexing="ij")
+    moving = truth(*whole) + noise * RNG.standard_normal(np.add(size, 1))
+    warped = map_coordinates(moving, axes, order=1)
+    fixed = slope * truth(*axes) + noise * RNG.standard_normal(size)
+    fixed[:12] += RNG.standard_normal(fixed[:12].shape)
+    vox = np.stack(axes, -1)
+    kept = metrics.kept_noise(vox)
+    assert kept.max() == pytest.approx((1 - 2 * shift * (1 - shift)) ** 3)
+    mask = np.ones(size, bool)
+    assert metrics.noise_variance(fixed, warped, kept, mask) == pytest.approx(noise**2, rel=0.12)
+    assert math.isnan(metrics.noise_variance(fixed, 0 * warped, kept, mask))
+    assert math.isnan(metrics.noise_variance(fixed, warped, kept, ~mask))

@@ -57,6 +57,7 @@ def test_the_affine_part_of_a_displacement_does_not_count() -> None:
     few.reshape(-1, 3)[::100] -= [0, 6, 8]
     found = plausibility.displacements(apply_matrix(linear, few) - points, grid, mask)
     assert found["displacement_p99_mm"] == pytest.approx(5, rel=0.05)
+    assert found["displacement_mean_mm"] == pytest.approx(2 / 100 * 5, rel=0.15)
     nothing = plausibility.displacements(u_lps, grid, mask & False)
     assert all(math.isnan(value) for value in nothing.values())
 

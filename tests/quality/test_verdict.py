@@ -35,7 +35,11 @@ SOUND: dict[str, Any] = {
     "inverse_folds_percent": 0.0,
     "inverse_ndv_percent": 0.0,
     "inverse_min_jacobian": 0.1,
+    "displacement_mean_mm": 2.0,
     "displacement_p99_mm": 9.0,
+    "noise_percent": 3.0,
+    "noise_displacement_mm": 0.1,
+    "noise_sdlogj": 0.04,
     "displacement_max_mm": 15.0,
     "inverse_consistency_mean_mm": 0.05,
     "inverse_consistency_max_mm": 2.0,
@@ -60,6 +64,7 @@ CASES: dict[str, tuple[str, Limits, tuple[float, float, float]]] = {
     "folds": ("folds_percent", Limits(warn=1, fail=2), (1.0, 2.0, 2.1)),
     "inverse_folds": ("inverse_ndv_percent", Limits(warn=1, fail=2), (1.0, 2.0, 2.1)),
     "displacement": ("displacement_p99_mm", Limits(warn=5, fail=10), (5, 5.1, 11)),
+    "noise": ("noise_displacement_mm", Limits(warn=40, fail=80), (0.8, 1.5, 1.7)),
     "inverse_consistency": (
         "inverse_consistency_mean_mm",
         Limits(warn=0.1, fail=1),
@@ -143,7 +148,7 @@ def test_a_gain_is_a_share_of_what_was_missing() -> None:
 def test_no_gain_is_asked_of_an_affine_or_of_equal_images() -> None:
     same = {"similarity_after": 0.3, "dice_after": 0.4}
     names = {c.name for c in judge(SOUND | same, VerdictConfig(), deforms=False)}
-    assert names == set(CASES) - {"similarity_gain", "dice_gain", "overlap", "outliers"}
+    assert names == set(CASES) - {"similarity_gain", "dice_gain", "noise", "overlap", "outliers"}
     names = {c.name for c in judge(SOUND | HIGH, VerdictConfig())}
     assert names == set(CASES) - {"similarity_gain", "dice_gain"} | set(AMPLE)
 
@@ -197,7 +202,7 @@ def test_an_affine_beside_methods_that_deform_is_a_baseline() -> None:
 
 
 def test_a_fit_that_moved_nothing_does_not_pass() -> None:
-    still = {"displacement_p99_mm": 0.0, "displacement_max_mm": 0.0}
+    still = {"displacement_mean_mm": 0.0, "displacement_p99_mm": 0.0, "displacement_max_mm": 0.0}
     still |= {"similarity_after": 0.3, "dice_after": 0.4}
     checks = judge(SOUND | still, VerdictConfig())
     assert {c.name for c in checks if c.grade != "pass"} == {"similarity_gain", "dice_gain"}

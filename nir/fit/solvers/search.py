@@ -15,7 +15,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nir.field.parts import DenseField
@@ -25,7 +24,7 @@ from nir.fit.level import Level, warp
 from nir.fit.settings import Phase
 from nir.fit.solvers.base import Rows, Solver, Told
 from nir.geometry.halfway import Halves
-from nir.geometry.lattice import compose, smooth
+from nir.geometry.lattice import compose, dilate, smooth
 from nir.losses.keypoints import Pull
 from nir.losses.prices import displacements
 from nir.losses.terms import Term
@@ -164,7 +163,7 @@ def _found(level: Level, phase: Phase) -> Tensor:
     if level.pull is not None:
         costs = all_costs(level.terms, weight, level.spacing, phase.radius, reach, level.pull)
         return search(costs, reach, phase.elasticity_vox) * unit
-    wide = F.max_pool3d(weight, 2 * reach + 1, stride=1, padding=reach)  # where they may come from
+    wide = dilate(weight, reach)  # where they may come from
     costs = all_costs(level.terms, wide, level.spacing, phase.radius, reach)
     both = turned(costs, reach), costs
     back, there = (search(x.mul_(weight[0, 0]), reach, phase.elasticity_vox) * unit for x in both)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from nir.quality.measures.base import Measure, Pair, Quantity
 
 COLUMNS = {
-    "displacement_p99_mm": Quantity(
-        "Displacement, 99 %",
-        "99th percentile over the fixed brain mask of the displacement without its affine part",
+    "displacement_mean_mm": Quantity(
+        "Displacement",
+        "Mean over the fixed brain mask of the displacement without its affine part",
         "mm",
     ),
+    "displacement_p99_mm": Quantity("Displacement, 99 %", "99th percentile of the same", "mm"),
     "displacement_max_mm": Quantity("Displacement, maximum", "Maximum of the same", "mm"),
 }
 
