@@ -101,7 +101,7 @@ def evaluate_pair(
     """
     files = ResultFolder(folder)
     fit, affine = load_json(files.fit), load_json(affine_record)
-    found = measure_pair(pair, options, compared(fit), before)
+    found = measure_pair(pair, options, fit, before)
     save_table(files.labels, found.labels)
     save_json(files.result, result_of(pair, found, fit, affine))
 
@@ -110,14 +110,13 @@ def result_of(
     pair: Registered, found: Measured, fit: dict[str, Any], affine: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the content of ``result.json``: both steps' records, and what was measured."""
-    fit = dict(fit)
-    noise = fit.pop("noise", {})  # of a fit by an earlier version there is none
     seconds = fit["seconds"] | {"affine": affine["seconds"]}
     seconds["total"] = seconds["affine"] + seconds["registration"]
-    return fit | {
+    kept = {name: value for name, value in fit.items() if name != "noise"}  # it is a metric
+    return kept | {
         "fixed": pair.fixed.id,
         "moving": pair.moving.id,
-        "metrics": found.metrics | noise,
+        "metrics": found.metrics,
         "labels_scored": found.labels_scored,
         "warnings": [*affine["warnings"], *_unscored(pair, found)],
         "seconds": seconds,
@@ -147,21 +146,23 @@ def measure_affine(pair: Registered, options: Options = Options()) -> Before:
 def measure_pair(
     pair: Registered,
     options: Options = Options(),
-    further: Mapping[str, Similarity] | None = None,
+    fit: Mapping[str, Any] | None = None,
     before: Before | None = None,
 ) -> Measured:
     """Measure a registered pair.
 
     Args:
-        further: similarities to tell beside those that are always reported.
+        fit: content of ``fit.json``: the similarities that were compared are told beside those
+            that are always reported, and what noise alone would move.
         before: of `measure_affine` by the same options; None: it is measured now.
     """
     before = before or measure_affine(pair, options)
-    found = _similarities(pair, further or {})
+    found = _similarities(pair, _compared(fit) if fit else {})
     for _, measure in MEASURES.sound():
         found |= measure.of(pair)
     if options.truth:
         found |= _truth_error("after", pair.forward.u_lps, pair, options.truth)
+    found |= (fit or {}).get("noise", {})  # a fit by an earlier version has none
     table = pd.DataFrame(columns=LABEL_COLUMNS)
     if pair.labels:
         fixed, moving = (labels.voxels for labels in pair.labels)
@@ -179,7 +180,7 @@ def measure_pair(
     return Measured(before.metrics | _known(found), table)
 
 
-def compared(fit: dict[str, Any]) -> dict[str, Similarity]:
+def _compared(fit: Mapping[str, Any]) -> dict[str, Similarity]:
     """Return the similarities that a fit compared beside those that are always reported."""
     found = ENGINES[fit["engine"]].compared(fit["settings"])
     return {name: x for name, x in sorted(found.items()) if not x.reported}

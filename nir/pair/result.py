@@ -22,7 +22,7 @@ from nir.io.frames import grid_fault
 from nir.io.images import Source, load_labels, name_of
 from nir.io.layout import ResultFolder
 from nir.io.tables import save_table
-from nir.pair.evaluate import Measured, compared, measure_pair, result_of
+from nir.pair.evaluate import Measured, measure_pair, result_of
 from nir.pair.registered import Registered, Side
 from nir.pair.steps import draw_pair, warp_pair, write_registration
 from nir.preprocess.settings import AffineConfig, PreprocessConfig
@@ -160,7 +160,7 @@ class Result:
         return self._measure(self.pair)
 
     def _measure(self, pair: Registered) -> Measured:
-        return measure_pair(pair, further=compared(self.fit))
+        return measure_pair(pair, fit=self.fit)
 
     def save(self, folder: Path | str) -> None:
         """Write transforms, warped image and labels, Jacobian, field, trace and ``result.json``.

@@ -92,6 +92,9 @@ def test_scores_come_with_the_labels_or_later(data: Path, result: nir.Result) ->
         bare.scores(*files(data, "dseg")[::-1])
     assert repr(result).endswith("s0_T1w.nii.gz by the engine nir>")
     assert result.verdict in ("pass", "warn", "fail")
+    noise = {"noise_percent": 3.0, "noise_displacement_mm": 0.1, "noise_sdlogj": 0.02}
+    again = replace(result, fit=result.fit | {"noise": noise})
+    assert "noise" in {check.name for check in again.checks}
 
 
 def test_a_record_that_is_changed_changes_no_result(result: nir.Result) -> None:

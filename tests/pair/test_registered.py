@@ -114,14 +114,21 @@ def test_a_label_that_vanishes_counts_in_every_measure() -> None:
 
 
 def test_label_maps_that_share_no_label_are_told() -> None:
-    fit: dict = {"seconds": {"registration": 1.0}, "noise": {"noise_percent": 3.0}}
+    fit: dict = {"seconds": {"registration": 1.0}}
     affine = {"seconds": 2.0, "warnings": ["low"]}
     found = result_of(PAIR, measure_pair(PAIR, Options(include=(2,))), fit, affine)
-    assert found["metrics"]["noise_percent"] == 3.0
     assert found["warnings"] == ["low"]
     found = result_of(PAIR, measure_pair(PAIR, Options(include=(99,))), fit, affine)
     sentence = "the label maps of a and b share no label that is scored: no overlap is measured"
     assert found["warnings"] == ["low", sentence]
+
+
+def test_what_a_fit_measured_is_among_the_metrics() -> None:
+    fit: dict = {"engine": "affine", "settings": {}, "seconds": {"registration": 1.0}}
+    fit["noise"] = {"noise_percent": 3.0}
+    found = result_of(PAIR, measure_pair(PAIR, fit=fit), fit, {"seconds": 2.0, "warnings": []})
+    assert found["metrics"]["noise_percent"] == 3.0
+    assert "noise" not in found
 
 
 def test_keypoints_score_a_pair_in_memory() -> None:
