@@ -26,6 +26,7 @@ from scipy.ndimage import binary_dilation
 
 from benchmarks.machine import machine
 from nir.cohort.prepared import ImagePair, load_pair
+from nir.engines.base import recall
 from nir.errors import NirError
 from nir.geometry.grid import brain_box
 from nir.io.files import save_json, save_text
@@ -145,8 +146,12 @@ def darker(case: Case) -> ImagePair:
     return replace(case.pair, moving=DARKER * case.pair.moving)
 
 
-def trust(case: Case, register: Run, options: Options) -> dict[str, float]:
-    """Measure one method on one pair; the names are those of `COLUMNS`."""
+def trust(case: Case, register: Run, options: Options, local: bool) -> dict[str, float]:
+    """Measure one method on one pair; the names are those of `COLUMNS`.
+
+    Args:
+        local: it tells what noise moves from a part of the brain.
+    """
     pair = case.pair
     inside, start = pair.fixed_mask > 0, time.perf_counter()
     base = register(pair)
@@ -159,7 +164,7 @@ def trust(case: Case, register: Run, options: Options) -> dict[str, float]:
 
     same = null(case)
     still = register(same)
-    nothing, told = still.forward, noise_alone(same, still, register, 3)
+    nothing, told = still.forward, noise_alone(same, still, register, 3) if local else {}
     part, box = cropped(case)
     det = jacobian_determinant(nothing, pair.fixed_grid)
     sides = (base.forward, pair.fixed_grid), (base.inverse, pair.moving_grid)
@@ -244,9 +249,10 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         plan = load_plan(given.config)
         options = Options(plan.config.cohort.labels, plan.config.labels_unscored)
+        local = {e.name for e in plan.entries if not e.absent and recall(e.own).card.local()}
         for case, methods in cases(plan, given):
             for name, register in methods.items():
-                found = trust(case, register, options)
+                found = trust(case, register, options, name in local)
                 rows.append({"group": given.group, "pair": case.files.name, "method": name} | found)
                 told = ", ".join(f"{key} {value:.3f}" for key, value in found.items())
                 print(f"{case.files.name}, {name}: {told}", flush=True)

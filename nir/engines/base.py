@@ -158,8 +158,11 @@ class Engine(ABC):
         """Return the `guides` that these settings leave switched on."""
         return self.guides
 
-    def shrinks(self) -> bool:
-        """Tell whether a small part of a pair takes a small part of its time."""
+    def local(self) -> bool:
+        """Tell whether what is found at a place follows from the images around it alone.
+
+        A part of a pair is then registered as within the whole, in a part of the time.
+        """
         return True
 
     def megabytes(self, fixed: Grid, moving: Grid, contrasts: int = 1) -> float:

@@ -96,11 +96,12 @@ class Nir(Engine):
         off = {"keypoints": not fit.keypoint_weight, "structures": not fit.structure_weight}
         return tuple(name for name in self.guides if not off.get(name))
 
-    def shrinks(self) -> bool:
-        """Tell whether no phase takes a fixed number of samples."""
+    def local(self) -> bool:
+        """Leave out neural fields, whose encoding spans the box, and what compares whole images."""
+        phases = self.settings.fit.phases
         return all(
-            phase.solver != "field" or phase.sampler == "downsize"
-            for phase in self.settings.fit.phases
+            phase.solver != "field" and all(x.price is not None for x in phase.similarity.values())
+            for phase in phases
         )
 
     def megabytes(self, fixed: Grid, moving: Grid, contrasts: int = 1) -> float:

@@ -42,6 +42,10 @@ class Syn(Engine):
     cites = ("avants2008syn", "tustison2021antsx")
     libraries = ("antspyx",)
 
+    def local(self) -> bool:
+        """Leave out mutual information, which is of whole images."""
+        return bool(self.settings.metric == "CC")
+
     def register(self, pair: ImagePair, job: Job) -> Registration:
         """Run antspyx SyN from the same affine; both directions come from its own warps."""
         import ants

@@ -195,8 +195,8 @@ def run_engine(
 def _noise(
     pair: ImagePair, found: Registration, engine: Engine, job: Job, scale: float
 ) -> dict[str, float]:
-    """Measure what noise alone would move, where that is quickly done; else say nothing of it."""
-    if not (engine.deforms and engine.shrinks()):
+    """Measure what noise alone would move, where a part of the brain tells it."""
+    if not (engine.deforms and engine.local()):
         return {}
     quiet = replace(job, progress=None, log=lambda line: None)
 

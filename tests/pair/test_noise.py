@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from scipy.ndimage import zoom
 
 from nir.cohort.prepared import ImagePair
 from nir.engines.base import Registration, make_method
-from nir.engines.nir import Nir
 from nir.geometry.grid import Grid
 from nir.geometry.scale import HUMAN_ML, volume_ml
 from nir.pair.noise import EDGE_MM, MARGIN_MM, noise_alone
@@ -125,8 +125,17 @@ def test_a_fit_tells_what_noise_moves_or_why_not(resolution_mm: float, words: st
 
 
 @pytest.mark.parametrize(
-    ("preset", "expected"), [("default", True), ("neural", True), ("paper", False)]
+    ("settings", "expected"),
+    [
+        ({"engine": "nir"}, True),
+        ({"engine": "nir", "preset": "multimodal"}, True),
+        ({"engine": "nir", "preset": "neural"}, False),
+        ({"engine": "nir", "set": {"phases.3.similarity": "nmi"}}, False),
+        ({"engine": "syn"}, False),
+        ({"engine": "syn", "metric": "CC"}, True),
+    ],
 )
-def test_a_fit_of_a_part_is_tried_where_it_is_short(preset: str, expected: bool) -> None:
-    method = make_method({"name": "m", "engine": "nir", "preset": preset})
-    assert Nir(method).shrinks() == expected
+def test_a_part_tells_of_the_whole_where_a_method_is_local(
+    settings: dict[str, Any], expected: bool
+) -> None:
+    assert make_method({"name": "m"} | settings).card.local() == expected
