@@ -213,6 +213,9 @@ def objections(case: str) -> str:
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "miccai2012": lambda: comparison("miccai2012"),
+    "front": lambda: comparison("front"),
+    "miccai2012-0.86x1.5x0.86": lambda: comparison("miccai2012-0.86x1.5x0.86"),
+    "miccai2012-1.2x1x1": lambda: comparison("miccai2012-1.2x1x1"),
     "ablation": ablation,
     "cohort": lambda: page("cohort", "cohort.md"),
     "threads": lambda: page("threads", "cohort.md"),

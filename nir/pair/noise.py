@@ -103,7 +103,8 @@ def _typical_part(pair: ImagePair, scale: float) -> tuple[Box, Box] | None:
     edge, margin = (_voxels(scale * mm, pair.fixed_grid) for mm in (EDGE_MM, MARGIN_MM))
     sizes = [s.stop - s.start for s in whole]
     wide = math.prod(n + 2 * m for n, m in zip(edge, margin, strict=True))
-    if wide > COST * math.prod(sizes):
+    thin = any(n < max(2, e) for n, e in zip(sizes, edge, strict=True))
+    if thin or wide > COST * math.prod(sizes):
         return None
     slopes: list[Array] = np.gradient(pair.fixed[whole], *pair.fixed_grid.spacing)
     within = binary_erosion(inside[whole])  # all that a slope is taken from is brain

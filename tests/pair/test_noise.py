@@ -94,10 +94,12 @@ def test_a_small_brain_has_a_small_part() -> None:
 
 
 def test_a_brain_without_a_part_that_will_do_is_not_measured() -> None:
-    """It is small beside the part, or flat."""
+    """It is small beside the part, or a slice, or flat."""
     human = noisy_twice(HUMAN)
     flat = replace(human, fixed=human.fixed_mask.astype(np.float32), moving=0 * human.moving)
-    for pair in (noisy_twice(PAIR), flat):
+    slab = np.zeros_like(human.fixed_mask)
+    slab[12] = human.fixed_mask[12]
+    for pair in (noisy_twice(PAIR), replace(human, fixed_mask=slab), flat):
         assert noise_alone(pair, moved(pair), lambda part: pytest.fail("a fit"), 1) == {}
 
 
