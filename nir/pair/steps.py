@@ -166,8 +166,10 @@ def run_engine(
                 f"the engine '{method.engine}' returned displacements with {broken} number(s) that"
                 " are NaN or infinite, expected none; look at both images, or choose other settings"
             )
-    checked = time.perf_counter()
+    seconds = result.seconds | {"compiling": compiled, "registration": elapsed - compiled}
+    start = time.perf_counter()
     noise = _noise(pair, result, engine, job, scale)
+    seconds["noise"] = time.perf_counter() - start
     record = {
         "method": method.name,
         "engine": method.engine,
@@ -181,12 +183,7 @@ def run_engine(
         "machine": machine(),
         "repaired_folds": result.repaired,
         "noise": noise,
-        "seconds": result.seconds
-        | {
-            "compiling": compiled,
-            "registration": elapsed - compiled,
-            "noise": time.perf_counter() - checked,
-        },
+        "seconds": seconds,
         "peak_mb": peak_mb(chosen),
     }
     return result, record

@@ -149,7 +149,7 @@ CHECKS = (
         Limits(warn=100, fail=300),
         why=(
             "displacement that noise alone would bring, percent of the mean displacement beyond"
-            " its affine part; two scans of one person may reach 100"
+            " its affine part; at 100 nothing was found that noise would not bring"
         ),
         finds="motion that tells nothing",
         needs=(

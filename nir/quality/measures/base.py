@@ -70,7 +70,8 @@ class Measure:
     Args:
         columns: by name.
         of: returns their values for a registered pair; what is not known of it is NaN or left out.
-            Without it `nir.pair.evaluate` measures them, label by label or against the truth.
+            Without it `nir.pair.evaluate` measures them, label by label or against the truth, or
+            takes them from the fit.
         of_affine: the same of those that follow from the affine alone, which all methods of a pair
             share: they are measured once.
     """
