@@ -96,6 +96,12 @@ class Phase(FieldSettings):
     elasticity_vox: NonNegative = Field(
         0.5, description="fluid, search: Gaussian on the displacement, standard deviation, voxels"
     )
+    incompressibility_vox: float = Field(
+        0.7,
+        ge=0,
+        le=0.7,
+        description="fluid: as elasticity_vox, but of the displacement's changes of volume alone",
+    )
     patience: Count = Field(10, description="steps without progress after which the phase ends")
     tolerance: NonNegative = Field(1e-4, description="fall of the loss that counts as progress")
 

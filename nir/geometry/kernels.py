@@ -122,6 +122,73 @@ def _along_yz(image, taps_y, taps_z, line, plane, out):
                 out[y, z] += w * plane[s, z]
 
 
+@parallel(0, 1)
+def even_volume(start, stop, u, share, ratio, out):
+    """Add the gradient of the divergence to a displacement, as `nir.geometry.lattice.even_volume`.
+
+    Args:
+        share: of it, in units of the smallest spacing squared.
+        ratio: smallest spacing / that of each axis, shape (3,).
+    """
+    _, nx, ny, nz = u.shape
+    a, b, c = share / 4 * ratio[0], share / 4 * ratio[1], share / 4 * ratio[2]
+    cells = np.empty((2, ny + 1, nz + 1), np.float32)  # before and behind a plane of x, by turns
+    for x in range(start, stop + 1):
+        high = cells[x % 2]
+        _divergence(u, min(max(x, 1), nx - 1), ratio, high)
+        if x == start:
+            continue
+        low = cells[(x - 1) % 2]
+        for y in range(ny):
+            for z in range(nz):
+                across = _corners(high, y, z) - _corners(low, y, z)
+                out[0, x - 1, y, z] = u[0, x - 1, y, z] + a * across
+                up = _rise_y(low, y, z) + _rise_y(high, y, z)
+                out[1, x - 1, y, z] = u[1, x - 1, y, z] + b * up
+                up = _rise_z(low, y, z) + _rise_z(high, y, z)
+                out[2, x - 1, y, z] = u[2, x - 1, y, z] + c * up
+
+
+@inline
+def _divergence(u, x, ratio, out):
+    """Write the divergence of the cells between planes x - 1 and x; beyond the border it goes on.
+
+    Shape of ``out``: (Y + 1, Z + 1); a cell has the number of its upper node.
+    """
+    _, _, ny, nz = u.shape
+    a, b, c = ratio[0] / 4, ratio[1] / 4, ratio[2] / 4
+    x_low, x_high = u[0, x - 1], u[0, x]
+    y_low, y_high = u[1, x - 1], u[1, x]
+    z_low, z_high = u[2, x - 1], u[2, x]
+    for y in range(ny - 1):
+        for z in range(nz - 1):
+            out[y + 1, z + 1] = (
+                a * (_corners(x_high, y, z) - _corners(x_low, y, z))
+                + b * (_rise_y(y_low, y, z) + _rise_y(y_high, y, z))
+                + c * (_rise_z(z_low, y, z) + _rise_z(z_high, y, z))
+            )
+        out[y + 1, 0] = out[y + 1, 1]
+        out[y + 1, nz] = out[y + 1, nz - 1]
+    for z in range(nz + 1):
+        out[0, z] = out[1, z]
+        out[ny, z] = out[ny - 1, z]
+
+
+@inline
+def _corners(plane, y, z):
+    return plane[y, z] + plane[y, z + 1] + plane[y + 1, z] + plane[y + 1, z + 1]
+
+
+@inline
+def _rise_y(plane, y, z):
+    return plane[y + 1, z] + plane[y + 1, z + 1] - plane[y, z] - plane[y, z + 1]
+
+
+@inline
+def _rise_z(plane, y, z):
+    return plane[y, z + 1] + plane[y + 1, z + 1] - plane[y, z] - plane[y + 1, z]
+
+
 @inline
 def _gap(u, scale, q, goal, r):
     """Write how far q + u(q) is from the goal, mm; return its square."""

@@ -173,6 +173,45 @@ def smooth(
     return volume if out is None else out.copy_(volume)
 
 
+def even_volume(u: Tensor, extent: Tensor, sigma_vox: float, out: Tensor | None = None) -> Tensor:
+    """Smooth how a displacement changes volumes (its divergence), and leave the rest as it is.
+
+    A Gaussian of standard deviation g is du/dt = laplace(u) over a time of g^2 / 2; this is
+    du/dt = grad(div u) over a time of s^2 / 2, in one explicit step. Both together are how a linear
+    elastic body comes to rest, mu laplace(u) + (lambda + mu) grad(div u) (Navier and Lame; in
+    registration Christensen et al. 1996), with (lambda + mu) / mu = s^2 / g^2. The divergence of a
+    cell is the mean of its trilinear reading; beyond the border it goes on.
+
+    Args:
+        u: mm, shape (1, 3, X, Y, Z), two nodes at least along each axis.
+        extent: edges of the cube, mm, shape (3,).
+        sigma_vox: s, in the smallest spacing of the lattice; at most sqrt(1/2), beyond which the
+            step overshoots.
+        out: contiguous, gets the result; not the displacement.
+    """
+    spacing = extent / (torch.tensor(u.shape[2:], device=u.device) - 1)
+    ratio = spacing.min() / spacing
+    share = sigma_vox**2 / 2
+    if fused(u):
+        result = torch.empty(u.shape) if out is None else out
+        given = u[0].contiguous().numpy(), np.float32(share), ratio.numpy(), result[0].numpy()
+        kernels.even_volume(*given)
+        return result
+    inner = sum(r * _along(u[:, n : n + 1], n) for n, r in enumerate(ratio))
+    cells = F.pad(inner, [1] * 6, mode="replicate")
+    slopes = [r * _along(cells, n) for n, r in enumerate(ratio)]
+    return torch.add(u, torch.cat(slopes, 1), alpha=share, out=out)
+
+
+def _along(volume: Tensor, axis: int) -> Tensor:
+    """Return differences along an axis, averaged along the two others, between the nodes."""
+    for n in range(3):
+        length = volume.shape[n + 2] - 1
+        low, high = volume.narrow(n + 2, 0, length), volume.narrow(n + 2, 1, length)
+        volume = high - low if n == axis else (high + low) / 2
+    return volume
+
+
 def dilate(volume: Tensor, reach: int) -> Tensor:
     """Return the maximum within ``reach`` voxels along each axis, shape (1, C, X, Y, Z).
 

@@ -42,7 +42,11 @@ PLAIN = PlainMatcher(Term(Lncc(), 1.0, FIXED, MOVING), WEIGHT, EXTENT, RADIUS)
 
 def run(**changes: Any) -> tuple[Tensor, list[dict[str, float]]]:
     given = {"fixed": FIXED, "moving": MOVING, "weight": WEIGHT, "start": ZERO, "steps": 30}
-    given |= {"widths": (1.0, 0.5), "step_vox": 0.5, "progress": lambda step, loss: None} | changes
+    given |= {
+        "widths": (1.0, 0.5, 0.0),
+        "step_vox": 0.5,
+        "progress": lambda step, loss: None,
+    } | changes
     terms = image_terms([Lncc()], given["fixed"], given["moving"])
     match = given.get("match") or matcher(terms, given["weight"], EXTENT, RADIUS)
     widths, step_vox, progress = given["widths"], given["step_vox"], given["progress"]
@@ -72,7 +76,7 @@ def test_it_goes_on_from_where_it_starts() -> None:
 
 @pytest.mark.parametrize("step_vox", [0.1, 0.5, 1.0])
 def test_no_vector_of_a_step_is_longer_than_asked(step_vox: float) -> None:
-    u, rows = run(steps=1, step_vox=step_vox, widths=(1.0, 0.0))
+    u, rows = run(steps=1, step_vox=step_vox, widths=(1.0, 0.0, 0.0))
     longest_mm = step_vox * SPACING.min().item()
     longest = u.norm(dim=1).max().item()  # of two halves, of which one is read between nodes
     assert 0.9 * longest_mm < longest < 1.0001 * longest_mm
@@ -89,21 +93,33 @@ def test_in_the_other_order_it_finds_the_inverse() -> None:
 
 
 def test_many_long_steps_do_not_fold() -> None:
-    u, _ = run(steps=100, step_vox=0.5, widths=(1.5, 0.5))
+    u, _ = run(steps=100, step_vox=0.5, widths=(1.5, 0.5, 0.0))
     assert u.norm(dim=1).max() > 1
     assert determinant(gradient(u, SPACING)).min() > 0
 
 
 def test_unlike_images_do_not_fold_either() -> None:
     other = torch.from_numpy(texture(SHAPE, 2.0, seed=9))[None, None]
-    u, _ = run(moving=other, steps=60, step_vox=0.3, widths=(2.0, 0.7))
+    u, _ = run(moving=other, steps=60, step_vox=0.3, widths=(2.0, 0.7, 0.0))
     assert determinant(gradient(u, SPACING)).min() > 0
 
 
 def test_more_elasticity_is_smoother() -> None:
-    rough, even = (run(widths=(1.0, sigma))[0] for sigma in (0.2, 1.5))
+    rough, even = (run(widths=(1.0, sigma, 0.0))[0] for sigma in (0.2, 1.5))
     a, b = (gradient(u, SPACING).square().mean() for u in (rough, even))
     assert b < 0.7 * a
+
+
+def test_less_compressible_keeps_volumes_and_finds_as_much() -> None:
+    other = torch.from_numpy(texture(SHAPE, 2.0, seed=9))[None, None]
+    divergences, errors = [], []
+    for sigma in (0.0, 0.7):
+        widths = (1.0, 0.5, sigma)
+        u, _ = run(moving=other, steps=30, widths=widths)
+        divergences.append(gradient(u, SPACING)[0].diagonal(dim1=0, dim2=1).sum(-1).std().item())
+        errors.append(error_mm(run(widths=widths)[0]))
+    assert divergences[1] < 0.85 * divergences[0]
+    assert errors[1] < 1.1 * errors[0]
 
 
 def test_flat_images_stay_in_place() -> None:
@@ -179,13 +195,14 @@ class TestRepeatability:
         assert [row["loss"] for row in rows] == [row["loss"] for row in again]
 
     def test_threads_change_no_bit(self) -> None:
-        assert torch.equal(*on_one_and_two(lambda: run(steps=8)[0]))
+        assert torch.equal(*on_one_and_two(lambda: run(steps=8, widths=(1.0, 0.5, 0.7))[0]))
 
     def test_the_plain_twins_find_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
         start = torch.full_like(ZERO, 0.37)  # off the nodes, where interpolation has two slopes
-        fused, rows = run(steps=20, start=start)
+        widths = (1.0, 0.5, 0.7)
+        fused, rows = run(steps=20, start=start, widths=widths)
         monkeypatch.setattr(module, "newton", plain_newton)
         monkeypatch.setattr(transform, "fused", lambda *tensors: False)
-        plain, twins = run(steps=20, start=start, match=PLAIN)
+        plain, twins = run(steps=20, start=start, widths=widths, match=PLAIN)
         assert (fused - plain).norm(dim=1).mean() < 0.01
         assert rows[-1]["loss"] == pytest.approx(twins[-1]["loss"], abs=1e-3)

@@ -17,6 +17,7 @@ from nir.geometry.inverse import INVERSE_MM, invert
 from nir.geometry.lattice import (
     compose,
     dilate,
+    even_volume,
     exponential,
     identity,
     resize,
@@ -188,6 +189,34 @@ class TestSmooth:
         blurred = smooth(torch.rand(1, 1, 4, 5, 6), 9.0)
         assert torch.isfinite(blurred).all()
         assert blurred.std() < 0.1
+
+
+class TestEvenVolume:
+    K = torch.tensor([0.2, -0.3, 0.25]).view(1, 3, 1, 1, 1)  # waves of 14 mm
+
+    def change(self, along: Tensor) -> Tensor:
+        u = along * torch.sin((self.K * points_mm()).sum(1))
+        return (even_volume(u, EXTENT, 0.7) - u)[INNER]
+
+    def test_a_squeeze_spreads_and_a_shear_stays(self) -> None:
+        wave = torch.sin((self.K * points_mm()).sum(1))
+        rate = 0.7**2 / 2 * spacing().min() ** 2 * self.K.square().sum()
+        squeezed, expected = self.change(self.K), (-rate * self.K * wave)[INNER]
+        assert (squeezed - expected).abs().max() < 0.15 * expected.abs().max()
+        sheared = self.change(torch.tensor([0.3, 0.2, 0.0]).view(1, 3, 1, 1, 1))  # K across
+        assert sheared.abs().max() < 0.1 * squeezed.abs().max()
+
+    @pytest.mark.parametrize("shape", [SHAPE, (2, 3, 2)])
+    def test_the_kernel_and_its_twin(self, shape: tuple[int, int, int]) -> None:
+        u = torch.randn(1, 3, *shape, generator=torch.Generator().manual_seed(1))
+        plain = even_volume(u.double(), EXTENT.double(), 0.7).float()
+        torch.testing.assert_close(even_volume(u, EXTENT, 0.7), plain, atol=1e-5, rtol=1e-5)
+
+    def test_what_changes_no_volume_is_left_alone(self) -> None:
+        shift = constant(1.0, 0.5, -0.5)
+        assert torch.equal(even_volume(shift, EXTENT, 0.7), shift)
+        u = torch.randn(1, 3, *SHAPE)
+        assert torch.equal(even_volume(u, EXTENT, 0.0), u)
 
 
 class TestInvert:

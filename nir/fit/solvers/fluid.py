@@ -20,11 +20,11 @@ from nir.fit.level import Level
 from nir.fit.settings import Phase
 from nir.fit.solvers.base import Rows, Solver, Told
 from nir.geometry.halfway import Halves
-from nir.geometry.lattice import compose, smooth
+from nir.geometry.lattice import compose, even_volume, smooth
 from nir.geometry.strain import ease
 from nir.losses.matching import Matcher, matcher
 
-DECAY = 0.7  # of the running sum of steps
+DECAY = 0.8  # of the running sum of steps
 
 OFF_VOX = 0.5
 """How far off the voxels of both images, along each axis, they meet.
@@ -44,7 +44,7 @@ def fluid(
     halves: Halves,
     extent: Tensor,
     steps: int,
-    widths_vox: tuple[float, float],
+    widths_vox: tuple[float, float, float],
     step_vox: float,
     progress: Told,
 ) -> tuple[Halves, Rows]:
@@ -53,14 +53,15 @@ def fluid(
     A step is a field on the level's lattice: the gradient of the score over its curvature, as by
     Newton, both smoothed by a Gaussian (the fluid part of the regularity), its vectors cut. It goes
     under the half that leads to the moving image, and turned round under the other; both are then
-    smoothed by a narrower Gaussian (the elastic part). Short smooth steps fold nothing, so their
-    composition goes far without folding; and where the images agree but for their noise, steps end
-    of themselves.
+    smoothed by a narrower Gaussian, and their changes of volume once more (the elastic part). Short
+    smooth steps fold nothing, so their composition goes far without folding; and where the images
+    agree but for their noise, steps end of themselves.
 
     Args:
         match: scores halves of a displacement; 1 at best.
         halves: start; extent: edges of the cube, mm, shape (3,).
-        widths_vox: standard deviations of the two Gaussians, gradient and composition, voxels.
+        widths_vox: standard deviations of the Gaussians on gradient and composition, voxels, and
+            of what `nir.geometry.lattice.even_volume` does to the composition.
         step_vox: longest vector by which a step moves the points of one image against the other's,
             voxels.
         progress: called after each step with its number and the loss.
@@ -101,8 +102,10 @@ def fluid(
         if floor > 0:
             smooth(curvature, widths_vox[0], curved)
             step_mm = 2 * newton(force, curved, floor, longest_mm, mean)
-            smooth(compose(moving, force, extent, moved), widths_vox[1], moving)
-            smooth(compose(fixed, force.neg_(), extent, moved), widths_vox[1], fixed)
+            for half in (moving, fixed):
+                smooth(compose(half, force, extent, moved), widths_vox[1], gradient)
+                even_volume(gradient, extent, widths_vox[2], half)
+                force.neg_()
         seconds = time.perf_counter() - start
         row = {"step": step, "loss": loss, "dissimilarity": loss, "step_mm": step_mm}
         rows.append(row | {"seconds": seconds})
@@ -161,7 +164,7 @@ def solve(
         halves,
         level.extent,
         phase.steps,
-        (phase.viscosity_vox, phase.elasticity_vox),
+        (phase.viscosity_vox, phase.elasticity_vox, phase.incompressibility_vox),
         phase.step_vox,
         told,
     )
