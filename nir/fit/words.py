@@ -59,6 +59,8 @@ def _search(phase: Mapping[str, Any]) -> str:
 
 def _fluid(phase: Mapping[str, Any]) -> str:
     brought = phase["interpolation"] == "cubic"
+    by = phase["incompressibility_vox"]
+    volumes = f", changes of volume by {by:g} voxels more" if by else ""
     start = ", both images brought to where it begins by cubic B-splines" if brought else ""
     smoothed = "what this phase adds to either" if brought else "both compositions"
     return (
@@ -66,9 +68,8 @@ def _fluid(phase: Mapping[str, Any]) -> str:
         f" Gaussian of {phase['viscosity_vox']:g} voxels over its curvature (Vercauteren et al.,"
         f" 2009), no longer than {phase['step_vox']:g} voxels, half of it taken by either image,"
         " both read halfway between their voxels, and composed with all before it (Avants et al.,"
-        f" 2008), and {smoothed} smoothed as a linear elastic body would be (Christensen et al.,"
-        f" 1996): by a Gaussian of {phase['elasticity_vox']:g} voxels (Yushkevich et al., 2016),"
-        f" changes of volume by {phase['incompressibility_vox']:g} voxels more; at the end also"
+        f" 2008), and {smoothed} smoothed by a Gaussian of"
+        f" {phase['elasticity_vox']:g} voxels (Yushkevich et al., 2016){volumes}, at the end also"
         " where they squeezed too strongly for their inverses to be sampled"
     )
 
@@ -119,15 +120,7 @@ def _network(phase: Mapping[str, Any]) -> str:
 
 SOLVERS = {
     "search": Told(_search, ("heinrich2014convex", "siebert2021convexadam")),
-    "fluid": Told(
-        _fluid,
-        (
-            "avants2008syn",
-            "yushkevich2016greedy",
-            "vercauteren2009demons",
-            "christensen1996deformable",
-        ),
-    ),
+    "fluid": Told(_fluid, ("avants2008syn", "yushkevich2016greedy", "vercauteren2009demons")),
     "field": Told(_field, ("sun2024nir",)),
 }
 
