@@ -187,8 +187,10 @@ def even_volume(u: Tensor, extent: Tensor, sigma_vox: float, out: Tensor | None 
         extent: edges of the cube, mm, shape (3,).
         sigma_vox: s, in the smallest spacing of the lattice; at most sqrt(1/2), beyond which the
             step overshoots.
-        out: contiguous, gets the result; not the displacement.
+        out: contiguous, gets the result; not the displacement, which is returned where s is 0.
     """
+    if sigma_vox == 0:
+        return u
     spacing = extent / (torch.tensor(u.shape[2:], device=u.device) - 1)
     ratio = spacing.min() / spacing
     share = sigma_vox**2 / 2

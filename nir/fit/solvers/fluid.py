@@ -103,8 +103,8 @@ def fluid(
             smooth(curvature, widths_vox[0], curved)
             step_mm = 2 * newton(force, curved, floor, longest_mm, mean)
             for half in (moving, fixed):
-                smooth(compose(half, force, extent, moved), widths_vox[1], gradient)
-                even_volume(gradient, extent, widths_vox[2], half)
+                compose(half, force, extent, moved)
+                smooth(even_volume(moved, extent, widths_vox[2], gradient), widths_vox[1], half)
                 force.neg_()
         seconds = time.perf_counter() - start
         row = {"step": step, "loss": loss, "dissimilarity": loss, "step_mm": step_mm}
