@@ -38,21 +38,22 @@ _COARSE = [
         "radius": 3,
         "steps": 20,
         "elasticity_vox": 0.6,
+        "incompressibility_vox": 0.5,
     },
 ]
 
-_FINE = {"solver": "fluid", "resolution_mm": 1.0, "elasticity_vox": 0.6}
+_FINE = {"solver": "fluid", "resolution_mm": 1.0, "elasticity_vox": 0.65}
 
 PRESETS: dict[str, dict[str, Any]] = {
     # A search over all displacements finds the start, fluid phases refine it.
     "default": {
         "phases": [
             *_COARSE,
-            {**_FINE, "radius": 6, "steps": 9},
+            {**_FINE, "radius": 6, "steps": 10},
         ],
     },
     # Without the full resolution; nothing follows that would be as rough.
-    "fast": {"phases": [*_COARSE[:2], {**_COARSE[2], "elasticity_vox": 0.25}]},
+    "fast": {"phases": [*_COARSE[:2], {**_COARSE[2], "elasticity_vox": 0.4}]},
     # More and longer steps at full resolution, less smooth.
     "accurate": {
         "phases": [
@@ -63,23 +64,23 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "steps": 20,
                 "step_vox": 0.7,
                 "viscosity_vox": 0.7,
-                "elasticity_vox": 0.5,
             },
         ],
     },
     # Two scans of one person: hardly anything moves, and how much does is what counts. Each round
     # begins on images brought to where the last one ended, so that its steps are parts of a voxel,
-    # and only they are smoothed.
+    # and only they are smoothed. A change of volume is what is looked for.
     "longitudinal": {
         "phases": [
-            _COARSE[2],
+            {**_COARSE[2], "incompressibility_vox": 0.0},
             *(
                 {
                     **_FINE,
                     "radius": 9,
-                    "steps": 12,
+                    "steps": 9,
                     "viscosity_vox": 3.4,
                     "elasticity_vox": 0.0,
+                    "incompressibility_vox": 0.0,
                     "interpolation": "cubic",
                 },
             )
@@ -97,9 +98,9 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "radius": 2,
                 "similarity": {"ngf": 1.0, "lncc": 1.0},
                 "viscosity_vox": 1.5,
-                "elasticity_vox": 0.8,
+                "incompressibility_vox": 0.7,
             },
-            {**_FINE, "radius": 3, "steps": 12, "viscosity_vox": 1.3, "elasticity_vox": 0.8},
+            {**_FINE, "radius": 3, "steps": 12, "viscosity_vox": 1.3},
         ],
     },
     # Neural fields with a hidden layer, coarse to fine, each on the frozen composition of those

@@ -97,7 +97,7 @@ class Phase(FieldSettings):
         0.5, description="fluid, search: Gaussian on the displacement, standard deviation, voxels"
     )
     incompressibility_vox: float = Field(
-        0.0,
+        0.7,
         ge=0,
         le=0.7,
         description="fluid: as elasticity_vox, but of the displacement's changes of volume alone",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nir.losses.similarities.base import compared
@@ -27,10 +27,16 @@ class Told:
     Args:
         words: of a phase.
         cites: keys of ``reports/references.bib``; the words name the same works.
+        cites_for: by setting, the key of what its words name where it is not 0.
     """
 
     words: Words
     cites: tuple[str, ...]
+    cites_for: Mapping[str, str] = field(default_factory=dict)
+
+    def works(self, phase: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the keys of the works behind a phase."""
+        return *self.cites, *(key for name, key in self.cites_for.items() if phase[name])
 
 
 def _level(phase: Mapping[str, Any]) -> str:
@@ -58,9 +64,9 @@ def _search(phase: Mapping[str, Any]) -> str:
 
 
 def _fluid(phase: Mapping[str, Any]) -> str:
-    brought = phase["interpolation"] == "cubic"
-    by = phase["incompressibility_vox"]
-    volumes = f", changes of volume by {by:g} voxels more" if by else ""
+    brought, by = phase["interpolation"] == "cubic", phase["incompressibility_vox"]
+    elastic = ", as in a linear elastic body (Christensen et al., 1996)"
+    volumes = f", changes of volume by {by:g} voxels more{elastic}" if by else ""
     start = ", both images brought to where it begins by cubic B-splines" if brought else ""
     smoothed = "what this phase adds to either" if brought else "both compositions"
     return (
@@ -68,9 +74,9 @@ def _fluid(phase: Mapping[str, Any]) -> str:
         f" Gaussian of {phase['viscosity_vox']:g} voxels over its curvature (Vercauteren et al.,"
         f" 2009), no longer than {phase['step_vox']:g} voxels, half of it taken by either image,"
         " both read halfway between their voxels, and composed with all before it (Avants et al.,"
-        f" 2008), and {smoothed} smoothed by a Gaussian of"
-        f" {phase['elasticity_vox']:g} voxels (Yushkevich et al., 2016){volumes}, at the end also"
-        " where they squeezed too strongly for their inverses to be sampled"
+        f" 2008), and {smoothed} smoothed by a Gaussian of {phase['elasticity_vox']:g} voxels"
+        f" (Yushkevich et al., 2016){volumes}; at the end also where they squeezed too strongly for"
+        " their inverses to be sampled"
     )
 
 
@@ -120,7 +126,11 @@ def _network(phase: Mapping[str, Any]) -> str:
 
 SOLVERS = {
     "search": Told(_search, ("heinrich2014convex", "siebert2021convexadam")),
-    "fluid": Told(_fluid, ("avants2008syn", "yushkevich2016greedy", "vercauteren2009demons")),
+    "fluid": Told(
+        _fluid,
+        ("avants2008syn", "yushkevich2016greedy", "vercauteren2009demons"),
+        {"incompressibility_vox": "christensen1996deformable"},
+    ),
     "field": Told(_field, ("sun2024nir",)),
 }
 
@@ -167,7 +177,7 @@ def _cited_once(text: str) -> str:
 
 def works_of(fit: Mapping[str, Any]) -> tuple[str, ...]:
     """Return whom the solvers of a fit's phases go back to, keys of ``reports/references.bib``."""
-    return tuple(dict.fromkeys(k for p in fit["phases"] for k in SOLVERS[p["solver"]].cites))
+    return tuple(dict.fromkeys(k for p in fit["phases"] for k in SOLVERS[p["solver"]].works(p)))
 
 
 def stage_titles(fit: Mapping[str, Any]) -> list[str]:

@@ -198,18 +198,28 @@ class TestGuides:
         assert after.p95 < 0.85 * before.p95, told
 
     def test_structures_improve_others(self, large: Outcome) -> None:
-        case, alone = large
+        """On three deformations: from one to the next the gain scatters by more than itself."""
+        more = [simulate(bend(21, 60, seed), GRID, GRID) for seed in (1, 2)]
+        found = [self.guided(*large), *(self.guided(case, fit(case.pair)) for case in more)]
+        told = f"error elsewhere, mm; Dice of others; Dice of the structures: {found}"
+        print(told)
+        shares = [after / before for (before, after), _, _ in found]
+        assert shares[0] < 0.92, told  # the one that is found worst alone
+        assert max(shares) < 1, told
+        for number, gain in ((1, 0.0005), (2, 0.005)):
+            before, after = np.mean([one[number] for one in found], axis=0)
+            assert after > before + gain, told
+
+    def guided(self, case: Case, alone: Registration) -> list[tuple[float, float]]:
+        """Error elsewhere, mm, Dice of others and of the structures, each alone and guided."""
         here, there = labels(GRID, case.truth), labels(case.pair.moving_grid, plain_points)
         kept = [np.where(np.isin(x, self.structures), x, 0) for x in (here, there)]
-        pair = replace(case.pair, fixed_structures=kept[0], moving_structures=kept[1])
         others = [n for n in range(1, here.max() + 1) if n not in self.structures]
-        guided = fit(pair)
+        both = alone, fit(replace(case.pair, fixed_structures=kept[0], moving_structures=kept[1]))
         elsewhere = case.mask & ~np.isin(here, self.structures)
-        before_mm, after_mm = (case.error(r)[elsewhere].mean() for r in (alone, guided))
-        assert after_mm < 0.92 * before_mm, f"error elsewhere, mm: {before_mm}, {after_mm}"
-        for names, gain in ((others, 0.0005), (self.structures, 0.005)):
-            before, after = (case.dice(r, names) for r in (alone, guided))
-            assert after > before + gain, f"Dice of {names}, alone: {before}; guided: {after}"
+        errors = [float(case.error(result)[elsewhere].mean()) for result in both]
+        dice = [[case.dice(x, list(y)) for x in both] for y in (others, self.structures)]
+        return [tuple(pair) for pair in (errors, *dice)]
 
     def test_a_weight_of_0_turns_them_off(self, usual: Outcome) -> None:
         case, alone = usual

@@ -127,6 +127,10 @@ def test_cited_is_what_ran(preset: str) -> None:
         "siebert2021convexadam": ("Siebert et al., 2021", "search" in solvers),
         "yushkevich2016greedy": ("Yushkevich et al., 2016", "fluid" in solvers),
         "vercauteren2009demons": ("Vercauteren et al., 2009", "fluid" in solvers),
+        "christensen1996deformable": (
+            "Christensen et al., 1996",
+            any(p.solver == "fluid" and p.incompressibility_vox for p in phases),
+        ),
         "avants2008syn": ("Avants et al., 2008", "lncc" in compared),
         "haber2006ngf": ("Haber and Modersitzki, 2006", "ngf" in compared),
         "liu2024jacobian": ("Liu et al., 2024", True),

@@ -24,7 +24,7 @@ from nir.geometry.lattice import compose, even_volume, smooth
 from nir.geometry.strain import ease
 from nir.losses.matching import Matcher, matcher
 
-DECAY = 0.7  # of the running sum of steps
+DECAY = 0.8  # of the running sum of steps
 
 OFF_VOX = 0.5
 """How far off the voxels of both images, along each axis, they meet.
