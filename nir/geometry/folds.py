@@ -62,7 +62,7 @@ def smooth_around(u: Tensor, cells: Tensor) -> Tensor:
     return _cells_at(corners, u)
 
 
-def undo_folds(u: Tensor, before: Tensor, matrix: Array) -> None:
+def undo_folds(u: Tensor, before: Tensor, matrix: Array, nodes: Tensor | None = None) -> None:
     """Take a change of a displacement back, in place, so far as it folds cells that did not.
 
     A cell that was nearly folded before must not come nearer to it.
@@ -70,13 +70,14 @@ def undo_folds(u: Tensor, before: Tensor, matrix: Array) -> None:
     Args:
         u, before: displacements, shape (X, Y, Z, 3), contiguous; ``u`` is changed.
         matrix: from node indices to their frame, 3 x 3.
+        nodes: those that changed, if few did, shape (N, 3); None: any.
     """
 
     def new(cells: Tensor) -> Tensor:
         now, then = (smallest_volumes(x, cells, matrix) for x in (u, before))
         return cells[(now <= NEARLY) & (now < then) & (then > 0)]
 
-    bad = new(folded_cells(u, matrix, NEARLY))
+    bad = new(folded_cells(u, matrix, NEARLY) if nodes is None else _cells_at(nodes, u))
     for attempt in range(2 * ATTEMPTS):
         if len(bad) == 0:
             break

@@ -330,8 +330,61 @@ def _determinant(g):
     )
 
 
+@inline
+def _missed(u, other, i, j, k, to_lps, to_other, p, q):
+    """Write to p by how much a node is led back off, 0 beyond the other grid; q is scratch.
+
+    Returns:
+        Whether its point is in the other grid, 1 or 0; the lower corner there, 3 indices, and the
+        weights of the upper one.
+    """
+    na, nb, nc, _ = other.shape
+    for c in range(3):
+        p[c] = to_lps[c, 0] * i + to_lps[c, 1] * j + to_lps[c, 2] * k + to_lps[c, 3]
+        p[c] += u[i, j, k, c]
+    for c in range(3):
+        q[c] = to_other[c, 0] * p[0] + to_other[c, 1] * p[1] + to_other[c, 2] * p[2]
+        q[c] += to_other[c, 3]
+    x, a, in_x = _cell(q[0], na)
+    y, b, in_y = _cell(q[1], nb)
+    z, d, in_z = _cell(q[2], nc)
+    inside = in_x * in_y * in_z
+    for c in range(3):
+        v00 = other[x, y, z, c] * (1 - d) + other[x, y, z + 1, c] * d
+        v01 = other[x, y + 1, z, c] * (1 - d) + other[x, y + 1, z + 1, c] * d
+        v10 = other[x + 1, y, z, c] * (1 - d) + other[x + 1, y, z + 1, c] * d
+        v11 = other[x + 1, y + 1, z, c] * (1 - d) + other[x + 1, y + 1, z + 1, c] * d
+        v0, v1 = v00 * (1 - b) + v01 * b, v10 * (1 - b) + v11 * b
+        p[c] = (u[i, j, k, c] + v0 * (1 - a) + v1 * a) * inside
+    return inside, x, y, z, a, b, d
+
+
+@serial
+def spread(u, other, index, to_lps, to_other, pull, weight):
+    """Add what nodes miss to the corners that they were led back by, weighted as those were read.
+
+    Args:
+        u, other, index, to_lps, to_other: as of `undo`.
+        pull, weight: of the nodes of ``other``, shapes (A, B, C, 3) and (A, B, C); added to.
+    """
+    p, q = np.empty(3, np.float32), np.empty(3, np.float32)
+    for n in range(len(index)):
+        i, j, k = index[n, 0], index[n, 1], index[n, 2]
+        inside, x, y, z, a, b, d = _missed(u, other, i, j, k, to_lps, to_other, p, q)
+        if inside == 0:
+            continue
+        for corner in range(8):
+            i, j, k = corner // 4, corner // 2 % 2, corner % 2
+            share = a if i else 1 - a
+            share *= b if j else 1 - b
+            share *= d if k else 1 - d
+            weight[x + i, y + j, z + k] += share
+            for c in range(3):
+                pull[x + i, y + j, z + k, c] -= share * p[c]
+
+
 @parallel(2, 0)
-def undo(start, stop, u, other, index, to_lps, to_vox, to_other, close_mm, step_mm, out):
+def undo(start, stop, u, other, index, to_lps, to_other, to_vox, close_mm, step_mm, out):
     """Move nodes towards where the other direction leads back to them: a damped Newton step.
 
     Args:
@@ -346,30 +399,12 @@ def undo(start, stop, u, other, index, to_lps, to_vox, to_other, close_mm, step_
     Notes:
         Equations and twin: `nir.geometry.reconcile`.
     """
-    na, nb, nc, _ = other.shape
     p, q = np.empty(3, np.float32), np.empty(3, np.float32)
     g = np.empty((3, 3), np.float32)
     for n in range(start, stop):
         i, j, k = index[n, 0], index[n, 1], index[n, 2]
-        for c in range(3):
-            p[c] = to_lps[c, 0] * i + to_lps[c, 1] * j + to_lps[c, 2] * k + to_lps[c, 3]
-            p[c] += u[i, j, k, c]
-        for c in range(3):
-            q[c] = to_other[c, 0] * p[0] + to_other[c, 1] * p[1] + to_other[c, 2] * p[2]
-            q[c] += to_other[c, 3]
-        x, a, in_x = _cell(q[0], na)
-        y, b, in_y = _cell(q[1], nb)
-        z, d, in_z = _cell(q[2], nc)
-        size = np.float32(0.0)
-        for c in range(3):
-            v00 = other[x, y, z, c] * (1 - d) + other[x, y, z + 1, c] * d
-            v01 = other[x, y + 1, z, c] * (1 - d) + other[x, y + 1, z + 1, c] * d
-            v10 = other[x + 1, y, z, c] * (1 - d) + other[x + 1, y, z + 1, c] * d
-            v11 = other[x + 1, y + 1, z, c] * (1 - d) + other[x + 1, y + 1, z + 1, c] * d
-            v0, v1 = v00 * (1 - b) + v01 * b, v10 * (1 - b) + v11 * b
-            p[c] = (u[i, j, k, c] + v0 * (1 - a) + v1 * a) * in_x * in_y * in_z
-            size += p[c] * p[c]
-        if size <= close_mm * close_mm:
+        _missed(u, other, i, j, k, to_lps, to_other, p, q)
+        if p[0] * p[0] + p[1] * p[1] + p[2] * p[2] <= close_mm * close_mm:
             for c in range(3):
                 out[i, j, k, c] = u[i, j, k, c]
             continue

@@ -13,11 +13,9 @@ from nir.geometry.lattice import fused, sample
 
 MARGIN_VOXELS = 3  # around the fixed brain
 
-SETTLED = 0.7  # share of the step that the inverse takes: both directions miss about as much
+SETTLED = 0.68  # share of the step that the inverse takes: both directions miss about as much
 
-FAR_MM = 0.3  # a node of T that is led back no closer is moved itself; one of S settles no farther
-
-LONG_MM = 0.1  # a shorter move of a node of S needs no look
+FAR_MM = 0.3  # a node that is led back no closer is moved itself
 
 ROUNDS = 10
 
@@ -40,8 +38,9 @@ def reconcile(
     (Gilbert 1972) moves each node of S by the mean of what its surroundings miss, weighted as they
     read it; the whole step would make T(S(y)) - y larger than r. Where T squeezes many voxels into
     one cell of S that cannot be enough: the few T(x) that are left far off move by damped Newton
-    steps, -w J_T r with w = 1 / (1 + det J_T). To move all of them would smooth T and cost overlap.
-    What of these moves would fold a cell is taken back.
+    steps, -w J_T r with w = 1 / (1 + det J_T), and after them the few S(y) from which T leads far
+    off. To move all of T would smooth it and cost overlap. What of these moves would fold a cell is
+    taken back.
 
     Args:
         forward: T as displacements in LPS mm on the fixed grid, float32 (X, Y, Z, 3).
@@ -53,17 +52,15 @@ def reconcile(
         Both. In no tetrahedron of `nir.geometry.tetrahedra` do they fold where they did not before;
         nor does a repaired S anywhere.
     """
-    one = _Forward(forward, fixed_grid, _grown(fixed_mask, MARGIN_VOXELS))
+    there = _Nodes(forward, fixed_grid, _grown(fixed_mask, MARGIN_VOXELS))
     sound = inverse.contiguous().clone()
     if repair:
         unfold(sound, _directions(moving_grid))
-    settled = sound.lerp(one.settle(sound, moving_grid), SETTLED)
-    one.hold(settled, sound, moving_grid)
+    settled = sound + SETTLED * there.asked(sound, moving_grid)
     undo_folds(settled, sound, _directions(moving_grid))
-    for _ in range(ROUNDS):
-        one.step(settled, moving_grid)
-    undo_folds(one.u, one.before, _directions(fixed_grid))
-    return one.u, settled
+    forward = there.approach(settled, moving_grid)
+    back = _Nodes(settled, moving_grid, (settled != inverse).any(-1))
+    return forward, back.approach(forward, fixed_grid)
 
 
 def _directions(grid: Grid) -> Array:
@@ -83,8 +80,8 @@ def _grown(mask: Tensor, voxels: int) -> Tensor:
     return mask
 
 
-class _Forward:
-    """The forward map, and the nodes at which the inverse should undo it."""
+class _Nodes:
+    """One direction, and those of its nodes from which the other should lead back."""
 
     def __init__(self, u_lps: Tensor, grid: Grid, region: Tensor):
         self.before = u_lps.contiguous()
@@ -95,45 +92,41 @@ class _Forward:
         self.to_lps = _tensor(grid.vox_to_lps[:3], u_lps.device)
         self.to_vox = _tensor(np.linalg.inv(grid.vox_to_lps[:3, :3]), u_lps.device)
 
-    def settle(self, inverse: Tensor, grid: Grid) -> Tensor:
-        """Return the inverse after a step of reconstruction."""
-        at, inside = self._targets(grid)
-        x, y, z = self.index.T
-        nodes = inverse.movedim(-1, 0)[None].clone().requires_grad_()
-        weights = torch.ones_like(nodes[:, :1], requires_grad=True)
-        read = sample(nodes, at)
-        missing = (-self.u[x, y, z].T[None, :, :, None, None] - read.detach()) * inside
-        (pull,) = torch.autograd.grad((read * missing).sum(), nodes)
-        (weight,) = torch.autograd.grad((sample(weights, at) * inside).sum(), weights)
-        moved = nodes.detach() + pull / weight.clamp(min=1)
-        return moved[0].movedim(0, -1).contiguous()
-
-    def hold(self, settled: Tensor, inverse: Tensor, grid: Grid) -> None:
-        """Shorten the moves of a settled inverse, in place, where they lead far off.
-
-        Args:
-            inverse: as it was, exact at its nodes.
-            grid: of both.
-        """
-        long = (settled - inverse).norm(dim=-1) > LONG_MM
-        moved, to_lps = settled[long], _tensor(grid.vox_to_lps[:3], settled.device)
-        cube = _led(long.nonzero(), moved, to_lps, self.grid)
-        there = sample(self.u.movedim(-1, 0)[None], cube.T[None, :, :, None, None])[0, :, :, 0, 0].T
-        missed = (moved + there).norm(dim=1, keepdim=True)
-        settled[long] = inverse[long].lerp(moved, (FAR_MM / missed).clamp(max=1))
-
-    def step(self, inverse: Tensor, grid: Grid) -> None:
-        """Move the nodes that are led back far off; the others need no further look."""
+    def asked(self, other: Tensor, grid: Grid) -> Tensor:
+        """Return the step of reconstruction that the nodes ask of the other direction."""
         if fused(self.u):
-            to_other = _tensor(np.linalg.inv(grid.vox_to_lps)[:3], self.u.device)
-            matrices = self.to_lps, self.to_vox, to_other
-            arrays = [x.numpy() for x in (self.u, inverse, self.index, *matrices)]
-            kernels.undo(*arrays, np.float32(FAR_MM), np.float32(STEP_MM), self.next.numpy())
+            pull, weight = torch.zeros_like(other), torch.zeros(other.shape[:3])
+            kernels.spread(*self._arrays(other, grid), pull.numpy(), weight.numpy())
+        else:
+            at, inside = self._targets(grid)
+            x, y, z = self.index.T
+            nodes = other.movedim(-1, 0)[None].clone().requires_grad_()
+            weights = torch.ones_like(nodes[:, :1], requires_grad=True)
+            read = sample(nodes, at)
+            missing = (-self.u[x, y, z].T[None, :, :, None, None] - read.detach()) * inside
+            (pull,) = torch.autograd.grad((read * missing).sum(), nodes)
+            (weight,) = torch.autograd.grad((sample(weights, at) * inside).sum(), weights)
+            pull, weight = pull[0].movedim(0, -1).contiguous(), weight[0, 0]
+        return pull.div_(weight.clamp_(min=1)[..., None])
+
+    def approach(self, other: Tensor, grid: Grid) -> Tensor:
+        """Return this direction with nodes moved that the other one leads back far off."""
+        for _ in range(ROUNDS):
+            self._step(other, grid)
+        moved = (self.u != self.before).any(-1).nonzero()
+        undo_folds(self.u, self.before, _directions(self.grid), moved)
+        return self.u
+
+    def _step(self, other: Tensor, grid: Grid) -> None:
+        """Move the nodes once, and forget those that stay: they need no further look."""
+        if fused(self.u):
+            bounds, to_vox = (np.float32(FAR_MM), np.float32(STEP_MM)), self.to_vox.numpy()
+            kernels.undo(*self._arrays(other, grid), to_vox, *bounds, self.next.numpy())
         else:
             at, inside = self._targets(grid)
             x, y, z = self.index.T
             moved = self.u[x, y, z]
-            read = sample(inverse.movedim(-1, 0)[None], at)[0, :, :, 0, 0].T
+            read = sample(other.movedim(-1, 0)[None], at)[0, :, :, 0, 0].T
             missing = (moved + read) * inside.reshape(-1, 1)
             missing *= missing.norm(dim=1, keepdim=True) > FAR_MM
             slope = self._slope()
@@ -145,10 +138,17 @@ class _Forward:
         self.index = self.index[(self.next[x, y, z] != self.u[x, y, z]).any(1)]
         self.u, self.next = self.next, self.u
 
+    def _arrays(self, other: Tensor, grid: Grid) -> list[Array]:
+        """Return what the kernels read."""
+        to_other = _tensor(np.linalg.inv(grid.vox_to_lps)[:3], self.u.device)
+        return [x.numpy() for x in (self.u, other, self.index, self.to_lps, to_other)]
+
     def _targets(self, grid: Grid) -> tuple[Tensor, Tensor]:
         """Return where the nodes lead, as `sample` wants it, and whether that is in a grid."""
         x, y, z = self.index.T
-        cube = _led(self.index, self.u[x, y, z], self.to_lps, grid)
+        points = self.index.float() @ self.to_lps[:, :3].T + self.to_lps[:, 3] + self.u[x, y, z]
+        to_cube = _tensor(grid.lps_to_cube[:3], points.device)
+        cube = points @ to_cube[:, :3].T + to_cube[:, 3]
         inside = (cube.abs() <= 1).all(1)
         return cube.T[None, :, :, None, None], inside[None, None, :, None, None]
 
@@ -161,13 +161,6 @@ class _Forward:
             step = self.u[tuple(ahead.T)] - self.u[tuple(behind.T)]
             columns.append(step / (ahead - behind).sum(1, keepdim=True))
         return torch.einsum("vnc,va->can", torch.stack(columns), self.to_vox)
-
-
-def _led(index: Tensor, u: Tensor, to_lps: Tensor, grid: Grid) -> Tensor:
-    """Return where nodes lead, in cube coordinates of another grid; all of shape (N, 3)."""
-    points = index.float() @ to_lps[:, :3].T + to_lps[:, 3] + u
-    to_cube = _tensor(grid.lps_to_cube[:3], u.device)
-    return points @ to_cube[:, :3].T + to_cube[:, 3]
 
 
 _STEPS = torch.eye(3, dtype=torch.long)
