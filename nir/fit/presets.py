@@ -49,7 +49,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {
         "phases": [
             *_COARSE,
-            {**_FINE, "radius": 6, "steps": 10},
+            {**_FINE, "radius": 6, "steps": 9},
         ],
     },
     # Without the full resolution; nothing follows that would be as rough.
