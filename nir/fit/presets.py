@@ -54,7 +54,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # Without the full resolution; nothing follows that would be as rough.
     "fast": {"phases": [*_COARSE[:2], {**_COARSE[2], "elasticity_vox": 0.4}]},
-    # More and longer steps at full resolution, less smooth.
+    # More, longer and rougher steps at full resolution.
     "accurate": {
         "phases": [
             *_COARSE,
