@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import math
 import re
+import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,7 @@ from helpers.synthetic import OBLIQUE, make_grid, texture
 from helpers.tiny import FAST_FIT, settings, write_cohort
 from scipy.spatial.transform import Rotation
 
-from benchmarks import atrophy, gpu, growth, inference, reports, trust, voxels
+from benchmarks import atrophy, gpu, growth, inference, pace, reports, trust, voxels
 from benchmarks.machine import command_line, version_of
 from nir.cohort.prepared import ImagePair
 from nir.engines.base import Job, Registration
@@ -501,6 +504,33 @@ def test_growth_finds_the_exponent() -> None:
     voxels = np.array([1e6, 2e6, 8e6])
     assert growth.exponent(voxels, 3e-5 * voxels**1.2) == pytest.approx(1.2)
     assert growth.line(voxels, 5 + 2e-6 * voxels) == pytest.approx((5, 2e-6))
+
+
+def test_two_commits_take_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+
+    @contextmanager
+    def checkout(revision: str, folder: Path) -> Iterator[Path]:
+        (other / "benchmarks").mkdir(parents=True)
+        (other / "benchmarks" / "__init__.py").touch()
+        (other / "benchmarks" / "cell.py").write_text('raise SystemExit("its own fault")')
+        yield other if revision == "faulty" else ROOT
+
+    monkeypatch.setattr(pace, "checkout", checkout)
+    plan = write_plan(tmp_path, list(TestCompare.methods[:1]))
+    words = ["--config", str(plan), "--only", "affine", "--repeat", "1"]
+    words += ["--output", str(tmp_path / "out")]
+    assert pace.main([*words, "--against", "faulty"]) == 2
+    assert "its own fault" in capsys.readouterr().err
+    shutil.rmtree(other)
+    assert pace.main([*words, "--against", "sound"]) == 0
+    rows = read_table(tmp_path / "out/pace.tsv")
+    assert list(rows["commit"]) == ["sound", "this commit"]
+    table = rows.assign(seconds=[2.0, 3.0])
+    given = argparse.Namespace(only="affine", repeat=1, against="sound")
+    assert "1.50 |" in pace.page(table, given)
 
 
 def test_effects_of_subjects_mislead_what_takes_pairs_for_values(tmp_path: Path) -> None:

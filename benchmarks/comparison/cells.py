@@ -18,6 +18,7 @@ from benchmarks.plan import Entry, Plan, within
 from benchmarks.prepare import Preparation, Ready, digest
 
 from benchmarks.machine import ROOT, installed
+from nir.cohort.pairs import Pair
 from nir.engines.base import ENGINES
 from nir.errors import NirError
 from nir.io.files import load_json, save_json
@@ -57,10 +58,30 @@ def run_plan(
     Raises:
         NirError: a name in ``only`` or ``groups`` is unknown, or the cohort has faults.
     """
-    plan.check_groups("--groups", groups)
     check_only(only, plan.entries)
+    rows, ran = [], 0
+    for pair, cell in planned(plan, output, pairs, groups, log):
+        row = _known(cell)
+        if row is None and (not only or cell["name"] in only):
+            log(f"running: {cell['name']} on {cell['fixed']['id']}, {cell['moving']['id']}")
+            row, ran = _run(cell), ran + 1
+            log(f"  {row['error'] or format(row['seconds'], '.1f') + ' s'}")
+        if row is not None:
+            rows.append(row | {"group": plan.groups.get(pair, "")})
+    return Outcome(rows, ran)
+
+
+def planned(
+    plan: Plan,
+    output: Path,
+    pairs: int | None = None,
+    groups: Sequence[str] = (),
+    log: Callable[[str], None] = print,
+) -> Iterator[tuple[Pair, dict[str, Any]]]:
+    """Prepare pair by pair; yield each with what a cell's process needs to know; as `run_plan`."""
+    plan.check_groups("--groups", groups)
     preparation = Preparation(plan.config, output / "work", log)
-    rows, ran, before = [], 0, Counter[str]()
+    before = Counter[str]()
     for pair in preparation.pairs:
         group = plan.groups.get(pair, "")
         number, before[group] = before[group], before[group] + 1
@@ -72,15 +93,7 @@ def run_plan(
                 continue
             if entry.pairs is not None and number >= entry.pairs:
                 continue
-            cell = _cell(plan, entry, ready, output / "work")
-            row = _known(cell)
-            if row is None and (not only or entry.name in only):
-                log(f"running: {entry.name} on {ready.fixed.id}, {ready.moving.id}")
-                row, ran = _run(cell), ran + 1
-                log(f"  {row['error'] or format(row['seconds'], '.1f') + ' s'}")
-            if row is not None:
-                rows.append(row | {"group": group})
-    return Outcome(rows, ran)
+            yield pair, _cell(plan, entry, ready, output / "work")
 
 
 def _cell(plan: Plan, entry: Entry, ready: Ready, work: Path) -> dict[str, Any]:
@@ -148,13 +161,14 @@ def _run(cell: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def run_alone(words: Sequence[str], threads: int, log: Path) -> str | None:
+def run_alone(words: Sequence[str], threads: int, log: Path, root: Path = ROOT) -> str | None:
     """Run a module of this package in a fresh process and wait, without looking on.
 
     Args:
         words: module and arguments.
         threads: of every library.
         log: file that takes all output.
+        root: checkout whose sources run.
 
     Returns:
         None if it went well, else a sentence: the last line that the process wrote.
@@ -162,8 +176,9 @@ def run_alone(words: Sequence[str], threads: int, log: Path) -> str | None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as stream:
         code = subprocess.call(
-            [sys.executable, "-u", "-m", *words],  # a fault is the last line, whoever wrote it
-            env=environment(threads),
+            # Unbuffered: a fault is the last line, whoever wrote it. -P: the root's own sources.
+            [sys.executable, "-u", "-P", "-m", *words],
+            env=environment(threads, root),
             stdout=stream,
             stderr=subprocess.STDOUT,
         )
@@ -175,12 +190,12 @@ def run_alone(words: Sequence[str], threads: int, log: Path) -> str | None:
     return said.replace(f"{Path.cwd()}/", "").removeprefix("nir: ")
 
 
-def environment(threads: int) -> dict[str, str]:
+def environment(threads: int, root: Path) -> dict[str, str]:
     """Return the environment of a process that uses so many threads, as the pipeline's jobs do."""
     names = ("OMP", "MKL", "OPENBLAS", "NUMBA")
     limits = {f"{name}_NUM_THREADS": str(threads) for name in names}
     limits["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
     return os.environ | limits | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": path}
 
 
