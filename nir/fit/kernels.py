@@ -41,33 +41,46 @@ def _newton(start, stop, force, curvature, floor, decay, longest, mean, lengths)
 
 
 @parallel(0, 1)
-def best_displacement(start, stop, costs, near, coupling, reach, best):
+def best_displacement(start, stop, costs, counts, near, coupling, reach, best):
     """Pick for each voxel the displacement of least cost + coupling x squared distance to ``near``.
 
     Args:
-        costs: of every displacement, shape ((2 reach + 1)^3, X, Y, Z); near, best: (3, X, Y, Z),
-            voxels.
+        costs: of every displacement, shape ((2 reach + 1)^3, X, Y, Z).
+        counts: factor of a voxel's costs, (X, Y, Z); near, best: (3, X, Y, Z), voxels.
     """
     _, _, ny, nz = costs.shape
     width = 2 * reach + 1
+    half = np.float32(0.5)
     for x in range(start, stop):
         least = np.full((ny, nz), np.float32(np.inf))
         chosen = np.zeros((ny, nz), np.int32)
+        rows = np.empty((ny, 2), np.int32)  # in the air around them what is near is best
+        for y in range(ny):
+            first, last = nz, 0
+            for z in range(nz):
+                if counts[x, y, z] != 0:
+                    first, last = min(first, z), z + 1
+            rows[y, 0], rows[y, 1] = min(first, last), last
         for q in range(width**3):
             dx = np.float32(q // width**2 - reach)
             dy = np.float32(q // width % width - reach)
             dz = np.float32(q % width - reach)
             for y in range(ny):
-                for z in range(nz):
+                for z in range(rows[y, 0], rows[y, 1]):
                     a = dx - near[0, x, y, z]
                     b = dy - near[1, x, y, z]
                     c = dz - near[2, x, y, z]
-                    cost = costs[q, x, y, z] + coupling * (a * a + b * b + c * c)
+                    price = counts[x, y, z] * costs[q, x, y, z]
+                    cost = price + coupling * (a * a + b * b + c * c)
                     # no branch: several voxels at once
                     chosen[y, z] = q if cost < least[y, z] else chosen[y, z]
                     least[y, z] = cost if cost < least[y, z] else least[y, z]
         for y in range(ny):
-            for z in range(nz):
+            for axis in range(3):
+                for z in range(nz):
+                    whole = np.ceil(near[axis, x, y, z] - half)
+                    best[axis, x, y, z] = min(max(whole, -reach), reach)
+            for z in range(rows[y, 0], rows[y, 1]):
                 q = chosen[y, z]
                 best[0, x, y, z] = q // width**2 - reach
                 best[1, x, y, z] = q // width % width - reach
@@ -75,7 +88,7 @@ def best_displacement(start, stop, costs, near, coupling, reach, best):
 
 
 @parallel(0, 1)
-def refine(start, stop, costs, near, coupling, reach, best):
+def refine(start, stop, costs, counts, near, coupling, reach, best):
     """Add the part of a voxel to the best displacements, in place.
 
     A parabola along each axis tells it, by the costs of the neighbours; at the end of the reach
@@ -88,14 +101,18 @@ def refine(start, stop, costs, near, coupling, reach, best):
             for z in range(nz):
                 i, j, k = best[0, x, y, z], best[1, x, y, z], best[2, x, y, z]
                 q = int(((i + reach) * width + j + reach) * width + k + reach)
-                here = costs[q, x, y, z]
+                share = counts[x, y, z]
                 for axis in range(3):
                     d = best[axis, x, y, z]
                     if abs(d) == reach:
                         continue
+                    if share == 0:
+                        best[axis, x, y, z] = near[axis, x, y, z]
+                        continue
                     stride = width ** (2 - axis)
                     gap = 2 * (d - near[axis, x, y, z])
-                    low = costs[q - stride, x, y, z] - here + coupling * (1 - gap)
-                    high = costs[q + stride, x, y, z] - here + coupling * (1 + gap)
+                    here = costs[q, x, y, z]
+                    low = share * (costs[q - stride, x, y, z] - here) + coupling * (1 - gap)
+                    high = share * (costs[q + stride, x, y, z] - here) + coupling * (1 + gap)
                     if low + high > 0:
                         best[axis, x, y, z] = d + np.float32(0.5) * (low - high) / (low + high)

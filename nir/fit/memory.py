@@ -30,8 +30,6 @@ FLUID_BYTES = 160  # a voxel of a fluid phase's level: window sums, gradients, d
 
 BROUGHT_BYTES = 40  # the same, with images that are brought to its start: these and the start
 
-SEARCHED = 2  # prices of a displacement: from either image
-
 CONTRAST_BYTES = 110  # a voxel of the level and a further contrast
 
 SQUARING_BYTES = 90  # a node of the lattice and squaring, kept for the gradient
@@ -73,7 +71,7 @@ def _phase_bytes(grid: Grid, phase: Phase, config: FitConfig) -> float:
         brought = BROUGHT_BYTES if phase.interpolation == "cubic" else 0
         return (FLUID_BYTES + VOXEL_BYTES + brought) * voxels
     if phase.solver == "search":
-        return (SEARCHED * 4.0 * (2 * phase.reach + 1) ** 3 + VOXEL_BYTES) * voxels
+        return (4.0 * (2 * phase.reach + 1) ** 3 + VOXEL_BYTES) * voxels
     sampled = {
         "downsize": voxels / phase.stride**3,
         "mini-patch": float(phase.patches * phase.patch_size**3),

@@ -12,7 +12,7 @@ from helpers.threads import on_one_and_two
 from torch import Tensor
 
 from nir.fit import kernels
-from nir.fit.solvers.search import agreed, all_costs, plain_best, plain_refined, search, turned
+from nir.fit.solvers.search import agreed, all_costs, plain_best, plain_refined, search, turn
 from nir.geometry.lattice import compose
 from nir.losses.dice import Structures
 from nir.losses.keypoints import keypoint_pull
@@ -42,24 +42,26 @@ def shifted(step: tuple[int, int, int], shape: tuple[int, int, int]) -> tuple[Te
     return both[cuts[0]][None, None].contiguous(), both[cuts[1]][None, None].contiguous()
 
 
-def fused_best(costs: Tensor, field: Tensor, coupling: float, reach: int) -> Tensor:
+def fused_best(costs: Tensor, counts: Tensor, field: Tensor, coupling: float, reach: int) -> Tensor:
     best = torch.full_like(field, 99.0)
-    arrays = (costs.numpy(), field[0].numpy(), np.float32(coupling), reach, best[0].numpy())
+    given = (costs.numpy(), counts.numpy(), field[0].numpy(), np.float32(coupling), reach)
+    arrays = (*given, best[0].numpy())
     kernels.best_displacement(*arrays)
     kernels.refine(*arrays)
     return best
 
 
-def plain(costs: Tensor, field: Tensor, coupling: float, reach: int) -> Tensor:
-    best = plain_best(costs, field, coupling, reach)
-    return plain_refined(costs, field, coupling, reach, best)
+def plain(costs: Tensor, counts: Tensor, field: Tensor, coupling: float, reach: int) -> Tensor:
+    best = plain_best(costs, counts, field, coupling, reach)
+    return plain_refined(costs, counts, field, coupling, reach, best)
 
 
 def found(
     fixed: Tensor, moving: Tensor, weight: Tensor, radius: int, reach: int, smooth_vox: float
 ) -> Tensor:
     """What a search by the LNCC alone finds."""
-    return search(fused_costs(fixed, moving, weight, radius, reach), reach, smooth_vox)
+    costs = fused_costs(fixed, moving, weight, radius, reach)
+    return search(costs, torch.ones_like(costs[0]), reach, smooth_vox)
 
 
 class TestDisplacements:
@@ -120,7 +122,11 @@ class TestBest:
         generator = torch.Generator().manual_seed(1)
         costs = torch.rand(125, *SHAPE, generator=generator)
         field = 2 * torch.randn(1, 3, *SHAPE, generator=generator)
-        fused, twin = (pick(costs, field, coupling, 2) for pick in (fused_best, plain))
+        counts = torch.ones(SHAPE)
+        if coupling:  # without it all displacements in the air are alike
+            counts = torch.rand(SHAPE, generator=generator).round()
+            counts[:, :4], counts[..., -5:] = 0, 0
+        fused, twin = (pick(costs, counts, field, coupling, 2) for pick in (fused_best, plain))
         near = ((fused - twin).abs() < 1e-4).all(1)
         assert near.float().mean() > 0.999  # but for ties by rounding
         assert fused.abs().max() == 2
@@ -129,16 +135,17 @@ class TestBest:
     def test_a_parabola_tells_the_part_of_a_voxel(self, pick: Callable[..., Tensor]) -> None:
         lowest = torch.tensor([0.3, -0.4, 0.8])
         costs = (displacements(2, CPU) - lowest).square().sum(1).view(-1, 1, 1, 1)
-        best = pick(costs.expand(-1, *SHAPE).contiguous(), torch.zeros(1, 3, *SHAPE), 0.0, 2)
+        costs = costs.expand(-1, *SHAPE).contiguous()
+        best = pick(costs, torch.ones(SHAPE), torch.zeros(1, 3, *SHAPE), 0.0, 2)
         torch.testing.assert_close(best, lowest.view(1, 3, 1, 1, 1).expand_as(best))
 
     @pytest.mark.parametrize("pick", [fused_best, plain])
     def test_a_strong_coupling_stays_near_within_reach(
-        self, pick: Callable[[Tensor, Tensor, float, int], Tensor]
+        self, pick: Callable[[Tensor, Tensor, Tensor, float, int], Tensor]
     ) -> None:
         field = torch.tensor([1.2, -0.7, 3.4]).view(1, 3, 1, 1, 1).expand(1, 3, *SHAPE)
         costs = torch.rand(125, *SHAPE, generator=torch.Generator().manual_seed(2))
-        best = pick(costs, field.contiguous(), 1e4, 2)
+        best = pick(costs, torch.ones(SHAPE), field.contiguous(), 1e4, 2)
         expected = torch.tensor([1.2, -0.7, 2.0]).view(1, 3, 1, 1, 1).expand_as(best)
         torch.testing.assert_close(best, expected, atol=1e-3, rtol=0)
 
@@ -184,7 +191,7 @@ class TestTerms:
             images = tuple((x > x.median()).float() for x in images)  # type: ignore[assignment]
         terms = image_terms([card()], *images)
         costs = all_costs(terms, torch.ones_like(images[0]), torch.ones(3), 2, 2)
-        core = search(costs, 2, 1.0)[0, :, 9:-9, 9:-9, 9:-9].flatten(1)
+        core = search(costs, torch.ones_like(costs[0]), 2, 1.0)[0, :, 9:-9, 9:-9, 9:-9].flatten(1)
         expected = torch.tensor([[1.0], [-2.0], [0.0]]).expand_as(core)
         torch.testing.assert_close(core, expected, atol=0.05, rtol=0)
 
@@ -198,7 +205,7 @@ class TestTerms:
             2,
             2,
         )
-        core = search(costs, 2, 1.0)[0, :, 9:-9, 9:-9, 9:-9].flatten(1)
+        core = search(costs, torch.ones_like(costs[0]), 2, 1.0)[0, :, 9:-9, 9:-9, 9:-9].flatten(1)
         expected = torch.tensor([[1.0], [-2.0], [0.0]]).expand_as(core)
         torch.testing.assert_close(core, expected, atol=0.05, rtol=0)
 
@@ -224,7 +231,7 @@ class TestTerms:
         pull = keypoint_pull(1.0, torch.zeros(1, 3), goal_mm, (26, 26, 26), extent, 8.0)
         terms = image_terms([Lncc()], flat, flat)
         costs = all_costs(terms, torch.ones_like(flat), torch.full((3,), 2.0), 2, 2, pull)
-        middle = search(costs, 2, 1.0)[0, :, 13, 13, 13]
+        middle = search(costs, torch.ones_like(costs[0]), 2, 1.0)[0, :, 13, 13, 13]
         torch.testing.assert_close(middle, torch.tensor([1.0, -2.0, 0.0]), atol=0.2, rtol=0)
 
 
@@ -245,6 +252,7 @@ def test_prices_turned_are_those_of_the_other_order(name: str) -> None:
         for pair in ((image(), image(1)), (image(1), image()))
     )
     settings = (torch.ones_like(image()), torch.ones(3), 2, 2)
-    back, true = turned(all_costs(terms, *settings), 2), all_costs(other, *settings)
+    back, true = all_costs(terms, *settings), all_costs(other, *settings)
+    turn(back, 2)
     core = (slice(None), *(slice(4, -4),) * 3)  # windows that no border cuts
     torch.testing.assert_close(back[core], true[core])

@@ -35,11 +35,12 @@ COUPLINGS = (0.003, 0.01, 0.03, 0.1, 0.3)
 """Weight of the squared distance (voxels) to the smooth field, growing; LNCC lies in [0, 1]."""
 
 
-def search(costs: Tensor, reach: int, smooth_vox: float) -> Tensor:
+def search(costs: Tensor, counts: Tensor, reach: int, smooth_vox: float) -> Tensor:
     """Return a smooth displacement in voxels that is cheap everywhere.
 
     Args:
         costs: of every displacement at every voxel, shape ((2 reach + 1)^3, X, Y, Z).
+        counts: factor of a voxel's costs, shape (X, Y, Z).
         reach: largest displacement along each axis, voxels.
         smooth_vox: standard deviation of the Gaussian that keeps the field smooth, voxels.
 
@@ -54,24 +55,26 @@ def search(costs: Tensor, reach: int, smooth_vox: float) -> Tensor:
     pick, add_part = (_best, _refined) if on_cpu else (plain_best, plain_refined)
     field = torch.zeros(1, 3, *costs.shape[1:], device=costs.device)
     for coupling in COUPLINGS:
-        near, best = field, pick(costs, field, coupling, reach)
+        near, best = field, pick(costs, counts, field, coupling, reach)
         field = smooth(best, smooth_vox)
-    return smooth(add_part(costs, near, COUPLINGS[-1], reach, best), smooth_vox)
+    return smooth(add_part(costs, counts, near, COUPLINGS[-1], reach, best), smooth_vox)
 
 
-def _best(costs: Tensor, near: Tensor, coupling: float, reach: int) -> Tensor:
+def _best(costs: Tensor, counts: Tensor, near: Tensor, coupling: float, reach: int) -> Tensor:
     """Return the same as `plain_best`, by a kernel."""
     best = torch.empty_like(near)
-    given = costs.numpy(), near[0].numpy(), np.float32(coupling), reach, best[0].numpy()
-    kernels.best_displacement(*given)
+    given = costs.numpy(), counts.numpy(), near[0].numpy(), np.float32(coupling), reach
+    kernels.best_displacement(*given, best[0].numpy())
     return best
 
 
-def _refined(costs: Tensor, near: Tensor, coupling: float, reach: int, best: Tensor) -> Tensor:
+def _refined(
+    costs: Tensor, counts: Tensor, near: Tensor, coupling: float, reach: int, best: Tensor
+) -> Tensor:
     """Return the same as `plain_refined`, by a kernel."""
     result = best.clone()
-    given = costs.numpy(), near[0].numpy(), np.float32(coupling), reach, result[0].numpy()
-    kernels.refine(*given)
+    given = costs.numpy(), counts.numpy(), near[0].numpy(), np.float32(coupling), reach
+    kernels.refine(*given, result[0].numpy())
     return result
 
 
@@ -109,20 +112,22 @@ def all_costs(
     return total
 
 
-def plain_best(costs: Tensor, near: Tensor, coupling: float, reach: int) -> Tensor:
+def plain_best(costs: Tensor, counts: Tensor, near: Tensor, coupling: float, reach: int) -> Tensor:
     """Pick the best whole displacement of each voxel near a field, shape (1, 3, X, Y, Z)."""
     least = torch.full_like(costs[0], torch.inf)
     best = torch.zeros_like(near)
     for cost, step in zip(costs, displacements(reach, costs.device), strict=True):
         steps = step.view(1, 3, 1, 1, 1)
-        total = cost + coupling * (steps - near)[0].square().sum(0)
+        total = counts * cost + coupling * (steps - near)[0].square().sum(0)
         better = total < least
         least = torch.where(better, total, least)
         best = torch.where(better, steps, best)
     return best
 
 
-def plain_refined(costs: Tensor, near: Tensor, coupling: float, reach: int, best: Tensor) -> Tensor:
+def plain_refined(
+    costs: Tensor, counts: Tensor, near: Tensor, coupling: float, reach: int, best: Tensor
+) -> Tensor:
     """Add the part of a voxel to whole displacements, by a parabola along each axis.
 
     The costs of the neighbours tell it; at the end of the reach there is none.
@@ -131,7 +136,8 @@ def plain_refined(costs: Tensor, near: Tensor, coupling: float, reach: int, best
     def price(steps: Tensor) -> Tensor:
         i, j, k = steps[0].long() + reach
         q = (i * (2 * reach + 1) + j) * (2 * reach + 1) + k
-        return costs.gather(0, q[None])[0] + coupling * (steps - near)[0].square().sum(0)
+        price = counts * costs.gather(0, q[None])[0]
+        return price + coupling * (steps - near)[0].square().sum(0)
 
     least, result = price(best), best.clone()
     for axis, one in enumerate(torch.eye(3, device=costs.device)):
@@ -142,19 +148,22 @@ def plain_refined(costs: Tensor, near: Tensor, coupling: float, reach: int, best
     return result
 
 
-def turned(costs: Tensor, reach: int) -> Tensor:
-    """Return what every displacement costs with the images in the other order.
+def turn(costs: Tensor, reach: int) -> None:
+    """Change what every displacement costs to what it does with the images in the other order.
 
     From a place of the moving image back to one of the fixed image it costs what it does there;
     what leads beyond the lattice costs nothing.
     """
-    back, last = torch.zeros_like(costs), len(costs) - 1
-    for n, step in enumerate(displacements(reach, costs.device).long().tolist()):
-        ends = list(zip(step, costs.shape[1:], strict=True))
-        i, j, k = (slice(max(0, -by), length - max(0, by)) for by, length in ends)
-        a, b, c = (slice(max(0, by), length + min(0, by)) for by, length in ends)
-        back[n, i, j, k] = costs[last - n, a, b, c]
-    return back
+    steps = displacements(reach, costs.device).long().tolist()
+    for n, step in enumerate(steps[: len(steps) // 2]):  # the one in the middle is 0
+        one, other = costs[n], costs[len(steps) - 1 - n]
+        ends = list(zip(step, one.shape, strict=True))
+        here = tuple(slice(max(0, -by), length - max(0, by)) for by, length in ends)
+        there = tuple(slice(max(0, by), length + min(0, by)) for by, length in ends)
+        kept = one[here].clone(), other[there].clone()
+        one.zero_()
+        other.zero_()
+        other[there], one[here] = kept
 
 
 def _found(level: Level, phase: Phase) -> Tensor:
@@ -162,11 +171,13 @@ def _found(level: Level, phase: Phase) -> Tensor:
     reach, weight, unit = phase.reach, level.weight, level.spacing.view(1, 3, 1, 1, 1)
     if level.pull is not None:
         costs = all_costs(level.terms, weight, level.spacing, phase.radius, reach, level.pull)
-        return search(costs, reach, phase.elasticity_vox) * unit
+        return search(costs, torch.ones_like(costs[0]), reach, phase.elasticity_vox) * unit
     wide = dilate(weight, reach)  # where they may come from
     costs = all_costs(level.terms, wide, level.spacing, phase.radius, reach)
-    both = turned(costs, reach), costs
-    back, there = (search(x.mul_(weight[0, 0]), reach, phase.elasticity_vox) * unit for x in both)
+    counts = weight[0, 0].contiguous()
+    there = search(costs, counts, reach, phase.elasticity_vox) * unit
+    turn(costs, reach)
+    back = search(costs, counts, reach, phase.elasticity_vox) * unit
     return agreed(there, back, level.extent)
 
 
