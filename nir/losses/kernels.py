@@ -52,30 +52,22 @@ def warp_slope(start, stop, moving, u, scale, rows, warped, slope):
 def _sum_yz(plane, row_sums, radius, out):
     """Sum each channel of a plane, (C, Y, Z), over windows along z, then y, into ``out``.
 
-    Beyond the plane is nothing. Along z, sums of 1, 2, 4 ... voxels make up those of a window.
+    Beyond the plane is nothing. Sums that run are of double precision: they forget what has left
+    the window.
     """
     channels, ny, nz = plane.shape
-    width = 2 * radius + 1
-    line = np.empty(nz + 2 * radius, np.float32)
+    line = np.zeros(nz + 2 * radius + 1, np.float32)
     for d in range(channels):
         for y in range(ny):
-            line[:radius] = 0
-            line[nz + radius :] = 0
             for z in range(nz):
-                line[z + radius] = plane[d, y, z]
-                row_sums[y, z] = 0
-            size, done = 1, 0
-            while True:
-                if width & size:
-                    for z in range(nz):
-                        row_sums[y, z] += line[z + done]
-                    done += size
-                if done == width:
-                    break
-                for z in range(nz + 2 * radius - size):
-                    line[z] += line[z + size]
-                size *= 2
-        total = np.zeros(nz)  # double precision: it forgets what has left the window
+                line[radius + 1 + z] = plane[d, y, z]
+            row = 0.0
+            for z in range(1, 2 * radius + 1):
+                row += line[z]
+            for z in range(nz):
+                row += np.float64(line[z + 2 * radius + 1]) - np.float64(line[z])
+                row_sums[y, z] = row
+        total = np.zeros(nz)
         for t in range(ny + radius):
             if t < ny:
                 for z in range(nz):
@@ -90,19 +82,20 @@ def _sum_yz(plane, row_sums, radius, out):
 
 @inline
 def _slide(sums, total, x, radius, y):
-    """Move the row ``y`` of a window by a plane along x, so that ``x`` is its middle.
+    """Move the windows of row ``y`` by a plane along x, so that ``x`` is their middle.
 
     Args:
-        sums: shape (X, Y, Z); total: of the planes that the window holds, shape (Y, Z).
+        sums: shape (X, C, Y, Z); total: of the planes that the windows hold, shape (C, Z).
     """
-    nx, _, nz = sums.shape
+    nx, channels, _, nz = sums.shape
     new, old = x + radius, x - radius - 1
-    if new < nx:
-        for z in range(nz):
-            total[y, z] += sums[new, y, z]
-    if old >= 0:
-        for z in range(nz):
-            total[y, z] -= sums[old, y, z]
+    for d in range(channels):
+        if new < nx:
+            for z in range(nz):
+                total[d, z] += sums[new, d, y, z]
+        if old >= 0:
+            for z in range(nz):
+                total[d, z] -= sums[old, d, y, z]
 
 
 @parallel(0, 0)
@@ -137,47 +130,43 @@ def lncc_coefficients(start, stop, sums, weight, radius, unit, out, scores):
     """
     nx, _, nz = weight.shape
     n = np.float32(1.0 / (2 * radius + 1) ** 3)
-    one = np.float32(1.0)
+    one, zero = np.float32(1.0), np.float32(0.0)
     for y in range(start, stop):
         total = np.zeros((5, nz))
         s = np.empty((5, nz), np.float32)
         score = 0.0
         for x in range(-radius, nx):
-            for d in range(5):
-                _slide(sums[:, :, y], total, x, radius, d)
+            _slide(sums, total, x, radius, y)
             if x < 0:
                 continue
             any_weight = False
             for z in range(nz):
                 any_weight |= weight[x, y, z] > 0
             if not any_weight:
-                out[x, :, y, :] = 0
+                for d in range(5):
+                    for z in range(nz):
+                        out[x, d, y, z] = 0
                 continue
             s[:] = total
-            for z in range(nz):
+            of_row = zero
+            for z in range(nz):  # no branch: several voxels at once
                 mf, mm = s[0, z] * n, s[1, z] * n
-                vf = max(s[2, z] * n - mf * mf, np.float32(0.0))
-                vm = max(s[3, z] * n - mm * mm, np.float32(0.0))
+                vf = max(s[2, z] * n - mf * mf, zero)
+                vm = max(s[3, z] * n - mm * mm, zero)
                 cov = s[4, z] * n - mf * mm
-                share = weight[x, y, z] * unit
-                if vf < _EMPTY or vm < _EMPTY:
-                    gap = mf - mm
-                    score += share * (one - gap * gap)
-                    out[x, 0, y, z] = 0
-                    out[x, 1, y, z] = 0
-                    out[x, 2, y, z] = 0
-                    out[x, 3, y, z] = 2 * gap * share * n
-                    out[x, 4, y, z] = -2 * gap * share * n
-                else:
-                    inverse = one / (vf * vm + _EPSILON)
-                    score += share * cov * cov * inverse
-                    a = 2 * share * cov * inverse * n
-                    ef, em = -a * cov * vm * inverse, -a * cov * vf * inverse
-                    out[x, 0, y, z] = a
-                    out[x, 1, y, z] = ef
-                    out[x, 2, y, z] = em
-                    out[x, 3, y, z] = a * mm + ef * mf
-                    out[x, 4, y, z] = a * mf + em * mm
+                share, gap = weight[x, y, z] * unit, mf - mm
+                empty = (vf < _EMPTY) | (vm < _EMPTY)
+                inverse = one / (vf * vm + _EPSILON)
+                of_row += share * ((one - gap * gap) if empty else cov * cov * inverse)
+                a = zero if empty else 2 * share * cov * inverse * n
+                ef, em = -a * cov * vm * inverse, -a * cov * vf * inverse
+                flat = 2 * gap * share * n if empty else zero
+                out[x, 0, y, z] = a
+                out[x, 1, y, z] = ef
+                out[x, 2, y, z] = em
+                out[x, 3, y, z] = a * mm + ef * mf + flat
+                out[x, 4, y, z] = a * mf + em * mm - flat
+            score += of_row
         scores[y] = score
 
 
@@ -203,23 +192,25 @@ def lncc_forces(start, stop, fixed, moving, slopes, sums, radius, rows, out, cur
         total = np.zeros((5, nz))
         s = np.empty((5, nz), np.float32)
         for x in range(-radius, nx):
-            for d in range(5):
-                _slide(sums[:, :, y], total, x, radius, d)
+            _slide(sums, total, x, radius, y)
             if x < 0:
                 continue
             first, last = rows[x, y, 0], rows[x, y, 1]
-            out[:, x, y] = 0
-            curvature[x, y] = 0
+            for z in range(nz):
+                out[0, x, y, z], out[1, x, y, z], out[2, x, y, z] = 0, 0, 0
+                curvature[x, y, z] = 0
             s[:] = total
             for z in range(first, last):
                 f, m = fixed[x, y, z], moving[x, y, z]
-                s[3, z] = s[0, z] * m + s[1, z] * f - s[3, z]
-                s[4, z] = s[0, z] * f + s[2, z] * m - s[4, z]
-            for d in range(3):
-                for z in range(first, last):
-                    here, there = slopes[0, d, x, y, z], slopes[1, d, x, y, z]
-                    out[d, x, y, z] = s[4, z] * there - s[3, z] * here
-                    curvature[x, y, z] -= 2 * (s[1, z] * here**2 + s[2, z] * there**2)
+                a, ef, em = s[0, z], s[1, z], s[2, z]
+                by_f, by_m = a * m + ef * f - s[3, z], a * f + em * m - s[4, z]
+                here, there = np.float32(0.0), np.float32(0.0)
+                for d in range(3):
+                    f_slope, m_slope = slopes[0, d, x, y, z], slopes[1, d, x, y, z]
+                    out[d, x, y, z] = by_m * m_slope - by_f * f_slope
+                    here += f_slope * f_slope
+                    there += m_slope * m_slope
+                curvature[x, y, z] = -2 * (ef * here + em * there)
 
 
 @parallel(9, 0)
@@ -242,7 +233,7 @@ def match_costs(
     n = np.float32(1.0 / (2 * radius + 1) ** 3)
     for q in range(start, stop):
         dx, dy, dz = q // width**2 - reach, q // width % width - reach, q % width - reach
-        planes = np.empty((1, nx, ny, nz), np.float32)
+        planes = np.empty((nx, 1, ny, nz), np.float32)
         plane = np.empty((1, ny, nz), np.float32)
         row_sums = np.empty((ny, nz), np.float32)
         for x in range(nx):
@@ -252,21 +243,21 @@ def match_costs(
                 for z in range(nz):
                     zs = min(max(z + dz, 0), nz - 1)
                     plane[0, y, z] = fixed[x, y, z] * moving[xs, ys, zs]
-            _sum_yz(plane, row_sums, radius, planes[:, x])
-        total = np.zeros((ny, nz))
-        for x in range(-radius, nx):
-            for y in range(ny):
-                _slide(planes[0], total, x, radius, y)
-            if x < 0:
-                continue
-            xs = x + dx
-            costs[q, x] = 0
-            if xs < radius or xs >= nx - radius:
-                continue
-            for y in range(max(0, radius - dy), min(ny, ny - radius - dy)):
-                ys = y + dy
+            _sum_yz(plane, row_sums, radius, planes[x])
+        for y in range(ny):
+            ys = y + dy
+            total = np.zeros((1, nz))
+            for x in range(-radius, nx):
+                _slide(planes, total, x, radius, y)
+                if x < 0:
+                    continue
+                xs = x + dx
+                for z in range(nz):
+                    costs[q, x, y, z] = 0
+                if not (radius <= xs < nx - radius and radius <= ys < ny - radius):
+                    continue
                 for z in range(max(0, radius - dz), min(nz, nz - radius - dz)):
                     zs = z + dz
-                    cov = total[y, z] * n - mean_f[x, y, z] * mean_m[xs, ys, zs]
+                    cov = total[0, z] * n - mean_f[x, y, z] * mean_m[xs, ys, zs]
                     power = var_f[x, y, z] * var_m[xs, ys, zs] + _EPSILON
                     costs[q, x, y, z] = -weight[x, y, z] * cov * abs(cov) / power
