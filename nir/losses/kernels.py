@@ -148,7 +148,7 @@ def lncc_coefficients(start, stop, sums, weight, radius, unit, out, scores):
                         out[x, d, y, z] = 0
                 continue
             s[:] = total
-            of_row = zero
+            of_row = np.float32(0.0)
             for z in range(nz):  # no branch: several voxels at once
                 mf, mm = s[0, z] * n, s[1, z] * n
                 vf = max(s[2, z] * n - mf * mf, zero)
@@ -166,7 +166,7 @@ def lncc_coefficients(start, stop, sums, weight, radius, unit, out, scores):
                 out[x, 2, y, z] = em
                 out[x, 3, y, z] = a * mm + ef * mf + flat
                 out[x, 4, y, z] = a * mf + em * mm - flat
-            score += of_row
+            score += float(of_row)
         scores[y] = score
 
 
