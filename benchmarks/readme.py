@@ -226,6 +226,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "atrophy": lambda: page("atrophy", "atrophy.md"),
     "trust": lambda: page("trust", "trust.md"),
     "trust-before": lambda: page("trust-before", "trust.md"),
+    "pace": lambda: page("pace", "pace.md"),
     "growth": lambda: page("growth", "growth.md"),
     "multimodal": contrasts,
     "groupwise": lambda: page("groupwise", "groupwise.md"),
