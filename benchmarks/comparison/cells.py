@@ -64,7 +64,7 @@ def run_plan(
         row = _known(cell)
         if row is None and (not only or cell["name"] in only):
             log(f"running: {cell['name']} on {cell['fixed']['id']}, {cell['moving']['id']}")
-            row, ran = _run(cell), ran + 1
+            row, ran = run_cell(cell), ran + 1
             log(f"  {row['error'] or format(row['seconds'], '.1f') + ' s'}")
         if row is not None:
             rows.append(row | {"group": plan.groups.get(pair, "")})
@@ -137,13 +137,16 @@ def _known(cell: dict[str, Any]) -> dict[str, Any] | None:
     return row if row and row["digest"] == cell["digest"] and not row["error"] else None
 
 
-def _run(cell: dict[str, Any]) -> dict[str, Any]:
-    """Run a cell in a process of its own and write its row; a fault is part of the row."""
+def run_cell(cell: dict[str, Any], root: Path = ROOT) -> dict[str, Any]:
+    """Run a cell in a process of its own and write its row; a fault is part of the row.
+
+    ``root``: checkout whose sources run.
+    """
     folder, answer = Path(cell["folder"]), Path(cell["answer"])
     answer.unlink(missing_ok=True)
     save_json(folder / "spec.json", cell)
     words = ["benchmarks.cell", str(folder / "spec.json")]
-    error = run_alone(words, cell["threads"], folder / "log.txt")
+    error = run_alone(words, cell["threads"], folder / "log.txt", root)
     if error is None and not answer.exists():
         error = "the process left no answer"
     row = {

@@ -12,26 +12,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from benchmarks.cells import check_only, planned, run_alone
+from benchmarks.cells import check_only, planned, run_cell
 from benchmarks.cohort import HERE, checkout
 from benchmarks.compare import CONFIG
-from benchmarks.plan import load_plan
+from benchmarks.plan import Plan, load_plan
 
 from benchmarks.machine import ROOT, machine
 from nir.errors import NirError
-from nir.io.files import load_json, save_json, save_text
+from nir.io.files import save_json, save_text
 from nir.io.tables import save_table
 
 RESULTS = Path("results/benchmarks/pace")
 
 
-def measure(given: argparse.Namespace) -> pd.DataFrame:
+def measure(plan: Plan, given: argparse.Namespace) -> pd.DataFrame:
     """Register each pair by both commits in turn; return a row a registration.
 
     Raises:
         NirError: a registration failed, or no method or group of pairs has that name.
     """
-    plan = load_plan(given.config)
     check_only([given.only], plan.entries)
     cells = [
         cell
@@ -44,24 +43,13 @@ def measure(given: argparse.Namespace) -> pd.DataFrame:
             pair = f"{cell['fixed']['id']} <- {cell['moving']['id']}"
             for turn in range(given.repeat):
                 for commit, root in ((given.against, other), (HERE, ROOT)):
-                    row = _registered(cell, root)
+                    row = run_cell(cell, root)
+                    if row["error"]:
+                        raise NirError(f"{given.only} of {root} failed: {row['error']}")
                     print(f"{pair}, {commit}: {row['seconds']:.1f} s")
-                    rows.append({"pair": pair, "commit": commit, "turn": turn} | row)
+                    told = {name: row[name] for name in ("seconds", "busy_elsewhere")}
+                    rows.append({"pair": pair, "commit": commit, "turn": turn} | told)
     return pd.DataFrame(rows)
-
-
-def _registered(cell: dict[str, object], root: Path) -> dict[str, float]:
-    """Run a cell with the sources of a checkout; return its seconds and what disturbed them."""
-    folder = Path(str(cell["folder"]))
-    answer = folder / "answer.json"
-    answer.unlink(missing_ok=True)
-    save_json(folder / "spec.json", cell)
-    words = ["benchmarks.cell", str(folder / "spec.json")]
-    error = run_alone(words, int(str(cell["threads"])), folder / "log.txt", root)
-    if error:
-        raise NirError(f"{cell['name']} of {root} failed: {error}")
-    told = load_json(answer)
-    return {name: float(told[name]) for name in ("seconds", "busy_elsewhere")}
 
 
 def page(table: pd.DataFrame, given: argparse.Namespace) -> str:
@@ -88,15 +76,14 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=RESULTS)
     given = parser.parse_args(words)
     try:
-        table = measure(given)
+        plan = load_plan(given.config)
+        table = measure(plan, given)
     except NirError as error:
         print(f"nir: {error}", file=sys.stderr)
         return 2
     save_table(given.output / "pace.tsv", table)
     save_text(given.output / "pace.md", page(table, given))
-    save_json(
-        given.output / "machine.json", machine(threads=load_plan(given.config).config.threads)
-    )
+    save_json(given.output / "machine.json", machine(threads=plan.config.threads))
     print((given.output / "pace.md").read_text(encoding="utf-8"))
     return 0
 
