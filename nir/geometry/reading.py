@@ -14,46 +14,56 @@ from nir.geometry.grid import HALF
 
 
 @inline
-def _led(i, j, k, u, index_to_source, lps_to_source, shape, at):
-    """Write where a voxel is led; tell whether it is in the volume, half a voxel around it too."""
-    inside = True
+def _lead(i, j, u, index_to_source, lps_to_source, at):
+    """Write where the voxels of a row are led, shape (3, Z): scalars alone are fast here."""
     for c in range(3):
-        a, b = index_to_source[c], lps_to_source[c]
-        at[c] = a[0] * i + a[1] * j + a[2] * k + a[3]
+        start = index_to_source[c, 0] * i + index_to_source[c, 1] * j + index_to_source[c, 3]
+        step = index_to_source[c, 2]
+        for k in range(at.shape[1]):
+            at[c, k] = start + step * k
         if u.shape[0]:
-            at[c] += b[0] * u[i, j, k, 0] + b[1] * u[i, j, k, 1] + b[2] * u[i, j, k, 2]
-        near = np.floor(at[c] + HALF)
-        inside = inside and 0 <= near < shape[c]
-    return inside
+            x, y, z = lps_to_source[c, 0], lps_to_source[c, 1], lps_to_source[c, 2]
+            for k in range(at.shape[1]):
+                at[c, k] += x * u[i, j, k, 0] + y * u[i, j, k, 1] + z * u[i, j, k, 2]
+
+
+@inline
+def _within(x, y, z, nx, ny, nz):
+    """Tell whether a place is in a volume, half a voxel around it too."""
+    x, y, z = np.floor(x + HALF), np.floor(y + HALF), np.floor(z + HALF)
+    return (x >= 0) & (x < nx) & (y >= 0) & (y < ny) & (z >= 0) & (z < nz)
+
+
+@inline
+def _cell(at, length):
+    """Return the voxels on either side of a place on an axis, and its share of the way."""
+    last = np.uintp(length - 1)
+    at = min(max(at, 0.0), np.float64(last))
+    low = np.uintp(at)
+    return low, min(low + np.uintp(1), last), at - low
 
 
 @serial
 def read_linear(volume, u, index_to_source, lps_to_source, outside, out):
     """Write ``volume``, float32, read linearly; its border values go on for half a voxel."""
-    at, low, share = np.empty(3), np.empty(3, np.int64), np.empty(3, np.float32)
+    nx, ny, nz = volume.shape
+    at = np.empty((3, out.shape[2]))
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
+            _lead(i, j, u, index_to_source, lps_to_source, at)
             for k in range(out.shape[2]):
-                if not _led(i, j, k, u, index_to_source, lps_to_source, volume.shape, at):
+                if not _within(at[0, k], at[1, k], at[2, k], nx, ny, nz):
                     out[i, j, k] = outside
                     continue
-                for c in range(3):
-                    last = volume.shape[c] - 1
-                    at[c] = min(max(at[c], 0.0), np.float64(last))
-                    low[c] = max(min(np.int64(at[c]), last - 1), 0)
-                    share[c] = at[c] - low[c]
-                x, y, z = low
-                a, b, d = share
-                i1, j1, k1 = (
-                    min(x + 1, volume.shape[0] - 1),
-                    min(y + 1, volume.shape[1] - 1),
-                    min(z + 1, volume.shape[2] - 1),
-                )
-                v00 = volume[x, y, z] * (1 - d) + volume[x, y, k1] * d
-                v01 = volume[x, j1, z] * (1 - d) + volume[x, j1, k1] * d
-                v10 = volume[i1, y, z] * (1 - d) + volume[i1, y, k1] * d
-                v11 = volume[i1, j1, z] * (1 - d) + volume[i1, j1, k1] * d
-                out[i, j, k] = (v00 * (1 - b) + v01 * b) * (1 - a) + (v10 * (1 - b) + v11 * b) * a
+                x0, x1, a = _cell(at[0, k], nx)
+                y0, y1, b = _cell(at[1, k], ny)
+                z0, z1, d = _cell(at[2, k], nz)
+                v00 = volume[x0, y0, z0] * (1.0 - d) + volume[x0, y0, z1] * d
+                v01 = volume[x0, y1, z0] * (1.0 - d) + volume[x0, y1, z1] * d
+                v10 = volume[x1, y0, z0] * (1.0 - d) + volume[x1, y0, z1] * d
+                v11 = volume[x1, y1, z0] * (1.0 - d) + volume[x1, y1, z1] * d
+                near, far = v00 * (1.0 - b) + v01 * b, v10 * (1.0 - b) + v11 * b
+                out[i, j, k] = near * (1.0 - a) + far * a
 
 
 @inline
@@ -81,19 +91,20 @@ def read_cubic(nodes, u, index_to_source, lps_to_source, outside, out):
 
     Twin: ``scipy.ndimage.map_coordinates`` without its prefilter, mirrored at the border.
     """
-    at = np.empty(3)
+    at = np.empty((3, out.shape[2]))
     xs, ys, zs = np.empty(4, np.int64), np.empty(4, np.int64), np.empty(4, np.int64)
     wx, wy, wz = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(4, np.float32)
     nx, ny, nz = nodes.shape
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
+            _lead(i, j, u, index_to_source, lps_to_source, at)
             for k in range(out.shape[2]):
-                if not _led(i, j, k, u, index_to_source, lps_to_source, nodes.shape, at):
+                if not _within(at[0, k], at[1, k], at[2, k], nx, ny, nz):
                     out[i, j, k] = outside
                     continue
-                _spline(at[0], nx - 1, xs, wx)
-                _spline(at[1], ny - 1, ys, wy)
-                _spline(at[2], nz - 1, zs, wz)
+                _spline(at[0, k], nx - 1, xs, wx)
+                _spline(at[1, k], ny - 1, ys, wy)
+                _spline(at[2, k], nz - 1, zs, wz)
                 total = np.float32(0.0)
                 for a in range(4):
                     for b in range(4):
@@ -110,14 +121,20 @@ def find_nearest(shape, u, index_to_source, lps_to_source, place):
 
     Half-way goes up, see `nir.geometry.grid.nearest_voxel`.
     """
-    at = np.empty(3)
+    nx, ny, nz = shape
+    at = np.empty((3, place.shape[2]))
     for i in range(place.shape[0]):
         for j in range(place.shape[1]):
+            _lead(i, j, u, index_to_source, lps_to_source, at)
             for k in range(place.shape[2]):
                 place[i, j, k] = -1
-                if _led(i, j, k, u, index_to_source, lps_to_source, shape, at):
-                    x, y, z = np.floor(at[0] + HALF), np.floor(at[1] + HALF), np.floor(at[2] + HALF)
-                    place[i, j, k] = np.int64((x * shape[1] + y) * shape[2] + z)
+                if _within(at[0, k], at[1, k], at[2, k], nx, ny, nz):
+                    x, y, z = (
+                        np.floor(at[0, k] + HALF),
+                        np.floor(at[1, k] + HALF),
+                        np.floor(at[2, k] + HALF),
+                    )
+                    place[i, j, k] = np.int64((x * ny + y) * nz + z)
 
 
 @serial

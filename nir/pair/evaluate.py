@@ -14,6 +14,7 @@ import pandas as pd
 
 from nir.cohort.truth import true_pair_points
 from nir.engines.base import ENGINES
+from nir.geometry.image import Image
 from nir.io.files import load_json, save_json
 from nir.io.layout import ResultFolder
 from nir.io.tables import save_table
@@ -60,9 +61,11 @@ class Options:
     names: Mapping[int, str] = field(default_factory=dict)
     truth: Path | None = None
 
-    def listed(self, fixed: np.ndarray, moving: np.ndarray) -> list[int]:
-        """List the labels of two maps that are asked for."""
-        return overlap.label_list(fixed, moving, self.include, self.exclude)
+    def listed(self, fixed: Image, moving: Image) -> tuple[list[int], list[int]]:
+        """List the labels of two maps that are asked for, and those of them that are scored."""
+        maps = fixed.voxels, moving.voxels
+        labels = overlap.label_list(*maps, self.include, self.exclude)
+        return labels, overlap.scored_labels(labels, *maps)
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,9 @@ def measure_affine(pair: Registered, options: Options = Options()) -> Before:
     if options.truth:
         points = pair.grid.points_lps()
         found |= _truth_error("before", pair.affine(points) - points, pair, options.truth)
-    labels = _scores("before", pair, pair.aligned_labels, options) if pair.labels else {}
+    labels = {}
+    if pair.labels:
+        labels = _scores("before", pair, pair.aligned_labels, *options.listed(*pair.labels))
     return Before(_known(found), {name: _known(scores) for name, scores in labels.items()})
 
 
@@ -166,8 +171,8 @@ def measure_pair(
     table = pd.DataFrame(columns=LABEL_COLUMNS)
     if pair.labels:
         fixed, moving = (labels.voxels for labels in pair.labels)
-        listed = options.listed(fixed, moving)
-        scores = before.labels | _scores("after", pair, pair.warped_labels, options)
+        listed, scored = options.listed(*pair.labels)
+        scores = before.labels | _scores("after", pair, pair.warped_labels, listed, scored)
         table = _label_table(fixed, moving, listed, scores, options.names)
         left = overlap.voxels_per_label(pair.warped_labels, Measured({}, table).labels_scored)
         found["labels_lost"] = list(left.values()).count(0)
@@ -208,14 +213,12 @@ def _truth_error(when: str, u_lps: np.ndarray, pair: Registered, truth: Path) ->
 
 
 def _scores(
-    when: str, pair: Registered, warped: np.ndarray, options: Options
+    when: str, pair: Registered, warped: np.ndarray, listed: list[int], scored: list[int]
 ) -> dict[str, dict[int, float]]:
-    """Score each label of the fixed image against a warped map, the same labels by all measures."""
+    """Score labels of the fixed image against a warped map, the same labels by all measures."""
     assert pair.labels
-    fixed, moving = (labels.voxels for labels in pair.labels)
-    listed = options.listed(fixed, moving)
-    both = overlap.scored_labels(listed, fixed, moving)
-    found = overlap.label_scores(fixed, warped, listed, both, pair.grid.spacing)
+    fixed = pair.labels[0].voxels
+    found = overlap.label_scores(fixed, warped, listed, scored, pair.grid.spacing)
     return {f"dice_{when}": found["dice"], f"hd95_{when}_mm": found["hd95_mm"]}
 
 

@@ -20,7 +20,7 @@ from surface_distance.lookup_tables import create_table_neighbour_code_to_surfac
 from nir.geometry.grid import Array
 from nir.quality.kernels import border_corners, border_steps
 
-REACH = 10.0  # voxels within which borders are looked for step by step: nearly all lie nearer
+REACH = 7.0  # voxels within which borders are looked for step by step: nearly all lie nearer
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,11 @@ def _percentiles_mm(
         if at < len(lengths_mm):
             result.append(float(lengths_mm[at]))
             continue
-        here, there = (
-            np.stack(np.unravel_index(x.part(x.places, rank), shape), -1) * spacing_mm
-            for x in (borders, others)
-        )
-        distances = cKDTree(there).query(here)[0]
+        far = step == len(lengths_mm)
+        places = borders.part(borders.places, rank)[far], others.part(others.places, rank)
+        here, there = (np.stack(np.unravel_index(x, shape), -1) * spacing_mm for x in places)
+        distances = lengths_mm.take(step, mode="clip")
+        distances[far] = cKDTree(there, balanced_tree=False).query(here)[0]
         order = np.argsort(distances)
         result.append(float(distances[order[_reached(area[order], percent)]]))
     return result

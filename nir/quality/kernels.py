@@ -58,13 +58,15 @@ def folded_volume(u, counted, steps, tetrahedra, matrix):
         tetrahedra: which three of these each has, in an order that makes its volume positive
             before the mapping, shape (M, 3).
     """
+    values, ways = u.reshape(-1), np.empty(len(steps), np.int64)
     edges, m = np.empty((len(steps), 3)), np.empty((3, 3))
-    still = np.empty((len(steps), 3))
+    still = np.zeros((len(steps), 3))
     for n in range(len(steps)):
+        ways[n] = 3 * ((steps[n, 0] * u.shape[1] + steps[n, 1]) * u.shape[2] + steps[n, 2])
         for c in range(3):
-            still[n, c] = (
-                matrix[c, 0] * steps[n, 0] + matrix[c, 1] * steps[n, 1] + matrix[c, 2] * steps[n, 2]
-            )
+            for axis in range(3):
+                still[n, c] += matrix[c, axis] * steps[n, axis]
+    corners = tetrahedra.astype(np.uintp)  # an index that has a sign is looked at twice
     unit = 12 * _triple(matrix)  # a determinant is six volumes; two ways to cut a cell
     total = 0.0
     for i in range(1, u.shape[0] - 1):
@@ -72,14 +74,15 @@ def folded_volume(u, counted, steps, tetrahedra, matrix):
             for k in range(1, u.shape[2] - 1):
                 if not counted[i, j, k]:
                     continue
-                for n in range(len(steps)):
-                    x, y, z = i + steps[n, 0], j + steps[n, 1], k + steps[n, 2]
+                here = 3 * ((i * u.shape[1] + j) * u.shape[2] + k)
+                for n in range(len(ways)):
                     for c in range(3):
-                        edges[n, c] = np.float64(u[x, y, z, c]) - u[i, j, k, c] + still[n, c]
-                for t in range(len(tetrahedra)):
+                        there = np.uintp(here + ways[n] + c)
+                        edges[n, c] = np.float64(values[there]) - u[i, j, k, c] + still[n, c]
+                for t in range(len(corners)):
                     for n in range(3):
                         for c in range(3):
-                            m[n, c] = edges[tetrahedra[t, n], c]
+                            m[n, c] = edges[corners[t, n], c]
                     total -= min(_triple(m) / unit, 0.0)
     return total
 
@@ -169,6 +172,14 @@ def moved_mm(u, inside, to_lps, back, lengths):
                     n += 1
 
 
+@inline
+def _alike(ranks, i, j, k):
+    """Return the structure of four voxels of a plane, -1 where they are of several."""
+    a = ranks[i, j, k]
+    same = (ranks[i, j + 1, k] == a) & (ranks[i + 1, j, k] == a) & (ranks[i + 1, j + 1, k] == a)
+    return a if same else np.int32(-1)
+
+
 @serial
 def border_corners(ranks, rim, known, place, places, codes):
     """Count, or write down, the corners of voxels through which the borders of structures pass.
@@ -186,24 +197,25 @@ def border_corners(ranks, rim, known, place, places, codes):
     near = np.empty(8, np.int32)
     for i in range(rim[0], nx - 1 - rim[0]):
         for j in range(rim[1], ny - 1 - rim[1]):
+            before = _alike(ranks, i, j, rim[2])
             for k in range(rim[2], nz - 1 - rim[2]):
-                alike = True
-                for n in range(8):
-                    near[n] = ranks[i + (n >> 2), j + (n >> 1 & 1), k + (n & 1)]
-                    alike = alike and near[n] == near[0]
-                if alike:
+                here, before = before, _alike(ranks, i, j, k + 1)
+                if here == before >= 0:
                     continue
                 for n in range(8):
-                    code, first = 0, near[n] > 0
-                    for m in range(8):
-                        if near[m] == near[n]:
-                            first = first and m >= n
-                            code |= 1 << (7 - m)
-                    if first:
-                        if known:
-                            places[place[near[n]]] = (i * ny + j) * nz + k
-                            codes[place[near[n]]] = code
-                        place[near[n]] += 1
+                    near[n] = ranks[i + (n >> 2), j + (n >> 1 & 1), k + (n & 1)]
+                told = 0
+                for n in range(8):
+                    if near[n] <= 0 or told >> (7 - n) & 1:
+                        continue
+                    code = 0
+                    for m in range(n, 8):
+                        code |= (near[m] == near[n]) << (7 - m)
+                    told |= code
+                    if known:
+                        places[place[near[n]]] = (i * ny + j) * nz + k
+                        codes[place[near[n]]] = code
+                    place[near[n]] += 1
 
 
 @serial

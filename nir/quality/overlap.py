@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from SimpleITK import GetImageFromArray, LabelOverlapMeasuresImageFilter
 
 from nir.geometry.grid import Array
 from nir.quality.borders import hausdorff_mm
@@ -62,10 +63,8 @@ def label_scores(
         spacing_mm: voxel size along the array axes, mm.
     """
     unknown = dict.fromkeys(labels, float("nan"))
-    return {
-        "dice": unknown | dice_per_label(fixed_labels, warped_labels, scored),
-        "hd95_mm": unknown | hd95_per_label(fixed_labels, warped_labels, scored, spacing_mm),
-    }
+    pair = _Ranks.of(fixed_labels, warped_labels, scored)
+    return {"dice": unknown | pair.dice(), "hd95_mm": unknown | pair.hd95_mm(spacing_mm)}
 
 
 def dice_per_label(
@@ -85,11 +84,8 @@ def dice_per_label(
     """
     if 0 in labels:
         raise ValueError("background (0) is no structure: leave it out of the labels")
-    pair = [GetImageFromArray(a.astype(np.int32)) for a in (fixed_labels, warped_labels)]
-    overlap = LabelOverlapMeasuresImageFilter()
-    overlap.Execute(*pair)
-    found = set(_found(fixed_labels)) | set(_found(warped_labels))
-    return {n: overlap.GetDiceCoefficient(n) if n in found else float("nan") for n in labels}
+    found = _Ranks.of(fixed_labels, warped_labels, labels).dice()
+    return {n: found[n] for n in labels}
 
 
 def hd95_per_label(
@@ -116,18 +112,8 @@ def hd95_per_label(
         BraTS penalises a missing structure by the diagonal of its images (374 mm) as well: Baid et
         al. 2021, arXiv:2107.02314.
     """
-    if not labels:
-        return {}
-    order = np.unique(np.asarray(labels, dtype=np.int64))
-    fixed, warped = _ranks(fixed_labels, order), _ranks(warped_labels, order)
-    found = hausdorff_mm(fixed, warped, order.size, spacing_mm, 95)
-    here, there = (
-        np.bincount(ranks.ravel(), minlength=order.size + 1)[1:] for ranks in (fixed, warped)
-    )
-    diagonal_mm = float(np.linalg.norm(np.multiply(fixed.shape, spacing_mm)))
-    found[(here == 0) != (there == 0)] = diagonal_mm
-    scores = dict(zip(order.tolist(), found.tolist(), strict=True))
-    return {n: scores[n] for n in labels}
+    found = _Ranks.of(fixed_labels, warped_labels, labels).hd95_mm(spacing_mm)
+    return {n: found[n] for n in labels}
 
 
 def voxels_per_label(volume: np.ndarray, labels: Sequence[int]) -> dict[int, int]:
@@ -141,10 +127,57 @@ def _found(volume: np.ndarray) -> list[int]:
     return np.unique(volume).tolist()
 
 
-def _ranks(volume: np.ndarray, order: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True)
+class _Ranks:
+    """Two label maps on one grid with each label replaced by its place, from 1, among some.
+
+    Args:
+        labels: those of them, ascending, without background.
+        fixed, warped: int32, shape (X, Y, Z); 0 for other labels.
+    """
+
+    labels: np.ndarray
+    fixed: np.ndarray
+    warped: np.ndarray
+
+    @classmethod
+    def of(cls, fixed: np.ndarray, warped: np.ndarray, labels: Sequence[int]) -> _Ranks:
+        """Rank the labels of two maps."""
+        order = np.unique(np.asarray(labels, dtype=np.int64))
+        return cls(order, _ranked(fixed, order), _ranked(warped, order))
+
+    def _count(self, ranks: np.ndarray) -> np.ndarray:
+        return np.bincount(ranks.ravel(), minlength=self.labels.size + 1)[1:]
+
+    @cached_property
+    def sizes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Voxels of each label in the one map and in the other."""
+        return self._count(self.fixed), self._count(self.warped)
+
+    def dice(self) -> dict[int, float]:
+        """Return twice the common voxels of each label over those of both maps."""
+        here, there = self.sizes
+        common = self._count(self.fixed[self.fixed == self.warped])
+        with np.errstate(invalid="ignore"):
+            return self._named(2 * common / (here + there))
+
+    def hd95_mm(self, spacing_mm: Sequence[float] | Array) -> dict[int, float]:
+        """Return the 95th percentile of the distance of each label's borders."""
+        found = hausdorff_mm(self.fixed, self.warped, self.labels.size, spacing_mm, 95)
+        here, there = self.sizes
+        diagonal_mm = float(np.linalg.norm(np.multiply(self.fixed.shape, spacing_mm)))
+        found[(here == 0) != (there == 0)] = diagonal_mm
+        return self._named(found)
+
+    def _named(self, values: np.ndarray) -> dict[int, float]:
+        return dict(zip(self.labels.tolist(), values.tolist(), strict=True))
+
+
+def _ranked(volume: np.ndarray, order: np.ndarray) -> np.ndarray:
     """Replace each label by its place (from 1) in the ascending ``order``, others by 0."""
     ranks, somewhere = np.zeros(volume.shape, np.int32), volume != 0  # a seventh of a brain's image
-    values = volume[somewhere]
-    place = np.searchsorted(order, values).clip(max=order.size - 1)
-    ranks[somewhere] = np.where(order[place] == values, place + 1, 0)
+    if order.size:
+        values = volume[somewhere]
+        place = np.searchsorted(order, values).clip(max=order.size - 1)
+        ranks[somewhere] = np.where(order[place] == values, place + 1, 0)
     return ranks

@@ -82,7 +82,9 @@ def test_hd95_leaves_out_five_percent_of_the_surface() -> None:
         assert found == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("shift", [(2, -1, 1), (30, 3, 0)])  # within reach of steps, and beyond
+@pytest.mark.parametrize(
+    "shift", [(2, -1, 1), (30, 3, 0), (12, 0, 0)]
+)  # within reach of steps, beyond, and partly so
 def test_hd95_is_that_of_the_surface_distance_package(shift: tuple[int, ...]) -> None:
     from surface_distance import compute_robust_hausdorff, compute_surface_distances
 
