@@ -240,3 +240,61 @@ def border_steps(places, ends, others, other_ends, taken, steps, nearest):
                 if taken[places[n] + steps[m]] == rank:
                     nearest[n] = m
                     break
+
+
+@serial
+def window_moments(fixed, warped, inside, radius, moments):
+    """Write the variances and the covariance of two images in the windows around some voxels.
+
+    Sums run along x, plane by plane; beyond the border its values go on.
+
+    Args:
+        fixed, warped: float64, shape (X, Y, Z), about zero on average, which keeps digits.
+        inside: boolean, the same shape.
+        radius: half-width of the windows, voxels.
+        moments: result, of ``fixed``, of ``warped`` and of both, shape (N, 3), as many as voxels
+            are inside.
+    """
+    nx, ny, nz = fixed.shape
+    wide = 2 * radius + 1
+    share, found = 1.0 / wide**3, 0
+    line = np.empty((5, nz + 2 * radius))
+    rows = np.empty((5, ny, nz))
+    kept = np.zeros((wide, 5, ny, nz))  # of the planes that are summed
+    total = np.zeros((5, ny, nz))
+    for step in range(-radius, nx + radius):
+        x, slot = min(max(step, 0), nx - 1), (step + radius) % wide
+        for y in range(ny):
+            for k in range(nz + 2 * radius):
+                z = min(max(k - radius, 0), nz - 1)
+                a, b = fixed[x, y, z], warped[x, y, z]
+                line[0, k], line[1, k] = a, b
+                line[2, k], line[3, k], line[4, k] = a * a, b * b, a * b
+            for c in range(5):
+                for z in range(nz):
+                    rows[c, y, z] = line[c, z]
+                for n in range(1, wide):
+                    for z in range(nz):
+                        rows[c, y, z] += line[c, z + n]
+        for c in range(5):
+            for y in range(ny):
+                for z in range(nz):
+                    total[c, y, z] -= kept[slot, c, y, z]
+                    kept[slot, c, y, z] = 0
+                for n in range(-radius, radius + 1):
+                    near = min(max(y + n, 0), ny - 1)
+                    for z in range(nz):
+                        kept[slot, c, y, z] += rows[c, near, z]
+                for z in range(nz):
+                    total[c, y, z] += kept[slot, c, y, z]
+        x = step - radius
+        if x < 0:
+            continue
+        for y in range(ny):
+            for z in range(nz):
+                if inside[x, y, z]:
+                    a, b = share * total[0, y, z], share * total[1, y, z]
+                    moments[found, 0] = share * total[2, y, z] - a * a
+                    moments[found, 1] = share * total[3, y, z] - b * b
+                    moments[found, 2] = share * total[4, y, z] - a * b
+                    found += 1

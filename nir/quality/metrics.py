@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.ndimage import find_objects, minimum_filter, uniform_filter
+from scipy.ndimage import find_objects, minimum_filter
 
 from nir.geometry.grid import Array, Grid, mask_points
-from nir.quality.kernels import consistency
+from nir.quality.kernels import consistency, window_moments
 
 SLACK = 1e-6  # voxels beyond the outer centres that still count as on them
 
@@ -169,12 +169,7 @@ def _windows(
     f, w = (a[near].astype(np.float64) for a in (fixed, warped))
     flat_f, flat_w = (float(FLAT * np.ptp(a[inside])) ** 2 for a in (f, w))
     f, w = f - f[inside].mean(), w - w[inside].mean()  # keeps digits in the variances below
-
-    def mean(values: np.ndarray) -> np.ndarray:
-        return uniform_filter(values, 2 * radius + 1, mode="nearest")
-
-    mean_f, mean_w = mean(f), mean(w)
-    var_f = (mean(f * f) - mean_f**2)[inside]
-    var_w = (mean(w * w) - mean_w**2)[inside]
-    covariance = (mean(f * w) - mean_f * mean_w)[inside]
+    moments = np.empty((np.count_nonzero(inside), 3))
+    window_moments(f, w, np.ascontiguousarray(inside), radius, moments)
+    var_f, var_w, covariance = moments.T
     return var_f, var_w, covariance, flat_f, flat_w
