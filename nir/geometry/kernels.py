@@ -40,6 +40,33 @@ def _cell(at, count):
     return low, np.float32(at - low), inside
 
 
+@inline
+def _between(v000, v001, v010, v011, v100, v101, v110, v111, a, b, c):
+    """Return what eight nodes tell between them, in single precision, at shares of the way."""
+    v00, v01 = v000 + c * (v001 - v000), v010 + c * (v011 - v010)
+    v10, v11 = v100 + c * (v101 - v100), v110 + c * (v111 - v110)
+    v0, v1 = v00 + b * (v01 - v00), v10 + b * (v11 - v10)
+    return v0 + a * (v1 - v0)
+
+
+@inline
+def _at(u, d, i, j, k, a, b, c):
+    """Read a component of a displacement, shape (3, X, Y, Z)."""
+    return _between(
+        u[d, i, j, k],
+        u[d, i, j, k + 1],
+        u[d, i, j + 1, k],
+        u[d, i, j + 1, k + 1],
+        u[d, i + 1, j, k],
+        u[d, i + 1, j, k + 1],
+        u[d, i + 1, j + 1, k],
+        u[d, i + 1, j + 1, k + 1],
+        a,
+        b,
+        c,
+    )
+
+
 @parallel(1, 1)
 def compose(start, stop, outer, inner, scale_outer, step, out):
     """Displacement of outer o inner on the lattice of ``inner``: inner(p) + outer(p + inner(p)).
@@ -64,13 +91,7 @@ def compose(start, stop, outer, inner, scale_outer, step, out):
                 j, b, _ = _cell(y * step[1] + u1 * scale_outer[1], nb)
                 k, c, _ = _cell(z * step[2] + u2 * scale_outer[2], nc)
                 for d in range(3):
-                    v00 = outer[d, i, j, k] * (1 - c) + outer[d, i, j, k + 1] * c
-                    v01 = outer[d, i, j + 1, k] * (1 - c) + outer[d, i, j + 1, k + 1] * c
-                    v10 = outer[d, i + 1, j, k] * (1 - c) + outer[d, i + 1, j, k + 1] * c
-                    v11 = outer[d, i + 1, j + 1, k] * (1 - c) + outer[d, i + 1, j + 1, k + 1] * c
-                    v0 = v00 * (1 - b) + v01 * b
-                    v1 = v10 * (1 - b) + v11 * b
-                    out[d, x, y, z] = inner[d, x, y, z] + v0 * (1 - a) + v1 * a
+                    out[d, x, y, z] = inner[d, x, y, z] + _at(outer, d, i, j, k, a, b, c)
 
 
 @parallel(0, 1)
@@ -198,12 +219,7 @@ def _gap(u, scale, q, goal, r):
     k, c, _ = _cell(q[2] * scale[2], nz)
     total = np.float32(0.0)
     for d in range(3):
-        v00 = u[d, i, j, k] * (1 - c) + u[d, i, j, k + 1] * c
-        v01 = u[d, i, j + 1, k] * (1 - c) + u[d, i, j + 1, k + 1] * c
-        v10 = u[d, i + 1, j, k] * (1 - c) + u[d, i + 1, j, k + 1] * c
-        v11 = u[d, i + 1, j + 1, k] * (1 - c) + u[d, i + 1, j + 1, k + 1] * c
-        v0, v1 = v00 * (1 - b) + v01 * b, v10 * (1 - b) + v11 * b
-        r[d] = q[d] + v0 * (1 - a) + v1 * a - goal[d]
+        r[d] = q[d] + _at(u, d, i, j, k, a, b, c) - goal[d]
         total += r[d] * r[d]
     return total
 
@@ -350,12 +366,20 @@ def _missed(u, other, i, j, k, to_lps, to_other, p, q):
     z, d, in_z = _cell(q[2], nc)
     inside = in_x * in_y * in_z
     for c in range(3):
-        v00 = other[x, y, z, c] * (1 - d) + other[x, y, z + 1, c] * d
-        v01 = other[x, y + 1, z, c] * (1 - d) + other[x, y + 1, z + 1, c] * d
-        v10 = other[x + 1, y, z, c] * (1 - d) + other[x + 1, y, z + 1, c] * d
-        v11 = other[x + 1, y + 1, z, c] * (1 - d) + other[x + 1, y + 1, z + 1, c] * d
-        v0, v1 = v00 * (1 - b) + v01 * b, v10 * (1 - b) + v11 * b
-        p[c] = (u[i, j, k, c] + v0 * (1 - a) + v1 * a) * inside
+        back = _between(
+            other[x, y, z, c],
+            other[x, y, z + 1, c],
+            other[x, y + 1, z, c],
+            other[x, y + 1, z + 1, c],
+            other[x + 1, y, z, c],
+            other[x + 1, y, z + 1, c],
+            other[x + 1, y + 1, z, c],
+            other[x + 1, y + 1, z + 1, c],
+            a,
+            b,
+            d,
+        )
+        p[c] = (u[i, j, k, c] + back) * inside
     return inside, x, y, z, a, b, d
 
 
