@@ -92,7 +92,7 @@ def read_cubic(nodes, u, index_to_source, lps_to_source, outside, out):
     Twin: ``scipy.ndimage.map_coordinates`` without its prefilter, mirrored at the border.
     """
     at = np.empty((3, out.shape[2]))
-    xs, ys, zs = np.empty(4, np.int64), np.empty(4, np.int64), np.empty(4, np.int64)
+    xs, ys, zs = np.empty(4, np.uintp), np.empty(4, np.uintp), np.empty(4, np.uintp)
     wx, wy, wz = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(4, np.float32)
     nx, ny, nz = nodes.shape
     for i in range(out.shape[0]):
@@ -106,11 +106,13 @@ def read_cubic(nodes, u, index_to_source, lps_to_source, outside, out):
                 _spline(at[1, k], ny - 1, ys, wy)
                 _spline(at[2, k], nz - 1, zs, wz)
                 total = np.float32(0.0)
+                z0, z1, z2, z3 = zs[0], zs[1], zs[2], zs[3]
+                w0, w1, w2, w3 = wz[0], wz[1], wz[2], wz[3]
                 for a in range(4):
                     for b in range(4):
-                        line = nodes[xs[a], ys[b]]
-                        row = line[zs[0]] * wz[0] + line[zs[1]] * wz[1]
-                        row += line[zs[2]] * wz[2] + line[zs[3]] * wz[3]
+                        x, y = xs[a], ys[b]
+                        row = nodes[x, y, z0] * w0 + nodes[x, y, z1] * w1
+                        row += nodes[x, y, z2] * w2 + nodes[x, y, z3] * w3
                         total += wx[a] * wy[b] * row
                 out[i, j, k] = total
 
