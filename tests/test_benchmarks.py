@@ -518,10 +518,12 @@ def test_two_commits_take_turns(
         (other / "benchmarks" / "cell.py").write_text('raise SystemExit("its own fault")')
         yield other if revision == "faulty" else ROOT
 
-    monkeypatch.setattr(pace, "checkout", checkout)
     plan = write_plan(tmp_path, list(TestCompare.methods[:1]))
     words = ["--config", str(plan), "--only", "affine", "--repeat", "1"]
     words += ["--output", str(tmp_path / "out")]
+    assert pace.main([*words, "--against", "no-such-commit"]) == 2
+    assert "git knows no 'no-such-commit'" in capsys.readouterr().err
+    monkeypatch.setattr(pace, "checkout", checkout)
     assert pace.main([*words, "--against", "faulty"]) == 2
     assert "its own fault" in capsys.readouterr().err
     shutil.rmtree(other)

@@ -79,14 +79,22 @@ class Version:
 
 @contextmanager
 def checkout(revision: str, folder: Path) -> Iterator[Path]:
-    """Check another commit out, beside this one, while the block runs."""
-    git = ["git", "-C", str(ROOT), "worktree"]
+    """Check another commit out, beside this one, while the block runs.
+
+    Raises:
+        NirError: there is no such commit.
+    """
+    git = ["git", "-C", str(ROOT)]
+    known = [*git, "rev-parse", "--quiet", "--verify", f"{revision}^{{commit}}"]
+    if subprocess.run(known, capture_output=True).returncode:
+        raise NirError(f"--against: expected a commit of {ROOT}, git knows no '{revision}'")
     folder = folder.absolute()
-    subprocess.run([*git, "add", "--force", "--detach", str(folder), revision], check=True)
+    add = [*git, "worktree", "add", "--force", "--detach", str(folder), revision]
+    subprocess.run(add, check=True)
     try:
         yield folder
     finally:
-        subprocess.run([*git, "remove", "--force", str(folder)], check=True)
+        subprocess.run([*git, "worktree", "remove", "--force", str(folder)], check=True)
 
 
 def brains(

@@ -109,8 +109,8 @@ def _percentiles_mm(
             result.append(float(lengths_mm[at]))
             continue
         far = step == len(lengths_mm)
-        places = borders.part(borders.places, rank)[far], others.part(others.places, rank)
-        here, there = (np.stack(np.unravel_index(x, shape), -1) * spacing_mm for x in places)
+        sides = borders.part(borders.places, rank)[far], others.part(others.places, rank)
+        here, there = (np.stack(np.unravel_index(side, shape), -1) * spacing_mm for side in sides)
         distances = lengths_mm.take(step, mode="clip")
         distances[far] = cKDTree(there, balanced_tree=False).query(here)[0]
         order = np.argsort(distances)
