@@ -12,10 +12,20 @@ from torch import Tensor
 from nir.errors import NirError
 from nir.fit.settings import FitConfig, Phase
 from nir.fit.sizes import level_grid
+from nir.geometry import kernels
 from nir.geometry.grid import Grid
 from nir.geometry.halfway import Halves
 from nir.geometry.inverse import invert
-from nir.geometry.lattice import dilate, identity, resize, sample, smooth, to_cube
+from nir.geometry.lattice import (
+    dilate,
+    fused,
+    identity,
+    node_scale,
+    resize,
+    sample,
+    smooth,
+    to_cube,
+)
 from nir.geometry.maps import DisplacementField
 from nir.geometry.resample import resample
 from nir.losses.dice import Structures
@@ -143,6 +153,11 @@ def warp(moving: Tensor, u_mm: Tensor, extent: Tensor, mode: str = "bilinear") -
     Args:
         mode: ``bilinear``, ``nearest``, or ``cubic``: by B-splines, which is not differentiable.
     """
+    if mode == "bilinear" and fused(moving, u_mm):
+        found, scale = torch.empty(moving.shape), node_scale(moving, extent)
+        image, u = moving[0].contiguous().numpy(), u_mm[0].contiguous().numpy()
+        kernels.warp(image, u, scale, found[0].numpy())
+        return found
     points = identity(tuple(moving.shape[2:]), moving.device)
     if mode == "cubic":
         inside = (points + to_cube(u_mm, extent)).clamp(-1, 1)

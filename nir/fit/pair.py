@@ -137,8 +137,16 @@ def _phase(
     part, rows = solver.solve(level, start, phase, told, config, seed + number)
     if solver.goes_on:
         result.parts = []
-    with torch.no_grad():
-        inner = part.dense(grid.shape)
-        result.u_mm = compose(result.u_mm, inner, extent) if result.parts else inner
+    if _looked_at(config, number, images.guides):
+        with torch.no_grad():
+            inner = part.dense(grid.shape)
+            result.u_mm = compose(result.u_mm, inner, extent) if result.parts else inner
     result.parts.append(part)
     return rows
+
+
+def _looked_at(config: FitConfig, number: int, guides: Guides) -> bool:
+    """Tell whether anything but the phase that goes on looks at what a phase found."""
+    after = config.phases[number + 1 :]
+    goes_on = after and SOLVERS[after[0].solver].goes_on
+    return not goes_on or guides.moving_counts is not None

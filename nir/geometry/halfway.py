@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from nir.geometry.inverse import invert
-from nir.geometry.lattice import compose, identity, resize
+from nir.geometry.inverse import inverse
+from nir.geometry.lattice import compose, resize
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,3 @@ class Halves:
         if not self.fixed.any():
             return self.moving
         return compose(self.moving, inverse(self.fixed, extent), extent)
-
-
-def inverse(u_mm: Tensor, extent: Tensor) -> Tensor:
-    """Return the displacement that undoes another, on the same lattice, mm, (1, 3, X, Y, Z)."""
-    points = identity(tuple(u_mm.shape[2:]), u_mm.device)
-    found = invert(u_mm, extent, points[0].flatten(1).T.contiguous())
-    moved = found.T.contiguous().view(points.shape) - points
-    return moved * (extent / 2).view(1, 3, 1, 1, 1)

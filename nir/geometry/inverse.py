@@ -9,12 +9,16 @@ import torch
 from torch import Tensor
 
 from nir.geometry import kernels
-from nir.geometry.lattice import fused, require_one, sample
+from nir.geometry.lattice import fused, identity, node_scale, require_one, sample
 
 INVERSE_MM = 1e-3  # residual at which a point of an inverse is good enough
 
+TOLERANCE = np.float32(INVERSE_MM**2)
 
-def invert(u: Tensor, extent: Tensor, points: Tensor, iterations: int = 60) -> Tensor:
+ITERATIONS = 60
+
+
+def invert(u: Tensor, extent: Tensor, points: Tensor, iterations: int = ITERATIONS) -> Tensor:
     """Find where the map p -> p + u(p) reaches given points.
 
     Args:
@@ -39,15 +43,30 @@ def invert(u: Tensor, extent: Tensor, points: Tensor, iterations: int = 60) -> T
         goals = ((points + 1) * half).contiguous()
         found = torch.empty_like(goals)
         field = u[0].contiguous().numpy()
-        scale = ((np.array(field.shape[1:]) - 1) / extent.numpy()).astype(np.float32)
         kernels.invert_points(
-            field, scale, goals.numpy(), iterations, np.float32(INVERSE_MM**2), found.numpy()
+            field, node_scale(u, extent), goals.numpy(), iterations, TOLERANCE, found.numpy()
         )
         return found / half - 1
     return solve(lambda q: _at_points(u, q / half), points * half, iterations) / half
 
 
-def solve(displace: Callable[[Tensor], Tensor], goal: Tensor, iterations: int = 60) -> Tensor:
+def inverse(u: Tensor, extent: Tensor) -> Tensor:
+    """Return the displacement that undoes another, on the same lattice, mm, (1, 3, X, Y, Z)."""
+    require_one(u)
+    if fused(u):
+        found, scale = torch.empty(u.shape), node_scale(u, extent)
+        field = u[0].contiguous().numpy()
+        kernels.invert_lattice(field, scale, 1 / scale, ITERATIONS, TOLERANCE, found[0].numpy())
+        return found
+    points = identity(tuple(u.shape[2:]), u.device)
+    found = invert(u, extent, points[0].flatten(1).T.contiguous())
+    moved = found.T.contiguous().view(points.shape) - points
+    return moved * (extent / 2).view(1, 3, 1, 1, 1)
+
+
+def solve(
+    displace: Callable[[Tensor], Tensor], goal: Tensor, iterations: int = ITERATIONS
+) -> Tensor:
     """Find the points q with q + displace(q) = goal, mm, shape (N, 3); see `invert`."""
 
     def residual(q: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:

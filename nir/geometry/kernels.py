@@ -51,7 +51,7 @@ def _between(v000, v001, v010, v011, v100, v101, v110, v111, a, b, c):
 
 @inline
 def _at(u, d, i, j, k, a, b, c):
-    """Read a component of a displacement, shape (3, X, Y, Z)."""
+    """Read a channel of a volume, shape (C, X, Y, Z)."""
     return _between(
         u[d, i, j, k],
         u[d, i, j, k + 1],
@@ -92,6 +92,28 @@ def compose(start, stop, outer, inner, scale_outer, step, out):
                 k, c, _ = _cell(z * step[2] + u2 * scale_outer[2], nc)
                 for d in range(3):
                     out[d, x, y, z] = inner[d, x, y, z] + _at(outer, d, i, j, k, a, b, c)
+
+
+@parallel(0, 1)
+def warp(start, stop, volume, u, scale, out):
+    """Read each channel of a volume where a displacement on its own lattice leads.
+
+    Args:
+        volume, out: shape (C, X, Y, Z); u: (3, X, Y, Z), mm.
+        scale: voxels a mm, shape (3,).
+
+    Notes:
+        Twin: ``nir.geometry.lattice.sample``.
+    """
+    channels, nx, ny, nz = volume.shape
+    for x in range(start, stop):
+        for y in range(ny):
+            for z in range(nz):
+                i, a, _ = _cell(x + u[0, x, y, z] * scale[0], nx)
+                j, b, _ = _cell(y + u[1, x, y, z] * scale[1], ny)
+                k, c, _ = _cell(z + u[2, x, y, z] * scale[2], nz)
+                for d in range(channels):
+                    out[d, x, y, z] = _at(volume, d, i, j, k, a, b, c)
 
 
 @parallel(0, 1)
@@ -211,17 +233,56 @@ def _rise_z(plane, y, z):
 
 
 @inline
-def _gap(u, scale, q, goal, r):
-    """Write how far q + u(q) is from the goal, mm; return its square."""
+def _gap(u, scale, x, y, z, goal_x, goal_y, goal_z):
+    """Return how far q + u(q) is from a goal for q = (x, y, z), mm, and its square."""
     _, nx, ny, nz = u.shape
-    i, a, _ = _cell(q[0] * scale[0], nx)
-    j, b, _ = _cell(q[1] * scale[1], ny)
-    k, c, _ = _cell(q[2] * scale[2], nz)
-    total = np.float32(0.0)
-    for d in range(3):
-        r[d] = q[d] + _at(u, d, i, j, k, a, b, c) - goal[d]
-        total += r[d] * r[d]
-    return total
+    i, a, _ = _cell(x * scale[0], nx)
+    j, b, _ = _cell(y * scale[1], ny)
+    k, c, _ = _cell(z * scale[2], nz)
+    x += _at(u, 0, i, j, k, a, b, c) - goal_x
+    y += _at(u, 1, i, j, k, a, b, c) - goal_y
+    z += _at(u, 2, i, j, k, a, b, c) - goal_z
+    return x, y, z, x * x + y * y + z * z
+
+
+@inline
+def _solve(u, scale, gx, gy, gz, iterations, tolerance):
+    """Return the q with q + u(q) = goal, mm. Scalars alone: they stay in registers."""
+    one, nought = np.float32(1.0), np.float32(0.0)
+    x, y, z, _ = _gap(u, scale, gx, gy, gz, gx, gy, gz)
+    qx, qy, qz = gx - x, gy - y, gz - z
+    x, y, z, size = _gap(u, scale, qx, qy, qz, gx, gy, gz)
+    share = one
+    hxx, hxy, hxz = one, nought, nought  # the inverse of the map's Jacobian, as it is learnt
+    hyx, hyy, hyz = nought, one, nought
+    hzx, hzy, hzz = nought, nought, one
+    for _ in range(iterations):
+        if size <= tolerance:
+            break
+        sx = -share * (hxx * x + hxy * y + hxz * z)
+        sy = -share * (hyx * x + hyy * y + hyz * z)
+        sz = -share * (hzx * x + hzy * y + hzz * z)
+        tx, ty, tz, trial = _gap(u, scale, qx + sx, qy + sy, qz + sz, gx, gy, gz)
+        dx, dy, dz = tx - x, ty - y, tz - z
+        ax = hxx * dx + hxy * dy + hxz * dz
+        ay = hyx * dx + hyy * dy + hyz * dz
+        az = hzx * dx + hzy * dy + hzz * dz
+        along = sx * ax + sy * ay + sz * az
+        if abs(along) > np.float32(1e-3) * (sx * sx + sy * sy + sz * sz):
+            rx = (sx * hxx + sy * hyx + sz * hzx) / along
+            ry = (sx * hxy + sy * hyy + sz * hzy) / along
+            rz = (sx * hxz + sy * hyz + sz * hzz) / along
+            ax, ay, az = sx - ax, sy - ay, sz - az
+            hxx, hxy, hxz = hxx + ax * rx, hxy + ax * ry, hxz + ax * rz
+            hyx, hyy, hyz = hyx + ay * rx, hyy + ay * ry, hyz + ay * rz
+            hzx, hzy, hzz = hzx + az * rx, hzy + az * ry, hzz + az * rz
+        if trial < size:
+            size, share = trial, min(share + share, one)
+            qx, qy, qz = qx + sx, qy + sy, qz + sz
+            x, y, z = tx, ty, tz
+        else:
+            share *= np.float32(0.5)
+    return qx, qy, qz
 
 
 @parallel(2, 0)
@@ -232,47 +293,29 @@ def invert_points(start, stop, u, scale, goals, iterations, tolerance, found):
         goals, found: mm from the first corner of the lattice, shape (N, 3).
         tolerance: squared residual at which a point is good enough, mm^2.
     """
-    q, t = np.empty(3, np.float32), np.empty(3, np.float32)
-    r, s = np.empty(3, np.float32), np.empty(3, np.float32)
-    step, guess, row = np.empty(3, np.float32), np.empty(3, np.float32), np.empty(3, np.float32)
-    h = np.empty((3, 3), np.float32)
     for n in range(start, stop):
-        goal = goals[n]
-        _gap(u, scale, goal, goal, r)
-        for d in range(3):
-            q[d] = goal[d] - r[d]
-            for e in range(3):
-                h[d, e] = 1 if d == e else 0
-        size = _gap(u, scale, q, goal, r)
-        share = np.float32(1.0)
-        for _ in range(iterations):
-            if size <= tolerance:
-                break
-            for d in range(3):
-                step[d] = -share * (h[d, 0] * r[0] + h[d, 1] * r[1] + h[d, 2] * r[2])
-                t[d] = q[d] + step[d]
-            trial = _gap(u, scale, t, goal, s)
-            along = norm = np.float32(0.0)
-            for d in range(3):
-                guess[d] = (
-                    h[d, 0] * (s[0] - r[0]) + h[d, 1] * (s[1] - r[1]) + h[d, 2] * (s[2] - r[2])
-                )
-                row[d] = step[0] * h[0, d] + step[1] * h[1, d] + step[2] * h[2, d]
-                along += step[d] * guess[d]
-                norm += step[d] * step[d]
-            if abs(along) > np.float32(1e-3) * norm:
-                for d in range(3):
-                    for e in range(3):
-                        h[d, e] += (step[d] - guess[d]) * row[e] / along
-            if trial < size:
-                size = trial
-                share = min(2 * share, np.float32(1.0))
-                for d in range(3):
-                    q[d], r[d] = t[d], s[d]
-            else:
-                share = share / 2
-        for d in range(3):
-            found[n, d] = q[d]
+        x, y, z = goals[n, 0], goals[n, 1], goals[n, 2]
+        x, y, z = _solve(u, scale, x, y, z, iterations, tolerance)
+        found[n, 0], found[n, 1], found[n, 2] = x, y, z
+
+
+@parallel(0, 1)
+def invert_lattice(start, stop, u, scale, spacing, iterations, tolerance, out):
+    """Write the displacement that undoes another, on the same lattice; as `invert_points`.
+
+    Args:
+        u, out: shape (3, X, Y, Z), mm.
+        spacing: of the nodes, mm, shape (3,).
+    """
+    _, _, ny, nz = u.shape
+    for i in range(start, stop):
+        x = np.float32(i * spacing[0])
+        for j in range(ny):
+            y = np.float32(j * spacing[1])
+            for k in range(nz):
+                z = np.float32(k * spacing[2])
+                a, b, c = _solve(u, scale, x, y, z, iterations, tolerance)
+                out[0, i, j, k], out[1, i, j, k], out[2, i, j, k] = a - x, b - y, c - z
 
 
 @parallel(1, 0)

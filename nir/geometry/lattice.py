@@ -88,10 +88,7 @@ def compose(outer: Tensor, inner: Tensor, extent: Tensor, out: Tensor | None = N
     """
     if fused(outer, inner):
         nodes, edges = (np.array(x.shape[2:]) - 1 for x in (outer, inner))
-        scale, step = (
-            (nodes / extent.numpy()).astype(np.float32),
-            (nodes / edges).astype(np.float32),
-        )
+        scale, step = node_scale(outer, extent), (nodes / edges).astype(np.float32)
         result = torch.empty(inner.shape) if out is None else out
         outer = outer.expand(len(inner), -1, -1, -1, -1)
         for a, b, c in zip(outer, inner, result, strict=True):
@@ -99,6 +96,12 @@ def compose(outer: Tensor, inner: Tensor, extent: Tensor, out: Tensor | None = N
         return result
     points = identity(tuple(inner.shape[2:]), inner.device) + to_cube(inner, extent)
     return torch.add(inner, sample(outer, points), out=out)
+
+
+def node_scale(volume: Tensor, extent: Tensor) -> np.ndarray:
+    """Return how many nodes of a lattice over the cube there are to a mm, as kernels want it."""
+    scale: np.ndarray = (np.array(volume.shape[2:]) - 1) / extent.numpy()
+    return scale.astype(np.float32)
 
 
 def fused(*tensors: Tensor) -> bool:

@@ -1,5 +1,6 @@
-"""Fused CPU kernels that read a volume where a map leads, in one pass and on one thread.
+"""Fused CPU kernels that read a volume where a map leads, in one pass.
 
+On one thread, but for splines, which a fit begins with.
 The map takes the index x of a voxel of the target to A x + B u(x), an index of the volume: A is
 4 x 4, ``index_to_source``; B, ``lps_to_source``, 3 x 3, turns the displacement, LPS mm, shape
 (X, Y, Z, 3), float32, contiguous. One of shape (0, 0, 0, 3) is none.
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nir.geometry.compiled import inline, serial
+from nir.geometry.compiled import inline, parallel, serial
 from nir.geometry.grid import HALF
 
 
@@ -85,8 +86,8 @@ def _spline(at, last, place, weights):
         place[n] = min(i if i <= last else abs(2 * last - i), last)
 
 
-@serial
-def read_cubic(nodes, u, index_to_source, lps_to_source, outside, out):
+@parallel(5, 0)
+def read_cubic(start, stop, nodes, u, index_to_source, lps_to_source, outside, out):
     """Write a volume read by cubic B-splines, of which ``nodes`` holds the coefficients, float32.
 
     Twin: ``scipy.ndimage.map_coordinates`` without its prefilter, mirrored at the border.
@@ -95,7 +96,7 @@ def read_cubic(nodes, u, index_to_source, lps_to_source, outside, out):
     xs, ys, zs = np.empty(4, np.uintp), np.empty(4, np.uintp), np.empty(4, np.uintp)
     wx, wy, wz = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(4, np.float32)
     nx, ny, nz = nodes.shape
-    for i in range(out.shape[0]):
+    for i in range(start, stop):
         for j in range(out.shape[1]):
             _lead(i, j, u, index_to_source, lps_to_source, at)
             for k in range(out.shape[2]):

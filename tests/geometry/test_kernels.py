@@ -9,6 +9,7 @@ import torch
 from helpers.synthetic import waves
 from torch import Tensor
 
+from nir.fit.level import warp
 from nir.fit.solvers.fluid import DECAY, newton, plain_newton
 from nir.geometry import compiled, kernels
 from nir.geometry import lattice as transform
@@ -110,6 +111,13 @@ class TestCompose:
         velocity = waves(SHAPE, 4.0)
         expected = plain(exponential, velocity, EXTENT, 5)
         torch.testing.assert_close(exponential(velocity, EXTENT, 5), expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("peak_mm", [0.5, 30.0])
+def test_images_are_warped_as_pytorch_does(peak_mm: float) -> None:
+    image, u = noise((2, *SHAPE)), noise((3, *SHAPE), peak_mm, seed=1)
+    expected = sample(image, transform.identity(SHAPE) + to_cube(u, EXTENT))
+    torch.testing.assert_close(warp(image, u, EXTENT), expected, atol=1e-5, rtol=1e-5)
 
 
 class TestInvert:
