@@ -1,6 +1,7 @@
 """Fused CPU kernels that read a volume where a map leads, in one pass.
 
 On one thread, but for splines, which a fit begins with.
+
 The map takes the index x of a voxel of the target to A x + B u(x), an index of the volume: A is
 4 x 4, ``index_to_source``; B, ``lps_to_source``, 3 x 3, turns the displacement, LPS mm, shape
 (X, Y, Z, 3), float32, contiguous. One of shape (0, 0, 0, 3) is none.

@@ -11,6 +11,7 @@ from scipy.ndimage import maximum_filter1d
 from torch import Tensor
 
 from nir.geometry.halfway import Halves
+from nir.geometry.lattice import node_scale
 from nir.losses import kernels
 from nir.losses.prices import displacements
 from nir.losses.windows import EMPTY, EPSILON, box_mean, inside_windows, moments, shift
@@ -109,7 +110,7 @@ class FusedMatcher:
         self.images, self.weight = (volume(fixed), volume(moving)), volume(weight)
         self.radius = radius
         shape = self.weight.shape
-        self.scale = ((np.array(shape) - 1) / extent.numpy()).astype(np.float32)
+        self.scale = node_scale(weight, extent)
         self.share = np.float32(1 / max(float(self.weight.sum(dtype=np.float64)), 1e-12))
         self.rows = needed_rows(self.weight, radius)
         self.warped = np.zeros((2, *shape), np.float32)

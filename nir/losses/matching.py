@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nir.geometry.halfway import Halves
-from nir.geometry.lattice import identity, sample, to_cube
+from nir.geometry.lattice import identity, node_scale, sample, to_cube
 from nir.losses import kernels
 from nir.losses.keypoints import Pull
 from nir.losses.terms import Term
@@ -129,7 +129,7 @@ class WarpMatcher:
         self.term, self.weight, self.radius = term, weight, radius
         self.images = [image[0].contiguous().numpy() for image in (term.fixed, term.moving)]
         shape = weight.shape[2:]
-        self.scale = ((np.array(shape) - 1) / extent.numpy()).astype(np.float32)
+        self.scale = node_scale(weight, extent)
         self.rows = np.empty((*shape[:2], 2), np.int32)
         self.rows[:] = 0, shape[2]
         self.warped = torch.empty(term.fixed.shape), torch.empty(term.moving.shape)

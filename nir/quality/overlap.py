@@ -82,8 +82,6 @@ def dice_per_label(
     Raises:
         ValueError: ``labels`` holds the background.
     """
-    if 0 in labels:
-        raise ValueError("background (0) is no structure: leave it out of the labels")
     found = _Ranks.of(fixed_labels, warped_labels, labels).dice()
     return {n: found[n] for n in labels}
 
@@ -156,6 +154,8 @@ class _Ranks:
 
     def dice(self) -> dict[int, float]:
         """Return twice the common voxels of each label over those of both maps."""
+        if 0 in self.labels:
+            raise ValueError("background (0) is no structure: leave it out of the labels")
         here, there = self.sizes
         common = self._count(self.fixed[self.fixed == self.warped])
         with np.errstate(invalid="ignore"):
