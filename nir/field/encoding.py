@@ -9,6 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+LEAST = 1e-4  # of the largest singular value: what nodes that hardly tell are not asked for
+
+ROUNDING = 1e-5  # spacings by which the cube may end beyond a node
+
+WHOLE = slice(None)
+
 
 class FourierEncoding(nn.Module):
     """Gaussian Fourier features [sin(pi B x), cos(pi B x)], B ~ N(0, scale^2), fixed.
@@ -62,14 +68,107 @@ class GridEncoding(nn.Module):
         ]
         return torch.cat(layers, dim=1)[0, :, :, 0, 0].T
 
-    def lattice(self, shape: tuple[int, int, int]) -> Tensor:
-        """Encode a regular lattice over the cube: shape (X, Y, Z) -> (X * Y * Z, channels)."""
+    def lattice(self, shape: tuple[int, int, int], planes: slice = WHOLE) -> Tensor:
+        """Encode a regular lattice over the cube: shape (X, Y, Z) -> (X * Y * Z, channels).
+
+        ``planes``: those along x that are asked for.
+        """
         layers = []
-        for g in self.grids:  # linear interpolation, axis by axis, each a matrix product
+        for g in self.grids:
             x, y, z = (interpolation(n, g.shape[-1], g.device) for n in shape)
-            rows = y @ (g[0] @ z.T)  # (C, n, Y, Z)
-            layers.append(x @ rows.flatten(2))  # (C, X, Y * Z)
+            layers.append(_along_axes(g[0], [x[planes], y, z]))
         return torch.cat(layers).flatten(1).T
+
+
+class SplineEncoding(nn.Module):
+    """Three features on nodes some millimetres apart, read by cubic B-splines.
+
+    The first node but one lies at the first corner of the cube, so nodes keep their places where
+    the cube ends elsewhere; what a node holds acts within two spacings of it. All begin at zero.
+
+    Args:
+        spacing_mm: of the nodes, along each axis.
+        extent: edges of the cube, mm, shape (3,).
+
+    Notes:
+        Rueckert et al. 1999, eq. 1.
+    """
+
+    channels = 3
+
+    def __init__(self, spacing_mm: float, extent: Tensor) -> None:
+        super().__init__()
+        self.edges: Tensor
+        self.register_buffer("edges", extent.detach().cpu() / spacing_mm, persistent=False)
+        counts = [math.ceil(edge - ROUNDING) + 3 for edge in self.edges.tolist()]
+        self.nodes = nn.Parameter(torch.zeros(self.channels, *counts))
+
+    def forward(self, cube: Tensor) -> Tensor:
+        """Encode points, shape (N, 3), as features, shape (N, channels)."""
+        counts = torch.tensor(self.nodes.shape[1:], device=cube.device)
+        at = (cube.clamp(-1, 1) + 1) / 2 * self.edges
+        low = torch.minimum(at.detach().long(), counts - 4)
+        weights = torch.stack(_cubic(at - low), 1)  # (N, 4, 3)
+        flat = self.nodes.flatten(1)
+        found = torch.zeros(len(cube), self.channels, device=cube.device)
+        for i, j, k in torch.cartesian_prod(*[torch.arange(4)] * 3).tolist():
+            x, y, z = low[:, 0] + i, low[:, 1] + j, low[:, 2] + k
+            weight = weights[:, i, 0] * weights[:, j, 1] * weights[:, k, 2]
+            found = found + weight[:, None] * flat[:, (x * counts[1] + y) * counts[2] + z].T
+        return found
+
+    def lattice(self, shape: tuple[int, int, int], planes: slice = WHOLE) -> Tensor:
+        """Encode a regular lattice over the cube: shape (X, Y, Z) -> (X * Y * Z, channels)."""
+        x, y, z = self.bases(shape)
+        return _along_axes(self.nodes, [x[planes], y, z]).flatten(1).T
+
+    def bases(self, shape: tuple[int, int, int]) -> list[Tensor]:
+        """Return the matrix of each axis, (points of the lattice, nodes)."""
+        return [
+            _spline_basis(n, edge, nodes, self.nodes.device)
+            for n, edge, nodes in zip(shape, self.edges.tolist(), self.nodes.shape[1:], strict=True)
+        ]
+
+    @torch.no_grad()
+    def follow(self, values: Tensor) -> None:
+        """Set the nodes to those that read closest to values on a lattice over the cube.
+
+        Least squares axis by axis, which on a lattice are those of all points at once.
+
+        Args:
+            values: shape (3, X, Y, Z).
+        """
+        i, j, k = values.shape[1:]
+        back = [torch.linalg.pinv(b.double(), rtol=LEAST).float() for b in self.bases((i, j, k))]
+        self.nodes.copy_(_along_axes(values, back))
+
+
+def _along_axes(volume: Tensor, matrices: list[Tensor]) -> Tensor:
+    """Apply a matrix along each axis of a volume, shape (C, X, Y, Z)."""
+    x, y, z = matrices
+    sheets = (x @ volume.flatten(2)).unflatten(2, volume.shape[2:])  # first: there may be few
+    return y @ sheets @ z.T
+
+
+def _cubic(t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the weights of the four nodes around a point, a share t of the way in its cell."""
+    s = 1 - t
+    outer, inner = s**3 / 6, (4 - 6 * t**2 + 3 * t**3) / 6
+    return outer, inner, (4 - 6 * s**2 + 3 * s**3) / 6, t**3 / 6
+
+
+@lru_cache(maxsize=64)
+def _spline_basis(count: int, edge: float, nodes: int, device: torch.device) -> Tensor:
+    """Return the matrix (count, nodes) that reads cubic B-splines at points end to end.
+
+    ``edge``: from the first point to the last one, in spacings of the nodes.
+    """
+    at = torch.linspace(0, edge, count, dtype=torch.float64, device=device)
+    low = at.long().clamp(max=nodes - 4)
+    matrix = torch.zeros(count, nodes, dtype=torch.float64, device=device)
+    for number, weight in enumerate(_cubic(at - low)):
+        matrix[torch.arange(count, device=device), low + number] = weight
+    return matrix.float()
 
 
 @lru_cache(maxsize=64)  # asked for again in every step of a fit

@@ -76,7 +76,7 @@ class FittedField:
         if not isinstance(part, NeuralField) or part.config.model != "velocity":
             raise NirError(
                 f"part {number} of this field is a displacement and has no velocity: fit it with a"
-                " preset of velocity fields, as 'neural'"
+                " phases of the solver 'field' and the model 'velocity'"
             )
         with torch.no_grad():
             found = [part.velocity(self._cube(chunk)) for chunk in _chunks(points)]
@@ -139,7 +139,7 @@ class FittedField:
             "grid_shape": self.grid.shape,
             "provenance": self.provenance,
         }
-        ready = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        ready = {name: _short(value.detach().cpu()) for name, value in tensors.items()}
         with atomic(path) as temporary:
             save_file(ready, temporary, metadata={"nir": json.dumps(content, sort_keys=True)})
 
@@ -165,22 +165,24 @@ class FittedField:
     @classmethod
     def _from_tensors(cls, told: dict[str, Any], tensors: dict[str, Tensor]) -> FittedField:
         """Build a field from what `save` wrote."""
-        box = Grid(tuple(told["box_shape"]), tensors["box_affine"].numpy())
-        grid = Grid(tuple(told["grid_shape"]), tensors["grid_affine"].numpy())
+        box, grid = (
+            Grid(tuple(told[f"{name}_shape"]), tensors[f"{name}_affine"].double().numpy())
+            for name in ("box", "grid")
+        )
         extent = torch.tensor(box.extent_mm, dtype=torch.float32)
         parts: list[Part] = []
         for number, kind in enumerate(told["parts"]):
             prefix = f"{number}."
             state = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
             if kind["kind"] == "lattice":
-                parts.append(DenseField(state["u_mm"]))
+                parts.append(DenseField(state["u_mm"].float()))
                 continue
             settings = _known(FieldSettings, kind["phase"])
-            model = FieldNetwork(settings, seed=0)
+            model = FieldNetwork(settings, 0, extent)
             model.load_state_dict(state)
             config = _known(FlowSettings, kind["fit"])
             parts.append(NeuralField(model, settings, config, tuple(kind["shape"]), extent))
-        return cls(parts, box, grid, tensors["affine_lps"].numpy(), told["provenance"])
+        return cls(parts, box, grid, tensors["affine_lps"].double().numpy(), told["provenance"])
 
     def _cube(self, points: Array) -> Tensor:
         """Convert LPS mm, shape (N, 3), to the nearest cube coordinates of the box."""
@@ -230,6 +232,12 @@ class InverseField:
     def inverse(self) -> FittedField:
         """Return the map that goes back."""
         return self.origin
+
+
+def _short(values: Tensor) -> Tensor:
+    """Return numbers in half precision where it tells them as well."""
+    half = values.half()
+    return (half if torch.equal(half.to(values.dtype), values) else values).contiguous()
 
 
 def _chunks(points: Array) -> list[Array]:

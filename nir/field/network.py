@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from nir.field.encoding import FourierEncoding, GridEncoding
+from nir.field.encoding import WHOLE, FourierEncoding, GridEncoding, SplineEncoding
 from nir.field.settings import FieldSettings
 from nir.geometry.lattice import identity
 
@@ -25,23 +25,28 @@ class Sine(nn.Module):
 class FieldNetwork(nn.Module):
     """Map points of [-1, 1]^3 to displacements or velocities in millimetres.
 
+    The features of splines are a displacement themselves: the layers add to them.
+
     Args:
         settings: encoding, width, depth, activation and gain.
         seed: of all random numbers drawn here.
+        extent: edges of the cube, mm, shape (3,).
 
     Notes:
         The last layer starts at zero, so the first transform is the identity.
     """
 
-    def __init__(self, settings: FieldSettings, seed: int) -> None:
+    def __init__(self, settings: FieldSettings, seed: int, extent: Tensor) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.gain_mm = settings.gain_mm
         self.bounded = settings.bounded
-        self.encoding: FourierEncoding | GridEncoding
+        self.encoding: FourierEncoding | GridEncoding | SplineEncoding
         if settings.encoding == "fourier":
             count, scale = settings.fourier_features, settings.fourier_scale
             self.encoding = FourierEncoding(count, scale, generator)
+        elif settings.encoding == "spline":
+            self.encoding = SplineEncoding(settings.encoding_mm, extent)
         else:
             levels, count = settings.encoding_levels, settings.encoding_features
             self.encoding = GridEncoding(levels, count, generator)
@@ -59,18 +64,24 @@ class FieldNetwork(nn.Module):
 
     def forward(self, cube: Tensor) -> Tensor:
         """Evaluate at points, shape (N, 3), in [-1, 1]; returns (N, 3) in ``axis`` mm."""
-        return self._scale(self.mlp(self.encoding(cube)))
+        return self._decode(self.encoding(cube))
 
-    def lattice(self, shape: tuple[int, int, int]) -> Tensor:
-        """Evaluate on a regular lattice over the cube; returns (1, 3, X, Y, Z) in ``axis`` mm."""
-        if isinstance(self.encoding, GridEncoding):
-            values = self._scale(self.mlp(self.encoding.lattice(shape)))
-        else:
-            points = identity(shape, next(self.parameters()).device)[0].flatten(1)
+    def lattice(self, shape: tuple[int, int, int], planes: slice = WHOLE) -> Tensor:
+        """Evaluate on a regular lattice over the cube; returns (1, 3, X, Y, Z) in ``axis`` mm.
+
+        ``planes``: those along x that are asked for.
+        """
+        if isinstance(self.encoding, FourierEncoding):
+            points = identity(shape, next(self.parameters()).device)[0, :, planes].flatten(1)
             values = self(points.T.contiguous())
-        return values.T.reshape(1, 3, *shape)
+        else:
+            values = self._decode(self.encoding.lattice(shape, planes))
+        return values.T.reshape(1, 3, -1, *shape[1:])
 
-    def _scale(self, raw: Tensor) -> Tensor:
+    def _decode(self, features: Tensor) -> Tensor:
+        raw = self.mlp(features)
+        if isinstance(self.encoding, SplineEncoding):
+            raw = raw + features
         return self.gain_mm * (torch.tanh(raw) if self.bounded else raw)
 
 

@@ -26,11 +26,15 @@ class DenseField:
 
     Args:
         u_mm: shape (1, 3, X, Y, Z); outside the cube the border value goes on.
-        halves: of which it was made.
+        halves: of which it was made; they lead where it leads but for how they were read.
     """
 
     u_mm: Tensor
     halves: Halves | None = None
+
+    def halved(self, extent: Tensor) -> Halves:
+        """Return the halves; ``extent``: edges of the cube, mm, shape (3,)."""
+        return self.halves or Halves.of(self.u_mm, extent)
 
     def at(self, cube: Tensor) -> Tensor:
         """Read at points, shape (B, 3, x, y, z); returns mm, the same shape."""
@@ -98,8 +102,14 @@ class NeuralField:
         """Evaluate on a whole lattice, chunk by chunk; returns mm, shape (1, 3, X, Y, Z)."""
         if self.settings.lattice is not None:
             return resize(self.lattice()[1], shape)
-        points = identity(shape, self.extent.device)
         slab = max(1, CHUNK // (shape[1] * shape[2]))
+        if self.config.model == "displacement":
+            parts = [
+                self.model.lattice(shape, slice(first, first + slab))
+                for first in range(0, shape[0], slab)
+            ]
+            return torch.cat(parts, dim=2)
+        points = identity(shape, self.extent.device)
         return torch.cat([self.at(chunk) for chunk in points.split(slab, dim=2)], dim=2)
 
     def cpu(self) -> NeuralField:
@@ -108,10 +118,11 @@ class NeuralField:
 
     def scaled(self, factor: float) -> NeuralField:
         """Return the part over a cube that is so many times larger."""
-        settings = self.settings.model_copy(update={"gain_mm": factor * self.settings.gain_mm})
-        model = FieldNetwork(settings, seed=0)
+        lengths = {k: factor * getattr(self.settings, k) for k in ("gain_mm", "encoding_mm")}
+        settings, extent = self.settings.model_copy(update=lengths), factor * self.extent
+        model = FieldNetwork(settings, 0, extent)
         model.load_state_dict(self.model.state_dict())
-        return replace(self, model=model, settings=settings, extent=factor * self.extent)
+        return replace(self, model=model, settings=settings, extent=extent)
 
 
 Part = DenseField | NeuralField

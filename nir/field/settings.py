@@ -17,12 +17,15 @@ class FieldSettings(Settings):
         description="spacing of the control lattice on which the field is evaluated, voxels of the"
         " level; null: evaluate the field at every sampled coordinate",
     )
-    encoding: Literal["grid", "fourier"] = Field(
-        "grid", description="grid: dense multi-resolution features; fourier: Gaussian Fourier"
+    encoding: Literal["grid", "fourier", "spline"] = Field(
+        "grid",
+        description="grid: dense multi-resolution features; fourier: Gaussian Fourier; spline:"
+        " displacements of nodes, read by cubic B-splines",
     )
     encoding_levels: tuple[Count, ...] = Field(
         (8, 16, 32, 64), min_length=1, description="grid: nodes along each axis, coarse to fine"
     )
+    encoding_mm: Positive = Field(2.5, description="spline: spacing of the nodes, mm")
     encoding_features: Count = Field(4, description="grid: features a node and level")
     fourier_features: Count = Field(128, description="fourier: frequencies")
     fourier_scale: Positive = Field(1.0, description="fourier: standard deviation of them")

@@ -28,6 +28,8 @@ SAMPLE_BYTES = 140  # a sampled voxel: window sums, gradients, warped coordinate
 
 FLUID_BYTES = 160  # a voxel of a fluid phase's level: window sums, gradients, displacements
 
+FOLLOW_BYTES = 110  # a voxel of the level that a neural field follows: halves, goal, what it reads
+
 BROUGHT_BYTES = 40  # the same, with images that are brought to its start: these and the start
 
 CONTRAST_BYTES = 110  # a voxel of the level and a further contrast
@@ -70,6 +72,8 @@ def _phase_bytes(grid: Grid, phase: Phase, config: FitConfig) -> float:
     if phase.solver == "fluid":
         brought = BROUGHT_BYTES if phase.interpolation == "cubic" else 0
         return (FLUID_BYTES + VOXEL_BYTES + brought) * voxels
+    if phase.solver == "distil":
+        return (FOLLOW_BYTES + VOXEL_BYTES) * voxels
     if phase.solver == "search":
         return (4.0 * (2 * phase.reach + 1) ** 3 + VOXEL_BYTES) * voxels
     sampled = {

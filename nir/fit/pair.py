@@ -16,15 +16,20 @@ from nir.field.parts import DenseField, Part
 from nir.fit.level import Guides, Images, make_level
 from nir.fit.settings import FitConfig
 from nir.fit.solvers.base import Rows, Solver, Told
+from nir.fit.solvers.distil import DISTIL
 from nir.fit.solvers.field import FIELD
 from nir.fit.solvers.fluid import FLUID
 from nir.fit.solvers.search import SEARCH
 from nir.geometry.folds import unfold
 from nir.geometry.grid import Grid
-from nir.geometry.halfway import Halves
 from nir.geometry.lattice import compose
 
-SOLVERS: dict[str, Solver] = {"field": FIELD, "search": SEARCH, "fluid": FLUID}
+SOLVERS: dict[str, Solver] = {
+    "field": FIELD,
+    "search": SEARCH,
+    "fluid": FLUID,
+    "distil": DISTIL,
+}
 
 Progress = Callable[[int, int, float], None]
 """Called after each step with phase, step and loss."""
@@ -49,12 +54,13 @@ class FitResult:
     repaired: int = 0
     parts: list[Part] = field(default_factory=list)
 
-    def halves(self, extent: Tensor) -> Halves:
-        """Return the displacement in halves; ``extent``: edges of the cube, mm, shape (3,)."""
+    @property
+    def found(self) -> DenseField:
+        """What a phase goes on from."""
         match self.parts:
-            case [DenseField(halves=Halves() as halves)]:
-                return halves
-        return Halves.of(self.u_mm, extent)
+            case [DenseField() as part]:
+                return part
+        return DenseField(self.u_mm)
 
 
 def fit_pair(
@@ -133,20 +139,14 @@ def _phase(
         with torch.no_grad():
             images = carry(result.u_mm, extent)
     level = make_level(images, grid, config, phase)
-    start = result.halves(extent) if solver.goes_on else None
+    start = result.found if solver.goes_on else None
     part, rows = solver.solve(level, start, phase, told, config, seed + number)
-    if solver.goes_on:
-        result.parts = []
-    if _looked_at(config, number, images.guides):
+    before = [] if solver.goes_on else result.parts
+    result.parts = [*before, part]
+    after = config.phases[number + 1 :]
+    goes_on = after and SOLVERS[after[0].solver].goes_on and result.found is part
+    if not goes_on or images.guides.moving_counts is not None:  # it is looked at on the whole grid
         with torch.no_grad():
             inner = part.dense(grid.shape)
-            result.u_mm = compose(result.u_mm, inner, extent) if result.parts else inner
-    result.parts.append(part)
+            result.u_mm = compose(result.u_mm, inner, extent) if before else inner
     return rows
-
-
-def _looked_at(config: FitConfig, number: int, guides: Guides) -> bool:
-    """Tell whether anything but the phase that goes on looks at what a phase found."""
-    after = config.phases[number + 1 :]
-    goes_on = after and SOLVERS[after[0].solver].goes_on
-    return not goes_on or guides.moving_counts is not None

@@ -44,14 +44,21 @@ _COARSE = [
 
 _FINE = {"solver": "fluid", "resolution_mm": 1.0, "elasticity_vox": 0.65}
 
+_DEFAULT = [*_COARSE, {**_FINE, "radius": 6, "steps": 9}]
+
+_FIELD = {
+    "solver": "distil",
+    "resolution_mm": 1.0,
+    "encoding": "spline",
+    "lattice": None,
+    "encoding_mm": 2.25,
+    "activation": "sine",
+    "width": 16,
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     # A search over all displacements finds the start, fluid phases refine it.
-    "default": {
-        "phases": [
-            *_COARSE,
-            {**_FINE, "radius": 6, "steps": 9},
-        ],
-    },
+    "default": {"phases": _DEFAULT},
     # Without the full resolution; nothing follows that would be as rough.
     "fast": {"phases": [*_COARSE[:2], {**_COARSE[2], "elasticity_vox": 0.4}]},
     # More, longer and rougher steps at full resolution.
@@ -103,18 +110,8 @@ PRESETS: dict[str, dict[str, Any]] = {
             {**_FINE, "radius": 3, "steps": 12, "viscosity_vox": 1.3},
         ],
     },
-    # Neural fields with a hidden layer, coarse to fine, each on the frozen composition of those
-    # before it.
-    "neural": {
-        "model": "velocity",
-        "phases": [
-            {"resolution_mm": 4.0, "smoothing_mm": 4.0, "smoothness": 0.8},
-            {"resolution_mm": 4.0, "smoothing_mm": 3.2, "smoothness": 0.8},
-            {"resolution_mm": 2.0, "smoothing_mm": 2.2, "smoothness": 0.8},
-            {"resolution_mm": 2.0, "smoothing_mm": 1.6, "smoothness": 0.8},
-            {"resolution_mm": 1.5, "smoothing_mm": 1.2, "smoothness": 0.8},
-        ],
-    },
+    # What `default` finds, as a neural field: smooth at any point, and a file of a few megabytes.
+    "neural": {"phases": [*_DEFAULT, _FIELD]},
     # The numbers of the reference implementation (hybrid: downsize, then mini-patch on top). Its
     # windows of 9 and 18 samples become 9 and 19: a window here has a voxel in its middle.
     "paper": {

@@ -44,10 +44,11 @@ Similarities = Annotated[
 class Phase(FieldSettings):
     """One stage of a fit, on top of the frozen composition of those before it."""
 
-    solver: Literal["field", "search", "fluid"] = Field(
+    solver: Literal["field", "search", "fluid", "distil"] = Field(
         "field",
         description="field: a fresh neural field, fitted by an optimiser; search: the best of all"
-        " displacements within reach; fluid: a fresh small field in each step",
+        " displacements within reach; fluid: a fresh small field in each step; distil: a neural"
+        " field that learns what was found",
     )
     sampler: Literal["downsize", "mini-patch", "random"] = Field(
         "downsize", description="which voxels of the level enter each step"
@@ -126,6 +127,12 @@ class Phase(FieldSettings):
             raise ValueError(
                 f"the random sampler has no neighbourhoods for {min(found).upper()}: set similarity"
                 f" to {', '.join(known)} or {last}, or sampler to downsize or mini-patch"
+            )
+        followable = self.encoding == "spline" and self.lattice is None and not self.bounded
+        if self.solver == "distil" and not followable:
+            raise ValueError(
+                "solver 'distil' sets nodes of splines, read at any point and as they are: set"
+                " encoding to spline, lattice to null and bounded to false"
             )
         width = 2 * self.radius + 1
         if self.sampler == "mini-patch" and self.windowed and self.patch_size < width:

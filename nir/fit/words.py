@@ -105,6 +105,16 @@ def _field(phase: Mapping[str, Any]) -> str:
     )
 
 
+def _distil(phase: Mapping[str, Any]) -> str:
+    spacing = phase["resolution_mm"]
+    where = f"at {spacing:g} mm" if spacing else "on the fixed image's own grid"
+    return (
+        f"a neural field ({_network(phase)}; Sun et al., 2024; Rueckert et al., 1999) that follows"
+        f" what was found, {where}, by least squares of its nodes and of its last layer, all its"
+        " numbers in half precision"
+    )
+
+
 def _network(phase: Mapping[str, Any]) -> str:
     nodes = ", ".join(map(str, phase["encoding_levels"]))
     features = {
@@ -112,6 +122,8 @@ def _network(phase: Mapping[str, Any]) -> str:
         f" {phase['encoding_features']} features a node",
         "fourier": f"{phase['fourier_features']} Fourier features of scale"
         f" {phase['fourier_scale']:g}",
+        "spline": f"displacements of nodes {phase['encoding_mm']:g} mm apart, or a voxel where that"
+        " is more, read by cubic B-splines, to which the layers add",
     }
     layers = f"{phase['hidden']} hidden layer{'s' * (phase['hidden'] > 1)}"
     unit = {"relu": "ReLU", "sine": "sine"}[phase["activation"]]
@@ -132,6 +144,7 @@ SOLVERS = {
         {"incompressibility_vox": "christensen1996deformable"},
     ),
     "field": Told(_field, ("sun2024nir",)),
+    "distil": Told(_distil, ("sun2024nir", "rueckert1999ffd")),
 }
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import map_coordinates
 from torch import Tensor
 
-from nir.field.encoding import FourierEncoding, GridEncoding
+from nir.field.encoding import FourierEncoding, GridEncoding, SplineEncoding
 from nir.field.network import FieldNetwork
 from nir.fit.settings import Phase
 from nir.geometry.lattice import identity
 
 SHAPE = (4, 5, 6)
+EXTENT = torch.tensor([9.0, 10.0, 7.5])
 SMALL = {"encoding_levels": (3, 5), "encoding_features": 2, "fourier_features": 8, "width": 7}
 
 
@@ -28,11 +31,13 @@ def some_points(count: int = 20) -> Tensor:
 
 def awake(**changes: Any) -> FieldNetwork:
     """A field whose last layer is not zero, as after some steps of a fit."""
-    field = FieldNetwork(Phase(**(SMALL | changes)), seed=3)
+    field = FieldNetwork(Phase(**(SMALL | changes)), 3, EXTENT)
     with torch.no_grad():
         last = list(field.mlp)[-1]
         last.weight.normal_(generator=generator(5))
         last.bias.normal_(generator=generator(6))
+        if isinstance(field.encoding, SplineEncoding):
+            field.encoding.nodes.normal_(generator=generator(7))
     return field
 
 
@@ -93,8 +98,58 @@ class TestGrid:
         assert [p.shape[-1] for p in encoding.parameters()] == [3, 5, 9]
 
 
+class TestSpline:
+    def random(self) -> SplineEncoding:
+        encoding = SplineEncoding(2.0, EXTENT)
+        with torch.no_grad():
+            encoding.nodes.normal_(generator=generator())
+        return encoding
+
+    def test_nodes_reach_one_beyond_the_cube_on_each_side(self) -> None:
+        assert SplineEncoding(2.5, EXTENT).nodes.shape == (3, 4 + 3, 4 + 3, 3 + 3)
+
+    def test_as_scipy_reads_splines(self) -> None:
+        encoding, points = self.random(), some_points()
+        at = ((points + 1) / 2 * EXTENT / 2.0 + 1).numpy()  # in nodes; the first one lies outside
+        for axis in range(3):
+            nodes = encoding.nodes[axis].detach().double().numpy()
+            options = {"order": 3, "prefilter": False, "mode": "mirror"}
+            expected = map_coordinates(nodes, at.T, **options)
+            np.testing.assert_allclose(encoding(points)[:, axis].detach(), expected, atol=1e-5)
+
+    def test_nodes_stay_where_they_are_if_the_cube_ends_elsewhere(self) -> None:
+        short, long = SplineEncoding(2.0, EXTENT), SplineEncoding(2.0, EXTENT + 4)
+        with torch.no_grad():
+            long.nodes.normal_(generator=generator())
+            short.nodes.copy_(long.nodes[:, :-2, :-2, :-2])
+        at_mm = torch.rand(20, 3, generator=generator(1)) * EXTENT
+        one, other = (e(2 * at_mm / x - 1) for e, x in ((short, EXTENT), (long, EXTENT + 4)))
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
+
+    def test_it_follows_what_it_can_hold(self) -> None:
+        origin, found = self.random(), SplineEncoding(2.0, EXTENT)
+        shape = (19, 21, 16)
+        values = origin.lattice(shape).T.reshape(3, *shape).detach()
+        found.follow(values)
+        read = found.lattice(shape).T.reshape(3, *shape)
+        torch.testing.assert_close(read, values, atol=1e-4, rtol=0)
+
+    def test_what_it_follows_is_the_least_square(self) -> None:
+        shape = (19, 21, 16)
+        values = torch.randn(3, *shape, generator=generator(2))
+        encoding = SplineEncoding(2.0, EXTENT)
+
+        def slope() -> Tensor:
+            miss = (encoding.lattice(shape).T.reshape(3, *shape) - values).square().sum()
+            return torch.autograd.grad(miss, encoding.nodes)[0].abs().max()
+
+        before = slope()
+        encoding.follow(values)
+        assert slope() < 1e-4 * before
+
+
 class TestField:
-    @pytest.mark.parametrize("encoding", ["grid", "fourier"])
+    @pytest.mark.parametrize("encoding", ["grid", "fourier", "spline"])
     @pytest.mark.parametrize("activation", ["relu", "sine"])
     @pytest.mark.parametrize("hidden", [1, 3])
     def test_lattice_and_points_agree(self, encoding: str, activation: str, hidden: int) -> None:
@@ -104,12 +159,12 @@ class TestField:
         expected = field(lattice_points()).reshape(*SHAPE, 3).movedim(-1, 0)[None]
         torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-5)
 
-    @pytest.mark.parametrize("encoding", ["grid", "fourier"])
+    @pytest.mark.parametrize("encoding", ["grid", "fourier", "spline"])
     def test_a_fit_starts_near_the_identity(self, encoding: str) -> None:
-        field = FieldNetwork(Phase(encoding=encoding, gain_mm=1.0), seed=1)
+        field = FieldNetwork(Phase(encoding=encoding, gain_mm=1.0), 1, EXTENT)
         assert field(some_points()).abs().max() < 0.1
 
-    @pytest.mark.parametrize("encoding", ["grid", "fourier"])
+    @pytest.mark.parametrize("encoding", ["grid", "fourier", "spline"])
     def test_every_parameter_is_fitted(self, encoding: str) -> None:
         field = awake(encoding=encoding)
         field.lattice((9, 9, 9)).square().sum().backward()
@@ -118,7 +173,7 @@ class TestField:
             assert parameter.grad.abs().sum() > 0, name
 
     def test_the_seed_decides(self) -> None:
-        one, same, other = (FieldNetwork(Phase(**SMALL), seed) for seed in (1, 1, 2))
+        one, same, other = (FieldNetwork(Phase(**SMALL), seed, EXTENT) for seed in (1, 1, 2))
         for a, b in zip(one.parameters(), same.parameters(), strict=True):
             assert torch.equal(a, b)
         pairs = zip(one.parameters(), other.parameters(), strict=True)
@@ -126,9 +181,9 @@ class TestField:
 
     def test_other_random_numbers_do_not_matter(self) -> None:
         torch.manual_seed(1)
-        one = FieldNetwork(Phase(**SMALL), seed=1)
+        one = FieldNetwork(Phase(**SMALL), 1, EXTENT)
         torch.manual_seed(2)
-        two = FieldNetwork(Phase(**SMALL), seed=1)
+        two = FieldNetwork(Phase(**SMALL), 1, EXTENT)
         for a, b in zip(one.parameters(), two.parameters(), strict=True):
             assert torch.equal(a, b)
 

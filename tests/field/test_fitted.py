@@ -38,6 +38,12 @@ FITS: dict[str, dict[str, Any]] = {
             {"solver": "fluid", "resolution_mm": 2.0, "radius": 2, "steps": 5},
         ]
     },
+    "distil": {
+        "phases": [
+            {"solver": "fluid", "resolution_mm": 2.0, "radius": 2, "steps": 5},
+            {"solver": "distil", "encoding": "spline", "lattice": None, "resolution_mm": 2.0},
+        ]
+    },
 }
 
 

@@ -12,6 +12,7 @@ from helpers.threads import on_one_and_two
 from torch import Tensor
 
 from nir.errors import NirError
+from nir.field.parts import DenseField
 from nir.field.settings import FlowSettings
 from nir.fit.level import Level
 from nir.fit.settings import Phase
@@ -149,7 +150,7 @@ def test_noise_earns_little_by_blur() -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "OFF_VOX", off)
             part, _ = module.solve(
-                level, Halves(ZERO, ZERO), phase, lambda step, loss: None, FlowSettings(), 0
+                level, DenseField(ZERO), phase, lambda step, loss: None, FlowSettings(), 0
             )
         moved[off] = part.dense(SHAPE)[CORE].norm(dim=0).mean().item()
     assert moved[module.OFF_VOX] < 0.6 * moved[0.0]

@@ -12,6 +12,7 @@ from scipy.ndimage import shift
 from torch import Tensor
 
 from nir.errors import NirError
+from nir.field.parts import NeuralField
 from nir.fit.pair import FitResult, fit_pair
 from nir.fit.settings import FitConfig, fit_config
 from nir.fit.solvers import fluid
@@ -35,6 +36,8 @@ ZERO = torch.zeros_like(TRUTH)
 SEARCH = {"solver": "search", "radius": 2, "reach": 2, "elasticity_vox": 1.5}
 FLUID = {"solver": "fluid", "radius": 2, "steps": 12}
 FIELD = {"steps": 8, "encoding_levels": (4, 8), "width": 8, "smoothness": 0.3}
+DISTIL = {"solver": "distil", "encoding": "spline", "lattice": None}
+STILL = FLUID | {"steps": 1, "step_vox": 1e-6, "elasticity_vox": 0.0, "incompressibility_vox": 0.0}
 COARSE = {"resolution_mm": 2.1}  # of this small brain; the presets' coarse levels ask for more
 
 
@@ -65,6 +68,34 @@ def run(config: FitConfig, **kwargs: Any) -> FitResult:
 def error_mm(u_mm: Tensor) -> float:
     """Mean distance from the true displacement inside the mask."""
     return (u_mm - TRUTH).norm(dim=1)[0][MASK.bool()].mean().item()
+
+
+@pytest.mark.parametrize(
+    "phases",
+    [
+        pytest.param([SEARCH | COARSE], id="search"),
+        pytest.param([FLUID], id="fluid"),
+        pytest.param([SEARCH | COARSE, FIELD], id="field on top"),
+        pytest.param([FLUID, DISTIL], id="distil"),
+    ],
+)
+def test_a_phase_goes_on_from_all_that_was_found(phases: list[dict[str, Any]]) -> None:
+    before, after = (run(settings(*phases, *last)).u_mm for last in ([], [STILL]))
+    gap = (after - before).norm(dim=1)[0][MASK.bool()]
+    assert gap.mean() < 0.1 * before.norm(dim=1)[0][MASK.bool()].mean()
+
+
+def test_a_field_that_follows_is_what_is_sampled() -> None:
+    """To a hundredth of a voxel it leads where the fluid steps led, and it alone is kept."""
+    led, followed = run(settings(FLUID)), run(settings(FLUID, DISTIL | {"encoding_mm": 1.1}))
+    gap = (followed.u_mm - led.u_mm).norm(dim=1)[0][MASK.bool()]
+    assert 0 < gap.mean() < 0.03
+    (part,) = followed.parts
+    assert isinstance(part, NeuralField)
+    read = part.at(identity(SHAPE))
+    torch.testing.assert_close(read, followed.u_mm, atol=1e-4, rtol=0)
+    for values in part.model.state_dict().values():
+        assert torch.equal(values.half().float(), values)
 
 
 @pytest.mark.parametrize(

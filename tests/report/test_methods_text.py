@@ -36,9 +36,10 @@ BASES: dict[str, dict[str, Any]] = {
     | {"lattice": None, "interpolation": "cubic"},
     "field of waves": FIELD | {"encoding": "fourier", "activation": "sine", "bounded": True}
     | {"optimiser": "adam", "jacobian": 0.0, "dropout": 0.3},
+    "distil": {"solver": "distil", "encoding": "spline", "lattice": None, "width": 4},
 }  # fmt: skip
 OTHERS: dict[str, tuple[Any, ...]] = {
-    "solver": ("search", "fluid", "field"),
+    "solver": ("search", "fluid", "field", "distil"),
     "sampler": ("downsize", "mini-patch"),
     "resolution_mm": (1.2,),
     "smoothing_mm": (1.0,),
@@ -65,7 +66,8 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "patience": (1,),
     "tolerance": (5.0,),
     "lattice": (None, 3),
-    "encoding": ("grid", "fourier"),
+    "encoding": ("grid", "fourier", "spline"),
+    "encoding_mm": (3.0,),
     "encoding_levels": ((3, 5),),
     "encoding_features": (3,),
     "fourier_features": (16,),
@@ -97,7 +99,8 @@ def test_a_setting_that_changes_the_map_changes_the_text(name: str) -> None:
 
     def told(phase: dict[str, Any], **of_the_fit: Any) -> tuple[np.ndarray, str] | None:
         try:
-            fit = FitConfig.model_validate({"phases": [phase]} | of_the_fit)
+            phases = [FLUID, phase] if name == "distil" else [phase]  # there is what it follows
+            fit = FitConfig.model_validate({"phases": phases} | of_the_fit)
         except ValueError:
             return None  # settings that exclude each other
         return map_of(fit), fit_in_words(fit.model_dump(mode="json"))
@@ -122,7 +125,8 @@ def test_cited_is_what_ran(preset: str) -> None:
     cited = citations(found, PreprocessConfig())
     solvers, compared = {p.solver for p in phases}, {s for p in phases for s in p.similarity}
     expected = {
-        "sun2024nir": ("Sun et al., 2024", "field" in solvers),
+        "sun2024nir": ("Sun et al., 2024", bool(solvers & {"field", "distil"})),
+        "rueckert1999ffd": ("Rueckert et al., 1999", "distil" in solvers),
         "heinrich2014convex": ("Heinrich et al., 2014", "search" in solvers),
         "siebert2021convexadam": ("Siebert et al., 2021", "search" in solvers),
         "yushkevich2016greedy": ("Yushkevich et al., 2016", "fluid" in solvers),
@@ -142,7 +146,7 @@ def test_cited_is_what_ran(preset: str) -> None:
     named = re.findall(r"[A-Z]\w+ (?:et al\.|and \w+), \d{4}", text)
     assert all(text.count(f"({words})") <= 1 for words in named)
     assert set(cited) <= {*expected, "tustison2021antsx"}
-    assert ("neural field" in text) == ("field" in solvers)
+    assert ("neural field" in text) == bool(solvers & {"field", "distil"})
     assert re.search(r"at most \d+ fluid", text) is None  # they are all taken
 
 

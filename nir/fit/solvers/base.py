@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from nir.field.parts import Part
+from nir.field.parts import DenseField, Part
 from nir.field.settings import FlowSettings
 from nir.fit.level import Level
 from nir.fit.settings import Phase
-from nir.geometry.halfway import Halves
 
 Rows = list[dict[str, float]]
 
@@ -24,7 +23,7 @@ class Solve(Protocol):
     def __call__(
         self,
         level: Level,
-        start: Halves | None,
+        start: DenseField | None,
         phase: Phase,
         told: Told,
         flow: FlowSettings,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nir.errors import NirError
 from nir.field.network import FieldNetwork
-from nir.field.parts import NeuralField
+from nir.field.parts import DenseField, NeuralField
 from nir.field.settings import FlowSettings
 from nir.fit.level import Level
 from nir.fit.optimiser import OPTIMISERS
@@ -18,21 +18,20 @@ from nir.fit.sampling import READERS, SAMPLERS, Take
 from nir.fit.settings import Phase
 from nir.fit.solvers.base import Rows, Solver, Told
 from nir.geometry.folds import gradient
-from nir.geometry.halfway import Halves
 from nir.geometry.lattice import identity, resize, to_cube
 from nir.losses.regularity import folding, smoothness
 
 
 def solve(
     level: Level,
-    start: Halves | None,
+    start: DenseField | None,
     phase: Phase,
     told: Told,
     flow: FlowSettings,
     seed: int,
 ) -> tuple[NeuralField, Rows]:
     """Fit a fresh neural field; as `Solve`."""
-    model = FieldNetwork(phase, seed).to(level.extent.device)
+    model = FieldNetwork(phase, seed, level.extent).to(level.extent.device)
     part = NeuralField(model, phase, flow, level.shape, level.extent)
     return part, _optimise(part, level, phase, seed, told)
 

@@ -144,7 +144,7 @@ def plain_newton(
 @torch.no_grad()
 def solve(
     level: Level,
-    start: Halves | None,
+    start: DenseField | None,
     phase: Phase,
     told: Told,
     flow: FlowSettings,
@@ -153,10 +153,10 @@ def solve(
     """Go on from a displacement by fluid steps; as `Solve`. Nothing is drawn at random."""
     assert start is not None
     off_mm = OFF_VOX * level.spacing
-    halves = start = start.resized(level.shape)
+    halves = before = start.halved(level.extent).resized(level.shape)
     if brought := phase.interpolation == "cubic":
-        level = level.warped(start, "cubic")
-        halves = Halves(torch.zeros_like(start.fixed), torch.zeros_like(start.moving))
+        level = level.warped(before, "cubic")
+        halves = Halves(torch.zeros_like(before.fixed), torch.zeros_like(before.moving))
     halves = halves.off(off_mm, level.extent)
     level = level.halfway(halves)
     halves, rows = fluid(
@@ -169,7 +169,7 @@ def solve(
         told,
     )
     if brought:  # the start is not read between its nodes, which would smooth it
-        halves = start.after(halves.off(-off_mm, level.extent), level.extent)
+        halves = before.after(halves.off(-off_mm, level.extent), level.extent)
     for half in (halves.fixed, halves.moving):
         ease(half, level.extent)
     whole = halves.whole(level.extent)

@@ -198,7 +198,7 @@ def agreed(there: Tensor, back: Tensor, extent: Tensor) -> Tensor:
 @torch.no_grad()
 def solve(
     level: Level,
-    start: Halves | None,
+    start: DenseField | None,
     phase: Phase,
     told: Told,
     flow: FlowSettings,
@@ -207,7 +207,8 @@ def solve(
     """Search all displacements within reach; as `Solve`. One row: the loss where they lead."""
     began = time.perf_counter()
     assert start is not None
-    halves, extent = start.resized(level.shape), level.extent
+    extent = level.extent
+    halves = start.halved(extent).resized(level.shape)
     level = level.warped(halves)
     step = _found(level, phase)
     loss = 0.0 if level.pull is None else float(level.pull.loss(step))
