@@ -214,6 +214,7 @@ def objections(case: str) -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "miccai2012": lambda: comparison("miccai2012"),
     "front": lambda: comparison("front"),
+    "fields": lambda: comparison("fields"),
     "miccai2012-0.86x1.5x0.86": lambda: comparison("miccai2012-0.86x1.5x0.86"),
     "miccai2012-1.2x1x1": lambda: comparison("miccai2012-1.2x1x1"),
     "ablation": ablation,

@@ -7,10 +7,12 @@ at first use, and measuring are not.
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from benchmarks.heads import tiny_pair
 from benchmarks.measures import MEASURES
 from benchmarks.timing import Timing, timed
@@ -22,11 +24,15 @@ from nir.errors import NirError
 from nir.geometry.kernels import set_threads
 from nir.geometry.maps import Affine, DisplacementField
 from nir.io.files import load_json, save_json
+from nir.io.layout import FIELD
 from nir.io.warps import round_displacement
 from nir.pair.evaluate import Measured, Options, measure_pair
 from nir.pair.registered import Registered, Side
+from nir.transforms.files import read_transform
 
 NOT_FIT = ("transforms", "inverse")  # parts of Registration.seconds that are no forward fit
+
+APART_MM = 0.02  # a sample further off its field than that does not agree with it
 
 Run = Callable[[ImagePair], Registration]
 
@@ -66,6 +72,7 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
         "startup_s": startup,
         "parts_s": result.seconds,
         **_resources(timing),
+        **_field(result, pair),
         "device": device if on_gpu else "cpu",
         **{name: found.metrics.get(m.metric) for name, m in MEASURES.items() if m.metric},
         "labels_scored": len(found.labels_scored),
@@ -77,6 +84,24 @@ def _resources(timing: Timing) -> dict[str, float | None]:
         "busy_elsewhere": timing.busy_elsewhere,
         "peak_mb": timing.peak_mb,
         "gpu_mb": timing.gpu_mb,
+    }
+
+
+def _field(result: Registration, pair: ImagePair) -> dict[str, float]:
+    """Measure the file of the field that was fitted, and how far the samples of its map lie off."""
+    if result.fitted is None:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / FIELD
+        result.fitted.save(path)
+        megabytes, field = path.stat().st_size / 1e6, read_transform(path)
+    points = pair.fixed_grid.points_lps()[pair.fixed_mask > 0]
+    gap_mm = np.linalg.norm(field(points) - points - result.forward[pair.fixed_mask > 0], axis=1)
+    return {
+        "repaired": float(result.repaired),
+        "field_mb": megabytes,
+        "field_apart_mm": float(gap_mm.mean()),
+        "field_apart_percent": 100 * float((gap_mm > APART_MM).mean()),
     }
 
 

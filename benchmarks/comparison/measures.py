@@ -42,6 +42,10 @@ MEASURES = {
     "inverse_back_mm": _of(
         "inverse_consistency_back_mean_mm", "inverse consistency from moving, mm"
     ),
+    "repaired": Measure("repaired cells", "", 1),
+    "field_mb": Measure("field file, MB", "MB", 1),
+    "field_apart_mm": Measure("samples off the field, mm", "mm", 4),
+    "field_apart_percent": Measure("samples 0.02 mm off it, %", "%", 2),
     "seconds": Measure("seconds", "s", 1),
     "forward_s": Measure("forward fit, s", "s", 1),
     "startup_s": Measure("start-up, s", "s", 1),

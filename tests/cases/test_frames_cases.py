@@ -143,7 +143,7 @@ def test_what_is_taken_lies_where_itk_has_it(
 def test_images_in_other_units_are_registered(make: Make, tmp_path: Path) -> None:
     fixed, moving = (make("03_units") / f"{name}.nii.gz" for name in ("meter", "micron4000"))
     nir("register", fixed, moving, "-o", tmp_path / "r", "--initial", "identity", "--threads", 1,
-        "--device", "cpu", "--preset", "neural",
+        "--device", "cpu",
         *(word for key, value in FAST_FIT.items() for word in ("--set", f"{key}={value}")),
         )  # fmt: skip
     warped, grid = load_volume(tmp_path / "r/warped.nii.gz")

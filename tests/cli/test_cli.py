@@ -85,7 +85,8 @@ def test_writes_what_it_promises(result: tuple[Path, dict]) -> None:
 
 
 def test_what_a_fit_compares_is_reported(data: Path, tmp_path: Path) -> None:
-    words = ["--set", "similarity={nmi: 1, mind: 2, ngf: 1}", "--initial", "identity"]
+    phase = "{resolution_mm: 4, steps: 5, similarity: {nmi: 1, mind: 2, ngf: 1}}"
+    words = ["--set", f"phases=[{phase}]", "--initial", "identity"]
     content = register(data, tmp_path, *words)
     metrics = content["metrics"]
     for name in ("nmi", "mind", "ngf"):

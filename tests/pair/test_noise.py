@@ -131,7 +131,8 @@ def test_a_fit_tells_what_noise_moves_or_why_not(resolution_mm: float, words: st
     [
         ({"engine": "nir"}, True),
         ({"engine": "nir", "preset": "multimodal"}, True),
-        ({"engine": "nir", "preset": "neural"}, False),
+        ({"engine": "nir", "preset": "neural"}, True),
+        ({"engine": "nir", "preset": "paper"}, False),
         ({"engine": "nir", "set": {"phases.3.similarity": "nmi"}}, False),
         ({"engine": "syn"}, False),
         ({"engine": "syn", "metric": "CC"}, True),

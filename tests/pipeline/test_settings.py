@@ -293,7 +293,10 @@ class TestFit:
             ({"step_vox": 0}, "phases.*.step_vox: input should be greater than 0, found 0"),
             ({"viscosity_vox": -1}, "phases.*.viscosity_vox: input should be greater than or"),
             ({"elasticity_vox": -1}, "phases.*.elasticity_vox: input should be greater than or"),
-            ({"solver": "fluids"}, "solver: input should be 'field', 'search' or 'fluid'"),
+            (
+                {"solver": "fluids"},
+                "solver: input should be 'field', 'search', 'fluid' or 'distil'",
+            ),
             ({"sampler": "randon"}, "input should be 'downsize', 'mini-patch' or 'random'"),
         ],
     )
@@ -308,6 +311,11 @@ class TestFit:
             fit_config("neural", {"sampler": "random"})
         config = fit_config("neural", {"sampler": "random", "similarity": "mse"})
         assert config.phases[0].sampler == "random"
+
+    @pytest.mark.parametrize("other", [{"lattice": 2}, {"encoding": "grid"}, {"bounded": True}])
+    def test_what_follows_is_read_at_any_point(self, other: dict[str, Any]) -> None:
+        with pytest.raises(NirError, match="phases.4: solver 'distil' .* set encoding to spline"):
+            fit_config("neural", other)
 
     def test_a_patch_holds_a_window(self) -> None:
         patch = {"sampler": "mini-patch", "patch_size": 6, "radius": 3}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,10 +18,14 @@ from nir.field.settings import FlowSettings
 from nir.fit.level import Level
 from nir.fit.settings import Phase
 from nir.fit.solvers.base import Rows, Solver, Told
+from nir.geometry.folds import NEARLY, smooth_around
+from nir.geometry.tetrahedra import folded_cells
 
 DISPLACEMENT = FlowSettings(model="displacement")
 
 EVERY = 4  # planes of the level, of which one tells the last layer
+
+ROUNDS = 20  # in which nodes around folds are smoothed
 
 DAMPING = 1e-6  # of the last layer's least squares: share of the mean square of a hidden unit
 
@@ -37,7 +42,8 @@ def solve(
     """Let a fresh neural field follow a displacement; as `Solve`.
 
     Twice least squares: of the nodes, whose features are a displacement, and of the last layer,
-    which adds to it. Both are then rounded to half precision, in which a field is kept.
+    which adds to it. Both are then rounded to half precision, in which a field is kept, and nodes
+    are smoothed around the few cells of the level that fold.
     """
     assert start is not None
     began = time.perf_counter()
@@ -51,7 +57,14 @@ def solve(
     for parameter in model.parameters():
         parameter.copy_(parameter.half())
     part = NeuralField(model, settings, DISPLACEMENT, level.shape, level.extent)
-    miss = float((part.dense(level.shape) - goal).square().sum(1).mean().sqrt())
+    u = part.dense(level.shape)
+    for _ in range(ROUNDS):
+        bad = folded_cells(u[0].movedim(0, -1).contiguous(), np.diag(level.spacing.cpu()), NEARLY)
+        if len(bad) == 0:
+            break
+        _smooth(model.encoding, bad * level.spacing / spacing_mm)
+        u = part.dense(level.shape)
+    miss = float((u - goal).square().sum(1).mean().sqrt())
     told(0, miss)
     return part, [{"step": 0, "loss": miss, "seconds": time.perf_counter() - began}]
 
@@ -71,6 +84,13 @@ def _finish(layers: nn.Sequential, nodes: SplineEncoding, goal: Tensor) -> None:
     assert isinstance(last, nn.Linear)
     last.weight.copy_(found[:-1].T)
     last.bias.copy_(found[-1])
+
+
+def _smooth(encoding: SplineEncoding, at: Tensor) -> None:
+    """Smooth nodes around points, shape (N, 3), spacings of the nodes from the cube's corner."""
+    nodes = encoding.nodes.movedim(0, -1).contiguous()
+    smooth_around(nodes, (at.long() + 1).unique(dim=0))
+    encoding.nodes.copy_(nodes.movedim(-1, 0).half())
 
 
 DISTIL = Solver(solve, goes_on=True)
