@@ -295,7 +295,7 @@ class TestFit:
             ({"elasticity_vox": -1}, "phases.*.elasticity_vox: input should be greater than or"),
             (
                 {"solver": "fluids"},
-                "solver: input should be 'field', 'search', 'fluid' or 'distil'",
+                "input should be 'field', 'search', 'fluid' or 'distil'",
             ),
             ({"sampler": "randon"}, "input should be 'downsize', 'mini-patch' or 'random'"),
         ],
@@ -314,7 +314,7 @@ class TestFit:
 
     @pytest.mark.parametrize("other", [{"lattice": 2}, {"encoding": "grid"}, {"bounded": True}])
     def test_what_follows_is_read_at_any_point(self, other: dict[str, Any]) -> None:
-        with pytest.raises(NirError, match="phases.4: solver 'distil' .* set encoding to spline"):
+        with pytest.raises(NirError, match=r"phases\.4: solver 'distil' .* set encoding to spline"):
             fit_config("neural", other)
 
     def test_a_patch_holds_a_window(self) -> None:

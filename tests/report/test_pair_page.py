@@ -188,8 +188,8 @@ METHODS = {
     "nir": (NIR, "a search over all displacements of up to 3 voxels along each axis at 4 mm"),
     "neural": (
         Nir.Settings(name="n", engine="nir", preset="neural"),
-        "a neural field (displacements of nodes 2.25 mm apart, or a voxel where that is more, read by"
-        " cubic B-splines, to which the layers add; 1 hidden layer of 16 units, sine",
+        "a neural field (displacements of nodes 2.25 mm apart, or a voxel where that is more, read"
+        " by cubic B-splines, to which the layers add; 1 hidden layer of 16 units, sine",
     ),
     "paper": (
         Nir.Settings(name="p", engine="nir", preset="paper"),
