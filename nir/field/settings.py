@@ -36,6 +36,16 @@ class FieldSettings(Settings):
     bounded: bool = Field(False, description="bound each component to the gain by tanh")
 
 
+FOLLOWER = {
+    "encoding": "spline",
+    "lattice": None,
+    "encoding_mm": 2.25,
+    "activation": "sine",
+    "width": 16,
+}
+"""Settings of a field that follows what was found."""
+
+
 class FlowSettings(Settings):
     """How the vectors of a field stand for a map."""
 

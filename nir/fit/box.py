@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -85,6 +86,15 @@ class Box:
         return counts
 
 
+class Ends(Protocol):
+    """Where a pair lies: both grids, the fixed brain, the affine from fixed to moving points."""
+
+    fixed_grid: Grid
+    fixed_mask: np.ndarray
+    moving_grid: Grid
+    affine_lps: Array
+
+
 def _three(numbers: Array) -> tuple[int, int, int]:
     i, j, k = (int(n) for n in numbers)
     return i, j, k
@@ -106,7 +116,7 @@ def images_on(
 
 
 def both_directions(
-    u_mm: Tensor, pair: ImagePair, box: Box, grid: Grid, repair: bool
+    u_mm: Tensor, pair: Ends, box: Box, grid: Grid, repair: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sample the whole mapping both ways, so that the two undo each other.
 
@@ -119,7 +129,7 @@ def both_directions(
         back on the moving grid.
     """
     forward, inverse = reconcile(
-        _forward(u_mm, pair, box),
+        forward_lps(u_mm, pair, box),
         _inverse(u_mm, pair, grid),
         pair.fixed_grid,
         pair.moving_grid,
@@ -180,7 +190,7 @@ def guides_on(grid: Grid, pair: ImagePair, box: Box, device: torch.device) -> Gu
     return guides
 
 
-def _forward(u_mm: Tensor, pair: ImagePair, box: Box) -> Tensor:
+def forward_lps(u_mm: Tensor, pair: Ends, box: Box) -> Tensor:
     """Put the fitted displacement on the whole fixed grid and add the affine, (X, Y, Z, 3).
 
     Outside the box the displacement goes on with its border value, so the map stays continuous.
@@ -196,7 +206,7 @@ def _forward(u_mm: Tensor, pair: ImagePair, box: Box) -> Tensor:
     return linear_lattice(linear, grid.shape, u.device).add_(u[0].movedim(0, -1) @ turn.T)
 
 
-def _inverse(u_mm: Tensor, pair: ImagePair, grid: Grid) -> Tensor:
+def _inverse(u_mm: Tensor, pair: Ends, grid: Grid) -> Tensor:
     """Invert the fitted displacement at every voxel of the moving grid, (X, Y, Z, 3)."""
     target, device = pair.moving_grid, u_mm.device
     to_cube = grid.lps_to_cube @ np.linalg.inv(pair.affine_lps) @ target.vox_to_lps

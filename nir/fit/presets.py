@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 from nir.errors import NirError, nearest
+from nir.field.settings import FOLLOWER
 
 _PAPER_PHASE = {
     "optimiser": "adam",
@@ -46,15 +47,7 @@ _FINE = {"solver": "fluid", "resolution_mm": 1.0, "elasticity_vox": 0.65}
 
 _DEFAULT = [*_COARSE, {**_FINE, "radius": 6, "steps": 9}]
 
-_FIELD = {
-    "solver": "distil",
-    "resolution_mm": 1.0,
-    "encoding": "spline",
-    "lattice": None,
-    "encoding_mm": 2.25,
-    "activation": "sine",
-    "width": 16,
-}
+_FIELD = {"solver": "distil", "resolution_mm": 1.0, **FOLLOWER}
 
 PRESETS: dict[str, dict[str, Any]] = {
     # A search over all displacements finds the start, fluid phases refine it.

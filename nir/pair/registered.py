@@ -82,15 +82,24 @@ class Registered:
     ) -> Registered:
         """Read the files of a pair that was registered into a folder.
 
-        The keypoints that ``guidance`` gives to the fits do not score.
+        Both directions are sampled from the field where that alone was kept. The keypoints that
+        ``guidance`` gives to the fits do not score.
         """
         files = ResultFolder(folder)
+        if files.forward.exists() and files.inverse.exists():
+            forward = DisplacementField(*load_displacement(files.forward))
+            inverse = DisplacementField(*load_displacement(files.inverse))
+        else:
+            from nir.field.fitted import FittedField  # loads PyTorch
+            from nir.pair.kept import directions
+
+            forward, inverse = directions(FittedField.load(files.field), fixed, moving)
         return cls(
             Side.read(fixed),
             Side.read(moving),
             Affine(load_affine(matrix)),
-            DisplacementField(*load_displacement(files.forward)),
-            DisplacementField(*load_displacement(files.inverse)),
+            forward,
+            inverse,
             keypoints_of(fixed, moving, guidance)[1],
             interpolation,
         )

@@ -70,7 +70,8 @@ class Asks:
 
     def evaluate_megabytes(self, wildcards: Any, attempt: int) -> int:
         """Return the memory of an evaluation, MB; it may have to fit again, see `_fits_again`."""
-        own = self.megabytes(600, 150)(wildcards, attempt)
+        base = 900 if self.run.config.keep == "fields" else 600  # a field loads PyTorch
+        own = self.megabytes(base, 150)(wildcards, attempt)
         return max(own, self.register_megabytes(wildcards, attempt)) if self._fits_again else own
 
     def evaluate_minutes(self, wildcards: Any, attempt: int) -> int:

@@ -160,6 +160,8 @@ def _link_pair(
         (results.inverse, f"from-{space}_to-{own}"),
     ):
         _link(source, f"{folder / moving.stem}_{way}_{end}")
+    whole = f"{folder / moving.stem}_from-{own}_to-{space}_mode-image_{by}_xfm.safetensors"
+    _link(results.field, whole)
 
 
 def _label(text: str) -> str:

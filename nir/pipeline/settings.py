@@ -30,8 +30,10 @@ class PipelineConfig(Settings):
     batch: Count | None = Field(
         None, description="pairs that one job registers one after another, in one process"
     )
-    keep: Literal["all", "transforms", "metrics"] = Field(
-        "all", description="transforms: no warped images; metrics: neither these nor transforms"
+    keep: Literal["all", "transforms", "fields", "metrics"] = Field(
+        "all",
+        description="transforms: no warped images; fields: neither these nor warps, but a neural"
+        " field of each registration; metrics: none of them",
     )
     cohort: Annotated[CohortConfig, BY_KIND]
     template: TemplateConfig = TemplateConfig()
@@ -72,7 +74,7 @@ class PipelineConfig(Settings):
             raise ValueError(f"keep: '{self.keep}' leaves nothing to fuse; set keep to all")
         if self.save_fields and self.keep == "metrics":
             raise ValueError(
-                "save_fields: keep: metrics removes the fields; set keep to transforms"
+                "save_fields: keep: metrics removes the fields; set keep to fields or transforms"
             )
         labels = [re.sub("[^A-Za-z0-9]", "", name) for name in names]
         if self.cohort.reader.derivatives and len(set(labels)) < len(names):

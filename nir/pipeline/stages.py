@@ -22,7 +22,7 @@ from nir.preprocess.settings import AffineConfig
 
 VOLUMES = (ResultFolder.warped, ResultFolder.warped_labels, ResultFolder.jacobian)
 
-TRANSFORMS = (ResultFolder.forward, ResultFolder.inverse, ResultFolder.field)
+WARPS = (ResultFolder.forward, ResultFolder.inverse)
 
 Work = Iterator[Item | tuple[str, str]]
 
@@ -148,12 +148,15 @@ def register_items(
             threads=threads,
             guidance=guidance,
             save_field=field,
+            field_alone=kept == "fields",
             progress=_tell,
         )
         content = settings | {"seed": seed, "device": device}
         read = [path for brain in (one, other) for path in _made_from(brain)]
         files = [own.fit, own.trace]
-        if kept != "metrics":
+        if kept == "fields":
+            files += [own.field] if method.card.deforms else []
+        elif kept != "metrics":
             files += [own.forward, own.inverse]
             files += [own.field] if field and method.card.writes_field else []
         source = Source(content, [folder.affine, *read])
@@ -203,7 +206,7 @@ def evaluate_items(
 
     Args:
         fits: `register_items` of the same batch: transforms that were not kept are made again.
-        kept: ``all``, ``transforms`` or ``metrics``.
+        kept: ``all``, ``transforms``, ``fields`` or ``metrics``.
     """
     evaluate = partial(
         _evaluate,
@@ -259,7 +262,9 @@ def _evaluate(
 
     folder, files = fit.folder, PairFolder(fit.folder.parent)
     own = ResultFolder(folder)
-    if not own.forward.exists() or not own.inverse.exists():
+    if own.field in fit.outputs and kept == "fields":
+        tidy(folder, kept)  # warps of an earlier run would be read
+    elif not own.forward.exists() or not own.inverse.exists():
         fit.work()
         # it is the same fit, though here it is given what it does not look at, too
         keep(fit, known(folder, "register") or fit.source.record())
@@ -277,8 +282,13 @@ def _evaluate(
 
 def tidy(folder: Path, kept: str) -> None:
     """Remove what a level of ``keep`` leaves out."""
-    gone = {"all": (), "transforms": VOLUMES, "metrics": (*VOLUMES, *TRANSFORMS)}[kept]
-    for file in gone:
+    gone = {
+        "all": (),
+        "transforms": VOLUMES,
+        "fields": (*VOLUMES, *WARPS),
+        "metrics": (*VOLUMES, *WARPS, ResultFolder.field),
+    }
+    for file in gone[kept]:
         (folder / file.name).unlink(missing_ok=True)
 
 

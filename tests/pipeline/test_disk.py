@@ -20,7 +20,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("keep", "bytes_a_voxel"), [("metrics", 0), ("transforms", 14), ("all", 20.5)]
+    ("keep", "bytes_a_voxel"), [("metrics", 0), ("fields", 0.7), ("transforms", 14), ("all", 20.5)]
 )
 def test_the_note_counts_what_is_kept_and_warns(
     table: Path,
@@ -32,7 +32,7 @@ def test_the_note_counts_what_is_kept_and_warns(
     monkeypatch.setattr(disk, "PICTURES_BYTES", 1e10)
     free = disk.shutil.disk_usage(tmp_path)._replace(free=0)
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda place: free)
-    for name in ("WARP_BYTES", "VOLUME_BYTES", "SUBJECT_BYTES"):
+    for name in ("WARP_BYTES", "FIELD_BYTES", "VOLUME_BYTES", "SUBJECT_BYTES"):
         monkeypatch.setattr(disk, name, 1e5 * getattr(disk, name))
     note = disk.disk_note(plan_run(settings(table, tmp_path / "out", keep=keep)))
     gigabytes = 2 * (10 + 1e-4 * bytes_a_voxel * VOXELS) + 2e-4 * 3.5 * VOXELS
