@@ -26,6 +26,7 @@ $(VENV)/.installed: pyproject.toml setup.py envs/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --progress-bar off "$(TORCH)"
 	$(BIN)/python -m pip install --quiet --progress-bar off --constraint envs/constraints.txt --config-settings editable_mode=compat --editable .
+	$(BIN)/nir warmup
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed

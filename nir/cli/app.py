@@ -219,6 +219,17 @@ def ratings(
 
 
 @app.command()
+def warmup() -> None:
+    """Compile the kernels of registrations and measures, so that no later one waits for it.
+
+    They are kept for all later processes of machines with this processor; `make install` does it.
+    """
+    from nir.pair.warmup import warm_up
+
+    typer.echo(f"compiled in {warm_up():.0f} s; what is kept already takes none")
+
+
+@app.command()
 def schema(
     output: Annotated[Path | None, typer.Option("-o", help="File; default: print it.")] = None,
 ) -> None:

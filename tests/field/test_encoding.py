@@ -117,6 +117,12 @@ class TestSpline:
             expected = map_coordinates(nodes, at.T, **options)
             np.testing.assert_allclose(encoding(points)[:, axis].detach(), expected, atol=1e-5)
 
+    def test_the_kernel_reads_the_same(self) -> None:
+        encoding, points = self.random(), torch.cat([some_points(50), torch.ones(1, 3)])
+        with torch.no_grad():
+            found = encoding(points)
+        torch.testing.assert_close(found, encoding(points).detach(), atol=1e-5, rtol=0)
+
     def test_nodes_stay_where_they_are_if_the_cube_ends_elsewhere(self) -> None:
         short, long = SplineEncoding(2.0, EXTENT), SplineEncoding(2.0, EXTENT + 4)
         with torch.no_grad():
