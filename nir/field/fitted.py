@@ -51,6 +51,14 @@ class FittedField:
     affine_lps: Array
     provenance: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def parameters(self) -> int | None:
+        """How many numbers it has; None: not all of it are neural fields."""
+        parts = [part for part in self.parts if isinstance(part, NeuralField)]
+        if len(parts) < len(self.parts):
+            return None
+        return sum(value.numel() for part in parts for value in part.model.parameters())
+
     def __call__(self, points: Array) -> Array:
         """Map fixed points to moving points, LPS mm, shape (..., 3)."""
         points = np.asarray(points, dtype=float)

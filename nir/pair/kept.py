@@ -12,7 +12,6 @@ from nir.cohort.prepared import ImagePair, Prepared
 from nir.engines.base import Registration
 from nir.field.fitted import FittedField
 from nir.field.follow import follow
-from nir.field.parts import NeuralField
 from nir.field.settings import FOLLOWER, FieldSettings
 from nir.fit.box import Box, both_directions, forward_lps
 from nir.geometry.grid import Array, Grid, apply_matrix, brain_box
@@ -41,7 +40,7 @@ def as_field(pair: ImagePair, found: Registration, seed: int, scale: float) -> F
         seed: of the field.
         scale: of the fixed brain, see `nir.geometry.scale`.
     """
-    if found.fitted and all(isinstance(part, NeuralField) for part in found.fitted.parts):
+    if found.fitted and found.fitted.parameters:
         return found.fitted
     i, j, k = box = brain_box(pair.fixed_mask, pair.fixed_grid, scale * MARGIN_MM)
     grid = pair.fixed_grid.crop((i.start, j.start, k.start), (i.stop, j.stop, k.stop))

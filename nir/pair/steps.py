@@ -153,7 +153,8 @@ def write_field(
     )
     replace(field, provenance=record).save(files.field)
     save_table(files.trace, pd.DataFrame(found.trace))
-    save_json(files.fit, record | {"field_missed_mm": missed})
+    known = {"field_parameters": field.parameters, "field_missed_mm": missed}
+    save_json(files.fit, record | known)
 
 
 def run_engine(
@@ -209,6 +210,7 @@ def run_engine(
         "versions": versions(engine.libraries),
         "machine": machine(),
         "repaired_folds": result.repaired,
+        "field_parameters": result.fitted.parameters if result.fitted else None,
         "noise": noise,
         "seconds": seconds,
         "peak_mb": peak_mb(chosen),

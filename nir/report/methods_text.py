@@ -37,7 +37,10 @@ def methods_text(
     return [
         _preparation(preprocess, strips),
         _linear(str(result.get("initial", "affine")), affine),
-        ENGINES[result["engine"]].sentence(result) + _guides(result) + _lengths(result),
+        ENGINES[result["engine"]].sentence(result)
+        + _guides(result)
+        + _lengths(result)
+        + _field(result),
         _measures(result, label_interpolation),
     ]
 
@@ -115,6 +118,20 @@ def _lengths(result: Mapping[str, Any]) -> str:
     return (
         " Lengths in mm that belong to these settings are those of a human brain: they were"
         f" multiplied by {scale:.3g}, the size of the fixed brain."
+    )
+
+
+def _field(result: Mapping[str, Any]) -> str:
+    """Tell of the neural field that a map is, or that was kept of it."""
+    count, missed_mm = result.get("field_parameters"), result.get("field_missed_mm")
+    if not count:
+        return ""
+    text = f" A neural field of {count:,} parameters stands for the map."
+    if not missed_mm:
+        return text
+    return (
+        f"{text} It alone was kept, and all was measured from it; on average over the brain it led"
+        f" {missed_mm['mean']:.3f} mm from what was registered."
     )
 
 

@@ -47,7 +47,10 @@ def test_a_field_follows_any_engine_and_both_ways_come_from_its_file(
     missed = missed_mm(field, PAIR, found)
     assert 0 < missed["mean"] < 0.05 < np.abs(found.forward).mean()
     assert missed["mean"] < missed["p99"] < 0.5
+    count = field.parameters
     field.save(tmp_path / "field.safetensors")
+    assert count
+    assert (tmp_path / "field.safetensors").stat().st_size < 2 * count + 5000  # half precision
     forward, inverse = directions(FittedField.load(tmp_path / "field.safetensors"), *sides)
     inside = PAIR.fixed_mask > 0
     gap = np.linalg.norm(forward.u_lps - found.forward, axis=-1)[inside]

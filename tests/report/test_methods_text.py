@@ -150,6 +150,20 @@ def test_cited_is_what_ran(preset: str) -> None:
     assert re.search(r"at most \d+ fluid", text) is None  # they are all taken
 
 
+def test_a_field_is_told_with_its_size_and_what_it_missed() -> None:
+    def told(**changes: Any) -> str:
+        return " ".join(
+            methods_text(result(NIR, [], **changes), PreprocessConfig(), AffineConfig(), "nearest")
+        )
+
+    assert "parameters" not in told(field_parameters=None)
+    assert "field of 1,675,000 parameters" in (fitted := told(field_parameters=1675000))
+    assert "alone was kept" not in fitted
+    kept = told(field_parameters=9, field_missed_mm={"mean": 0.0712, "p99": 0.3})
+    assert "It alone was kept" in kept
+    assert "led 0.071 mm from what was registered" in kept
+
+
 def test_levels_of_a_coarse_image_are_not_told_as_finer_than_it() -> None:
     fit = fit_config("default", {})
     coarse = Grid((40, 48, 44), np.diag([4.0, 4.0, 5.0, 1.0]))
