@@ -14,7 +14,7 @@ from nir.geometry.lattice import fused
 
 LEAST = 1e-4  # of the largest singular value: what nodes that hardly tell are not asked for
 
-ROUNDING = 1e-5  # spacings by which the cube may end beyond a node
+ROUNDING = 1e-3  # spacings by which the cube may end beyond a node
 
 WHOLE = slice(None)
 

@@ -108,6 +108,12 @@ class TestSpline:
     def test_nodes_reach_one_beyond_the_cube_on_each_side(self) -> None:
         assert SplineEncoding(2.5, EXTENT).nodes.shape == (3, 4 + 3, 4 + 3, 3 + 3)
 
+    def test_there_are_as_many_nodes_in_a_space_of_another_size(self) -> None:
+        extent = 2.25 * torch.tensor([75.0, 91.0, 73.0])
+        for factor in np.linspace(0.05, 3.0, 200).tolist():
+            found = SplineEncoding(2.25 * factor, extent * factor).nodes.shape
+            assert found == (3, 78, 94, 76), factor
+
     def test_as_scipy_reads_splines(self) -> None:
         encoding, points = self.random(), some_points()
         at = ((points + 1) / 2 * EXTENT / 2.0 + 1).numpy()  # in nodes; the first one lies outside
