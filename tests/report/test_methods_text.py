@@ -36,7 +36,7 @@ BASES: dict[str, dict[str, Any]] = {
     | {"lattice": None, "interpolation": "cubic"},
     "field of waves": FIELD | {"encoding": "fourier", "activation": "sine", "bounded": True}
     | {"optimiser": "adam", "jacobian": 0.0, "dropout": 0.3},
-    "distil": {"solver": "distil", "encoding": "spline", "lattice": None, "width": 4},
+    "distil": FIELD | {"solver": "distil", "encoding": "spline", "lattice": None, "width": 4},
 }  # fmt: skip
 OTHERS: dict[str, tuple[Any, ...]] = {
     "solver": ("search", "fluid", "field", "distil"),
