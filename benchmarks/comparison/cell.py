@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from benchmarks.heads import tiny_pair
 from benchmarks.measures import MEASURES
 from benchmarks.timing import Timing, timed
@@ -21,14 +20,15 @@ from benchmarks import rivals
 from nir.cohort.prepared import ImagePair, Prepared, load_pair
 from nir.engines.base import ENGINES, Job, Registration, make_method, pick_device
 from nir.errors import NirError
+from nir.field.fitted import FittedField
 from nir.geometry.kernels import set_threads
 from nir.geometry.maps import Affine, DisplacementField
 from nir.io.files import load_json, save_json
 from nir.io.layout import FIELD
 from nir.io.warps import round_displacement
 from nir.pair.evaluate import Measured, Options, measure_pair
+from nir.pair.kept import gaps_mm
 from nir.pair.registered import Registered, Side
-from nir.transforms.files import read_transform
 
 NOT_FIT = ("transforms", "inverse")  # parts of Registration.seconds that are no forward fit
 
@@ -94,9 +94,8 @@ def _field(result: Registration, pair: ImagePair) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / FIELD
         result.fitted.save(path)
-        megabytes, field = path.stat().st_size / 1e6, read_transform(path)
-    points = pair.fixed_grid.points_lps()[pair.fixed_mask > 0]
-    gap_mm = np.linalg.norm(field(points) - points - result.forward[pair.fixed_mask > 0], axis=1)
+        megabytes, field = path.stat().st_size / 1e6, FittedField.load(path)
+    gap_mm = gaps_mm(field, pair, result)
     return {
         "repaired": float(result.repaired),
         "field_mb": megabytes,

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nir.field import kernels
-from nir.geometry.lattice import fused
+from nir.geometry.lattice import fused, spline_weights
 
 LEAST = 1e-4  # of the largest singular value: what nodes that hardly tell are not asked for
 
@@ -112,10 +112,11 @@ class SplineEncoding(nn.Module):
         at = (cube.clamp(-1, 1) + 1) / 2 * self.edges
         if fused(at, self.nodes):
             found = torch.empty(len(at), self.channels)
-            kernels.read_splines(at.numpy(), self.nodes.detach().numpy(), found.numpy())
+            nodes = self.nodes.detach().contiguous()
+            kernels.read_splines(at.contiguous().numpy(), nodes.numpy(), found.numpy())
             return found
         low = torch.minimum(at.detach().long(), counts - 4)
-        weights = torch.stack(_cubic(at - low), 1)  # (N, 4, 3)
+        weights = torch.stack(spline_weights(at - low), 1)  # (N, 4, 3)
         flat = self.nodes.flatten(1)
         found = torch.zeros(len(cube), self.channels, device=cube.device)
         for i, j, k in torch.cartesian_prod(*[torch.arange(4)] * 3).tolist():
@@ -157,13 +158,6 @@ def _along_axes(volume: Tensor, matrices: list[Tensor]) -> Tensor:
     return y @ sheets @ z.T
 
 
-def _cubic(t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the weights of the four nodes around a point, a share t of the way in its cell."""
-    s = 1 - t
-    outer, inner = s**3 / 6, (4 - 6 * t**2 + 3 * t**3) / 6
-    return outer, inner, (4 - 6 * s**2 + 3 * s**3) / 6, t**3 / 6
-
-
 @lru_cache(maxsize=64)
 def _spline_basis(count: int, edge: float, nodes: int, device: torch.device) -> Tensor:
     """Return the matrix (count, nodes) that reads cubic B-splines at points end to end.
@@ -173,7 +167,7 @@ def _spline_basis(count: int, edge: float, nodes: int, device: torch.device) -> 
     at = torch.linspace(0, edge, count, dtype=torch.float64, device=device)
     low = at.long().clamp(max=nodes - 4)
     matrix = torch.zeros(count, nodes, dtype=torch.float64, device=device)
-    for number, weight in enumerate(_cubic(at - low)):
+    for number, weight in enumerate(spline_weights(at - low)):
         matrix[torch.arange(count, device=device), low + number] = weight
     return matrix.float()
 

@@ -129,7 +129,7 @@ def both_directions(
         back on the moving grid.
     """
     forward, inverse = reconcile(
-        forward_lps(u_mm, pair, box),
+        _forward(u_mm, pair, box),
         _inverse(u_mm, pair, grid),
         pair.fixed_grid,
         pair.moving_grid,
@@ -190,7 +190,7 @@ def guides_on(grid: Grid, pair: ImagePair, box: Box, device: torch.device) -> Gu
     return guides
 
 
-def forward_lps(u_mm: Tensor, pair: Ends, box: Box) -> Tensor:
+def _forward(u_mm: Tensor, pair: Ends, box: Box) -> Tensor:
     """Put the fitted displacement on the whole fixed grid and add the affine, (X, Y, Z, 3).
 
     Outside the box the displacement goes on with its border value, so the map stays continuous.

@@ -98,6 +98,20 @@ def compose(outer: Tensor, inner: Tensor, extent: Tensor, out: Tensor | None = N
     return torch.add(inner, sample(outer, points), out=out)
 
 
+def spline_weights(t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the weights of the four nodes around a point by cubic B-splines.
+
+    Args:
+        t: how far the point lies on its way from the second node to the third, 0 to 1.
+    """
+    return (
+        (1 - t) ** 3 / 6,
+        (3 * t**3 - 6 * t**2 + 4) / 6,
+        (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6,
+        t**3 / 6,
+    )
+
+
 def node_scale(volume: Tensor, extent: Tensor) -> np.ndarray:
     """Return how many nodes of a lattice over the cube there are to a mm, as kernels want it."""
     scale: np.ndarray = (np.array(volume.shape[2:]) - 1) / extent.numpy()

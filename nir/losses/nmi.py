@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nir.geometry.lattice import spline_weights
 from nir.losses.windows import EPSILON, channels
 
 BINS = 32  # of a histogram of one image
@@ -23,14 +24,8 @@ class _Nmi(torch.autograd.Function):
         t = at - low
         cell = row + low.long()  # the first of four columns
         share = weight / weight.sum().clamp_(min=1e-12)
-        spline = (
-            (1 - t) ** 3 / 6,
-            (3 * t**3 - 6 * t**2 + 4) / 6,
-            (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6,
-            t**3 / 6,
-        )
         joint = torch.zeros(bins * (bins + 3), dtype=warped.dtype, device=warped.device)
-        for k, part in enumerate(spline):
+        for k, part in enumerate(spline_weights(t)):
             joint.index_add_(0, (cell + k).flatten(), (part * share).flatten())
         p = joint.view(bins, bins + 3)
         log_p, log_f, log_w = (x.clamp(min=1e-12).log() for x in (p, p.sum(1), p.sum(0)))

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from nir.cohort.prepared import ImagePair, Prepared
 from nir.engines.base import Registration
 from nir.field.fitted import FittedField
 from nir.field.follow import follow
 from nir.field.settings import FOLLOWER, FieldSettings
-from nir.fit.box import Box, both_directions, forward_lps
+from nir.fit.box import Box, both_directions
 from nir.geometry.grid import Array, Grid, apply_matrix, brain_box
 from nir.geometry.lattice import compose
 from nir.geometry.maps import DisplacementField
@@ -55,12 +54,12 @@ def as_field(pair: ImagePair, found: Registration, seed: int, scale: float) -> F
     return FittedField([part], grid, pair.fixed_grid, pair.affine_lps)
 
 
-def missed_mm(field: FittedField, pair: ImagePair, found: Registration) -> dict[str, float]:
-    """Return how far a field leads from where a registration does in the brain, mm."""
-    u_mm, box = _sampled(field)
-    apart = forward_lps(u_mm, pair, box).numpy() - found.forward
-    gap = np.linalg.norm(apart[pair.fixed_mask > 0], axis=-1)
-    return {"mean": float(gap.mean()), "p99": float(np.percentile(gap, 99))}
+def gaps_mm(field: FittedField, pair: ImagePair, found: Registration) -> Array:
+    """Return how far a field leads from a registration at each voxel of the brain, mm."""
+    inside = pair.fixed_mask > 0
+    points = pair.fixed_grid.points_lps()[inside]
+    gaps: Array = np.linalg.norm(field(points) - points - found.forward[inside], axis=1)
+    return gaps
 
 
 def directions(
@@ -68,13 +67,6 @@ def directions(
 ) -> tuple[DisplacementField, DisplacementField]:
     """Sample both directions of a field on the grids of two subjects, as a fit does."""
     pair = _Between(field.grid, load_volume(fixed.mask)[0], moving.grid, field.affine_lps)
-    u_mm, box = _sampled(field)
-    forward, inverse = both_directions(u_mm, pair, box, field.box, repair=True)
-    return DisplacementField(forward, field.grid), DisplacementField(inverse, moving.grid)
-
-
-def _sampled(field: FittedField) -> tuple[Tensor, Box]:
-    """Return a field's displacement on the grid of its box, ``axis`` mm, and where that lies."""
     start = np.rint(field.grid.lps_to_vox(field.box.vox_to_lps[:3, 3])).astype(int)
     (a, b, c), (i, j, k) = start.tolist(), (start + field.box.shape).tolist()
     extent = torch.tensor(field.box.extent_mm, dtype=torch.float32)
@@ -82,4 +74,6 @@ def _sampled(field: FittedField) -> tuple[Tensor, Box]:
     u_mm = last.dense(field.box.shape)
     for part in reversed(before):
         u_mm = compose(part.dense(field.box.shape), u_mm, extent)
-    return u_mm, Box((a, b, c), (i, j, k), field.grid.shape)
+    box = Box((a, b, c), (i, j, k), field.grid.shape)
+    forward, inverse = both_directions(u_mm, pair, box, field.box, repair=True)
+    return DisplacementField(forward, field.grid), DisplacementField(inverse, moving.grid)

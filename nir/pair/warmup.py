@@ -16,7 +16,7 @@ EDGE = 72  # voxels of 1 mm: the coarsest level of `default` has the voxels that
 
 
 def warm_up() -> float:
-    """Register, measure and write a small texture; return the seconds that compiling took.
+    """Register, measure and write a small texture, read its field; return the seconds of compiling.
 
     What is compiled is kept, see `nir.geometry.compiled`: a second call finds it and takes none.
     """
@@ -29,8 +29,12 @@ def warm_up() -> float:
     options: dict[str, Any] = {
         "fixed_labels": (labels, np.eye(4)),
         "moving_labels": (labels, np.eye(4)),
+        "preset": "neural",
+        "initial": "identity",
+        "device": "cpu",
     }
     with compiling() as heard, TemporaryDirectory() as folder:
-        found = register(*sides, **options, initial="identity", device="cpu", log=lambda line: None)
+        found = register(*sides, **options, log=lambda line: None)
         found.save(Path(folder))
+        found.field(np.zeros((1, 3)))
     return seconds_of(heard)
