@@ -151,3 +151,15 @@ def interleave(planes, out):
                 for z in range(start, min(start + 8, nz)):
                     for c in range(3):
                         out[x, y, z, c] = planes[c, z, y, x]
+
+
+@serial
+def separate(u, planes):
+    """Write a field, shape (X, Y, Z, 3), as files have it; undoes `interleave`."""
+    _, nz, ny, nx = planes.shape
+    for start in range(0, nz, 8):
+        for y in range(ny):
+            for x in range(nx):
+                for z in range(start, min(start + 8, nz)):
+                    for c in range(3):
+                        planes[c, z, y, x] = u[x, y, z, c]

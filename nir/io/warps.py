@@ -34,8 +34,12 @@ def save_displacement(
         grid: the grid on which the field is sampled.
         rounded: by `round_displacement`.
     """
-    u_lps = round_displacement(u_lps, grid) if rounded else u_lps.astype(np.float32)
-    image = nib.Nifti1Image(u_lps[:, :, :, None, :], grid.affine)
+    from nir.geometry.reading import separate  # numba loads for long, and no plan needs it
+
+    planes = np.empty((3, 1, *u_lps.shape[2::-1]), np.float32)
+    separate(np.ascontiguousarray(u_lps, np.float32), planes[:, 0])
+    stored = (round_displacement(planes, grid) if rounded else planes).T
+    image = nib.Nifti1Image(stored, grid.affine)
     image.header.set_intent(VECTOR_INTENT)
     _save(path, image, grid)
 
@@ -46,7 +50,9 @@ def round_displacement(u_lps: np.ndarray, grid: Grid) -> np.ndarray:
     On voxels below 0.25 mm the steps are finer, as in a mouse brain: at most a 256th of an edge.
     """
     steps = 2.0 ** max(10, math.ceil(math.log2(256 / grid.spacing.min())))  # in a mm
-    rounded: np.ndarray = (np.rint(steps * u_lps) / steps).astype(np.float32)
+    rounded: np.ndarray = np.multiply(steps, u_lps, dtype=np.float32)
+    np.rint(rounded, out=rounded)
+    rounded /= steps
     return rounded
 
 

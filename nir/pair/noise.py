@@ -10,15 +10,14 @@ average, because gradients are what holds against noise.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
-from scipy.ndimage import binary_erosion
 
 from nir.cohort.prepared import ImagePair
 from nir.engines.base import Registration
-from nir.geometry.grid import Array, Grid, brain_box
+from nir.geometry.grid import Grid, brain_box
 from nir.geometry.maps import DisplacementField
 from nir.geometry.resample import resample
 from nir.quality.jacobian import jacobian_determinant, sd_log_jacobian
@@ -29,6 +28,7 @@ MARGIN_MM = 8.0  # where the border of the part tells, too
 COST = 0.2  # share of the brain's box: a part that is larger with its margins costs too much
 FULL = 0.75  # share of the part that should be brain
 PLACES = 6  # that are tried along each axis
+APART_MM = 2.0  # the voxels whose gradients are looked at
 
 Box = tuple[slice, ...]
 
@@ -103,20 +103,22 @@ def _typical_part(pair: ImagePair, scale: float) -> tuple[Box, Box] | None:
     edge, margin = (_voxels(scale * mm, pair.fixed_grid) for mm in (EDGE_MM, MARGIN_MM))
     sizes = [s.stop - s.start for s in whole]
     wide = math.prod(n + 2 * m for n, m in zip(edge, margin, strict=True))
-    thin = any(n < max(2, e) for n, e in zip(sizes, edge, strict=True))
+    thin = any(n < max(3, e) for n, e in zip(sizes, edge, strict=True))
     if thin or wide > COST * math.prod(sizes):
         return None
-    slopes: list[Array] = np.gradient(pair.fixed[whole], *pair.fixed_grid.spacing)
-    within = binary_erosion(inside[whole])  # all that a slope is taken from is brain
-    squares = within * sum(slope**2 for slope in slopes)
+    every = _voxels(scale * APART_MM, pair.fixed_grid)
+    some, within, squares = _steepness(pair.fixed[whole], inside[whole], pair.fixed_grid, every)
     typical = float(squares.sum() / max(1, within.sum()))
     best: tuple[float, Box] | None = None
     starts = (np.linspace(0, n - e, PLACES).astype(int) for n, e in zip(sizes, edge, strict=True))
     for start in product(*starts):
         block = tuple(slice(a, a + e) for a, e in zip(start, edge, strict=True))
-        if inside[whole][block].mean() < FULL:
+        told = tuple(
+            slice(s.start // n, -(-s.stop // n)) for s, n in zip(block, every, strict=True)
+        )
+        if some[told].mean() < FULL:
             continue
-        far = abs(float(squares[block].sum() / max(1, within[block].sum())) - typical)
+        far = abs(float(squares[told].sum() / max(1, within[told].sum())) - typical)
         if best is None or far < best[0]:
             best = far, block
     if best is None:
@@ -128,3 +130,28 @@ def _typical_part(pair: ImagePair, scale: float) -> tuple[Box, Box] | None:
         part.append(slice(first, min(length, stop + by)))
         inner.append(slice(start - first, stop - first))
     return tuple(part), tuple(inner)
+
+
+def _steepness(
+    image: np.ndarray, inside: np.ndarray, grid: Grid, every: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the squared slopes at some voxels, and which of these are brain.
+
+    Args:
+        image, inside: intensities and brain, shape (X, Y, Z), three voxels at least along an axis.
+        every: how many voxels along each axis lie from one that is looked at to the next.
+
+    Returns:
+        Of the voxels that are looked at: which are brain, which have neighbours along all axes that
+        are brain, too, and the squares at these, 0 elsewhere.
+    """
+    here = [np.arange(0, n, step) for n, step in zip(image.shape, every, strict=True)]
+    some = inside[np.ix_(*here)]
+    within, squares = some.copy(), np.zeros(some.shape)
+    for axis, (n, step_mm) in enumerate(zip(image.shape, grid.spacing.tolist(), strict=True)):
+        at = here[axis].clip(1, n - 2)
+        before, after = (np.ix_(*here[:axis], at + step, *here[axis + 1 :]) for step in (-1, 1))
+        known = np.expand_dims(at == here[axis], [other for other in range(3) if other != axis])
+        within &= known & inside[before] & inside[after]
+        squares += ((image[after] - image[before]) / (2 * step_mm)) ** 2
+    return some, within, squares * within

@@ -20,7 +20,7 @@ from nir.io.ants import interpolate
 from nir.io.images import load_labels, load_volume
 from nir.io.layout import ResultFolder
 from nir.io.warps import load_affine, load_displacement
-from nir.quality import jacobian
+from nir.quality import jacobian, metrics
 from nir.report.figures.planes import PairImages
 
 
@@ -144,6 +144,12 @@ class Registered:
     def jacobian(self) -> np.ndarray:
         """The determinant of the whole mapping at the voxels of the fixed grid."""
         return jacobian.jacobian_determinant(self.forward.u_lps, self.grid)
+
+    @cached_property
+    def there_and_back(self) -> tuple[float, float, np.ndarray]:
+        """How far the inverse leads back from where it should: `metrics.inverse_consistency`."""
+        sides = self.forward.u_lps, self.grid, self.inverse.u_lps, self.inverse.grid
+        return metrics.inverse_consistency(*sides, self.fixed.mask)
 
     @property
     def pictured(self) -> PairImages:

@@ -51,13 +51,6 @@ def inverse_consistency(
     return float(known.mean(dtype=np.float64)), float(known.max()), error
 
 
-def shown(grid: Grid, points_lps: Array) -> np.ndarray:
-    """Tell which points, shape (N, 3), lie among the voxel centres of a grid."""
-    vox, last = grid.lps_to_vox(points_lps), np.array(grid.shape) - 1
-    within: np.ndarray = np.all((vox >= -SLACK) & (vox <= last + SLACK), axis=-1)
-    return within
-
-
 def truth_error(
     u_lps: np.ndarray,
     grid: Grid,

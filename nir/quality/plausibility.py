@@ -12,11 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from nir.geometry.grid import Array, Grid, apply_matrix, mask_points
+from nir.geometry.grid import Array, Grid, apply_matrix
 from nir.geometry.maps import AFFINE_POINTS, Affine, DisplacementField, nearest_affine
 from nir.geometry.resample import resample
 from nir.quality.kernels import moved_mm
-from nir.quality.metrics import shown
 
 OVERLAP_VOXELS = 500_000  # about so many voxels tell the overlap of two brains to a thousandth
 
@@ -107,11 +106,14 @@ def cut_percent(mask: np.ndarray, grid: Grid) -> float:
     return float(100 * max(on_face) / volume ** (2 / 3))
 
 
-def outside_percent(u_lps: np.ndarray, mask: np.ndarray, grid: Grid, moving_grid: Grid) -> float:
-    """Measure the share of the mask that is mapped outside the moving image, in percent."""
-    inside = mask.astype(bool)
-    known = shown(moving_grid, mask_points(grid, inside) + u_lps[inside])
-    return float(100 * (~known).mean())
+def outside_percent(error_mm: np.ndarray, mask: np.ndarray) -> float:
+    """Measure the share of the mask that is mapped outside the moving image, in percent.
+
+    Args:
+        error_mm: map of `nir.quality.metrics.inverse_consistency`, not known of such voxels.
+        mask: that it was made in, same shape.
+    """
+    return float(100 * np.isnan(error_mm[mask.astype(bool)]).mean())
 
 
 def correlation(fixed: np.ndarray, warped: np.ndarray, mask: np.ndarray) -> float:

@@ -27,7 +27,7 @@ def _measure(pair: Pair) -> dict[str, float]:
     fixed, moving = (pair.fixed.mask, pair.grid), (pair.moving.mask, pair.moving.brain.grid)
     return {
         "cut_percent": max(cut_percent(*fixed), cut_percent(*moving)),
-        "outside_percent": outside_percent(pair.forward.u_lps, *fixed, pair.moving.brain.grid),
+        "outside_percent": outside_percent(pair.there_and_back[2], pair.fixed.mask),
     }
 
 

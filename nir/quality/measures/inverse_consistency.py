@@ -51,15 +51,13 @@ COLUMNS |= {
 def _measure(pair: Pair) -> dict[str, float]:
     from nir.quality.metrics import inverse_consistency
 
-    there, back = pair.forward, pair.inverse
+    back, there = pair.inverse, pair.forward
+    sides = back.u_lps, back.grid, there.u_lps, there.grid
     found: dict[str, float] = {}
-    for name, first, second, mask in (
-        ("inverse_consistency", there, back, pair.fixed.mask),
-        ("inverse_consistency_back", back, there, pair.moving.mask),
+    for name, (mean, largest, _) in (
+        ("inverse_consistency", pair.there_and_back),
+        ("inverse_consistency_back", inverse_consistency(*sides, pair.moving.mask)),
     ):
-        mean, largest, _ = inverse_consistency(
-            first.u_lps, first.grid, second.u_lps, second.grid, mask
-        )
         found |= {f"{name}_mean_mm": mean, f"{name}_max_mm": largest}
     return found
 
