@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import math
 import re
@@ -24,7 +23,6 @@ from benchmarks.compare import compare, exit_code
 from benchmarks.heads import Head, simulated_pair
 from benchmarks.plan import load_plan
 from benchmarks.relations import Claim, Relation, examine, page, verdict
-from benchmarks.rivals import Fireants, Greedy, to_sitk
 from benchmarks.tables import frame, headline, markdown, ratio, summary
 from conftest import ROOT
 from helpers.synthetic import OBLIQUE, make_grid, texture
@@ -33,6 +31,8 @@ from scipy.spatial.transform import Rotation
 
 from benchmarks import atrophy, gpu, growth, inference, pace, reports, trust, voxels
 from benchmarks.machine import command_line, version_of
+from benchmarks.rivals import ConvexAdam, Dipy, Elastix, Fireants, Greedy
+from benchmarks.rivals.base import Rival, to_sitk
 from nir.cohort.prepared import ImagePair
 from nir.engines.base import Job, Registration
 from nir.engines.nir import Nir
@@ -49,9 +49,9 @@ CPU = torch.device("cpu")
 QUICK = [FAST_FIT | {"steps": 2}]
 
 
-def needs(module: str, package: str) -> pytest.MarkDecorator:
-    absent = importlib.util.find_spec(module) is None
-    return pytest.mark.skipif(absent, reason=f"{package} is not installed: `make benchmark`")
+def needs(card: type[Rival]) -> pytest.MarkDecorator:
+    why = card.missing()
+    return pytest.mark.skipif(why is not None, reason=str(why))
 
 
 def write_plan(
@@ -364,19 +364,19 @@ def gap(warped: np.ndarray) -> float:
     return float(np.abs(warped - PAIR.fixed)[PAIR.fixed_mask > 0].mean())
 
 
-def check_registration(found: Registration) -> None:
-    """Both directions undo each other, and the images agree better than after the affine."""
+def check_registration(found: Registration, share: float = 0.6) -> None:
+    """Both directions undo each other, and the images differ by a share of what the affine left."""
     warp = DisplacementField(found.forward, PAIR.fixed_grid)
     warped = resample(PAIR.moving, PAIR.moving_grid, PAIR.fixed_grid, warp)
     plain = resample(PAIR.moving, PAIR.moving_grid, PAIR.fixed_grid, Affine(AFFINE))
-    assert gap(warped) < 0.6 * gap(plain)
+    assert gap(warped) < share * gap(plain)
     core = PAIR.fixed_mask > 0
     grids = (PAIR.fixed_grid, PAIR.moving_grid)
     mean, _, _ = inverse_consistency(found.forward, grids[0], found.inverse, grids[1], core)
     assert mean < 0.2
 
 
-@needs("picsl_greedy", "picsl-greedy")
+@needs(Greedy)
 class TestGreedy:
     def test_a_pair_is_registered(self) -> None:
         quick = Greedy.Settings(
@@ -413,10 +413,21 @@ class TestGreedy:
         assert np.abs(ours(np.array([-1.0, -1, 1])) - theirs)[inner].max() > 0.1
 
 
-@needs("fireants", "fireants")
-def test_fireants_registers_a_pair() -> None:
-    quick = Fireants.Settings(name="quick", engine="fireants", scales=(1,), iterations=(40,))
-    check_registration(quick.card.register(PAIR, Job(1, CPU)))
+@pytest.mark.parametrize(
+    ("card", "quick", "share"),
+    [
+        pytest.param(card, quick, share, marks=needs(card), id=card.__name__)
+        for card, quick, share in (
+            (ConvexAdam, {}, 0.75),
+            (Dipy, {"iterations": (40, 20, 10)}, 0.6),
+            (Elastix, {"resolutions": 2, "spacing_mm": 5.0, "iterations": 60}, 0.6),
+            (Fireants, {"scales": (1,), "iterations": (40,)}, 0.6),
+        )
+    ],
+)
+def test_a_rival_registers_a_pair(card: type[Rival], quick: dict[str, Any], share: float) -> None:
+    method = card.Settings.model_validate({"name": "x", "engine": card.__name__.lower()} | quick)
+    check_registration(method.card.register(PAIR, Job(1, CPU)), share)
 
 
 def small_head() -> Head:

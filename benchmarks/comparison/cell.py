@@ -16,7 +16,7 @@ from benchmarks.heads import tiny_pair
 from benchmarks.measures import MEASURES
 from benchmarks.timing import Timing, timed
 
-from benchmarks import rivals
+from benchmarks.rivals.base import BOTH
 from nir.cohort.prepared import ImagePair, Prepared, load_pair
 from nir.engines.base import ENGINES, Job, Registration, make_method, pick_device
 from nir.errors import NirError
@@ -68,7 +68,7 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     fitting = sum(v for part, v in result.seconds.items() if part not in NOT_FIT)
     return {
         "seconds": timing.seconds,
-        "forward_s": fitting if fitting and rivals.BOTH not in result.seconds else None,
+        "forward_s": fitting if fitting and BOTH not in result.seconds else None,
         "startup_s": startup,
         "parts_s": result.seconds,
         **_resources(timing),

@@ -10,11 +10,11 @@ from pathlib import Path
 from benchmarks.cells import Outcome, run_plan
 from benchmarks.plan import Plan, load_plan
 from benchmarks.plots import dice_against_sdlogj, dice_against_seconds
-from benchmarks.rivals import Rival
 from benchmarks.tables import frame, headline, markdown, summary
 from benchmarks.voxels import resized
 
 from benchmarks.machine import machine
+from benchmarks.rivals.base import Rival
 from nir.engines.base import ENGINES, recall
 from nir.errors import NirError
 from nir.io.files import save_json, save_text

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.relations import Relation
 from pydantic import ValidationError
 
-from benchmarks import rivals
+from benchmarks.rivals.base import missing
 from nir.cohort.pairs import Pair
 from nir.engines.base import ENGINES, EngineSettings, make_method
 from nir.errors import NirError, fault
@@ -164,4 +164,4 @@ def make_entry(item: dict[str, Any]) -> Entry:
         absent = f"this version has no setting '{needs}'"
         return Entry(name, engine, settings, settings, pairs, groups, absent)
     own, line = make_method(settings).own_settings, item.get("line", "")
-    return Entry(name, engine, settings, own, pairs, groups, rivals.missing(engine), line)
+    return Entry(name, engine, settings, own, pairs, groups, missing(engine), line)

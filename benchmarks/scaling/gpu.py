@@ -19,8 +19,8 @@ import torch
 from benchmarks.heads import CACHE, Case, Shape, load_head, parse_shape, simulated_pair, tiny_pair
 from benchmarks.timing import timed
 
-from benchmarks import rivals
 from benchmarks.machine import machine
+from benchmarks.rivals import Fireants
 from nir import __version__
 from nir.cohort.prepared import ImagePair
 from nir.engines.affine import Affine
@@ -87,8 +87,8 @@ def methods(given: argparse.Namespace, device: str) -> dict[str, tuple[Run, Run]
         return lambda pair: method.card.register(pair, Job(seed, device, given.threads))
 
     found = {"affine": (runs(affine), runs(affine)), given.preset: (runs(full), runs(short))}
-    if rivals.Fireants.missing() is None:
-        settings = rivals.Fireants.Settings(
+    if Fireants.missing() is None:
+        settings = Fireants.Settings(
             name="fireants", engine="fireants", iterations=given.fireants_iterations
         )
         found["fireants"] = (runs(settings), runs(settings))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from nir.geometry.compiled import parallel
+from nir.geometry.compiled import inline, parallel
 from nir.geometry.reading import _spline
 
 
@@ -36,3 +38,85 @@ def read_splines(start, stop, at, nodes, found):
                     row += nodes[d, i, j, zs[2]] * wz[2] + nodes[d, i, j, zs[3]] * wz[3]
                     total += wx[a] * wy[b] * row
             found[n, d] = total
+
+
+TURN = 2 * math.pi
+
+SINES = tuple(
+    np.float32((-1) ** n * TURN ** (2 * n + 1) / math.factorial(2 * n + 1)) for n in range(6)
+)
+COSINES = tuple(np.float32((-1) ** n * TURN ** (2 * n) / math.factorial(2 * n)) for n in range(7))
+"""Taylor's series by turns: within half a turn they are off by less than bfloat16 tells apart."""
+
+
+@inline
+def _waves(turns, sine, cosine):
+    """Write sine and cosine of a row of angles, in turns."""
+    for k in range(len(turns)):
+        part = turns[k] - np.floor(turns[k] + np.float32(0.5))
+        square = part * part
+        total = SINES[5]
+        total = total * square + SINES[4]
+        total = total * square + SINES[3]
+        total = total * square + SINES[2]
+        total = total * square + SINES[1]
+        total = total * square + SINES[0]
+        sine[k] = total * part
+        total = COSINES[6]
+        total = total * square + COSINES[5]
+        total = total * square + COSINES[4]
+        total = total * square + COSINES[3]
+        total = total * square + COSINES[2]
+        total = total * square + COSINES[1]
+        cosine[k] = total * square + COSINES[0]
+
+
+@inline
+def _halve(bits, out):
+    """Write the upper halves of a row of single precision numbers, rounded to even."""
+    for k in range(len(bits)):
+        odd = (bits[k] >> np.uint32(16)) & np.uint32(1)
+        out[k] = np.uint16((bits[k] + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+
+
+@parallel(0, 0)
+def sine_half(start, stop, x, turns, omega, slope):
+    """Replace x by sin(omega x) and write omega cos(omega x): bits of bfloat16, shape (N, W).
+
+    ``turns``: omega / (2 pi). Twin: `nir.field.network.Sine`.
+    """
+    width = x.shape[1]
+    angle, both = np.empty(width, np.float32), np.empty((2, width), np.float32)
+    read, bits = angle.view(np.uint32), both.view(np.uint32)
+    per_unit, steep = np.float32(turns), np.float32(omega)
+    for n in range(start, stop):
+        for k in range(width):
+            read[k] = np.uint32(x[n, k]) << np.uint32(16)
+        for k in range(width):
+            angle[k] *= per_unit
+        _waves(angle, both[0], both[1])
+        for k in range(width):
+            both[1, k] *= steep
+        _halve(bits[0], x[n])
+        _halve(bits[1], slope[n])
+
+
+@parallel(0, 0)
+def encode_half(start, stop, cube, frequencies, out):
+    """Write sine and cosine of points by frequencies: bits of bfloat16, shape (N, 2 F).
+
+    Twin: `nir.field.encoding.FourierEncoding`.
+
+    Args:
+        cube: shape (N, 3); frequencies: turns a unit, shape (F, 3).
+    """
+    count = len(frequencies)
+    angle, both = np.empty(count, np.float32), np.empty((2, count), np.float32)
+    bits, ways = both.view(np.uint32), frequencies.T.copy()
+    for n in range(start, stop):
+        x, y, z = cube[n, 0], cube[n, 1], cube[n, 2]
+        for k in range(count):
+            angle[k] = x * ways[0, k] + y * ways[1, k] + z * ways[2, k]
+        _waves(angle, both[0], both[1])
+        _halve(bits[0], out[n, :count])
+        _halve(bits[1], out[n, count:])

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from nir.field import mixed
 from nir.field.encoding import WHOLE, FourierEncoding, GridEncoding, SplineEncoding
 from nir.field.settings import FieldSettings
 from nir.geometry.lattice import identity
@@ -41,6 +42,7 @@ class FieldNetwork(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         self.gain_mm = settings.gain_mm
         self.bounded = settings.bounded
+        self.mixed = settings.precision == "mixed"
         self.encoding: FourierEncoding | GridEncoding | SplineEncoding
         if settings.encoding == "fourier":
             count, scale = settings.fourier_features, settings.fourier_scale
@@ -61,9 +63,12 @@ class FieldNetwork(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         self.mlp = nn.Sequential(*layers, last)
+        self.eval()  # a fit sets it to training
 
     def forward(self, cube: Tensor) -> Tensor:
         """Evaluate at points, shape (N, 3), in [-1, 1]; returns (N, 3) in ``axis`` mm."""
+        if self.mixed and self.training:
+            return self._mixed(cube)
         return self._decode(self.encoding(cube))
 
     def lattice(self, shape: tuple[int, int, int], planes: slice = WHOLE) -> Tensor:
@@ -78,10 +83,24 @@ class FieldNetwork(nn.Module):
             values = self._decode(self.encoding.lattice(shape, planes))
         return values.T.reshape(1, 3, -1, *shape[1:])
 
+    def _mixed(self, cube: Tensor) -> Tensor:
+        """Evaluate at points for a step of the fit, with products in bfloat16."""
+        assert isinstance(self.encoding, FourierEncoding)
+        if cube.is_cuda:
+            with torch.autocast("cuda", mixed.HALF):
+                return self._decode(self.encoding(cube)).float()
+        if not mixed.supported():
+            return self._decode(self.encoding(cube))
+        layers = [layer for layer in self.mlp if isinstance(layer, nn.Linear)]
+        return self._bounded(mixed.evaluate(cube, self.encoding.frequencies, layers, OMEGA))
+
     def _decode(self, features: Tensor) -> Tensor:
         raw = self.mlp(features)
         if isinstance(self.encoding, SplineEncoding):
             raw = raw + features
+        return self._bounded(raw)
+
+    def _bounded(self, raw: Tensor) -> Tensor:
         return self.gain_mm * (torch.tanh(raw) if self.bounded else raw)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nir.settings import Count, Positive, Settings
 
@@ -33,7 +33,22 @@ class FieldSettings(Settings):
     hidden: Count = Field(1, description="hidden layers of the MLP")
     activation: Literal["relu", "sine"] = Field("relu", description="of the hidden layers")
     gain_mm: Positive = Field(1.0, description="millimetres per unit of the network's output")
+    precision: Literal["single", "mixed"] = Field(
+        "single",
+        description="mixed: the products of a sine MLP on Fourier features are fitted in bfloat16,"
+        " where the processor has it; what is read from the field afterwards is not",
+    )
     bounded: bool = Field(False, description="bound each component to the gain by tanh")
+
+    @model_validator(mode="after")
+    def _mixed_is_known(self) -> FieldSettings:
+        chosen = self.encoding, self.activation, self.lattice
+        if self.precision == "mixed" and chosen != ("fourier", "sine", None):
+            raise ValueError(
+                "precision 'mixed' is for encoding 'fourier', activation 'sine' and lattice null:"
+                f" found {', '.join(map(str, chosen))}"
+            )
+        return self
 
 
 FOLLOWER = {

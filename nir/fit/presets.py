@@ -17,6 +17,7 @@ _PAPER_PHASE = {
     "width": 256,
     "hidden": 4,
     "activation": "sine",
+    "precision": "mixed",  # as the reference
     "gain_mm": 90.0,  # half a field of view: the reference's output is in units of the cube
     "dropout": 0.2,
     "smoothness": 0.0,

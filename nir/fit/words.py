@@ -130,9 +130,11 @@ def _network(phase: Mapping[str, Any]) -> str:
     bound = ", bounded by tanh" if phase["bounded"] else ""
     lattice = phase["lattice"]
     where = f"at every {lattice} voxels" if lattice else "at each sampled point"
+    half = ", with products in bfloat16 where the processor has them"
+    fitted = half if phase["precision"] == "mixed" else ""
     return (
         f"{features[phase['encoding']]}; {layers} of {phase['width']} units, {unit}; output in"
-        f" units of {phase['gain_mm']:g} mm{bound}; evaluated {where}"
+        f" units of {phase['gain_mm']:g} mm{bound}; evaluated {where}{fitted}"
     )
 
 

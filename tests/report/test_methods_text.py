@@ -35,7 +35,7 @@ BASES: dict[str, dict[str, Any]] = {
     "field at points": FIELD | {"sampler": "random", "samples": 64, "similarity": "mse"}
     | {"lattice": None, "interpolation": "cubic"},
     "field of waves": FIELD | {"encoding": "fourier", "activation": "sine", "bounded": True}
-    | {"optimiser": "adam", "jacobian": 0.0, "dropout": 0.3},
+    | {"optimiser": "adam", "jacobian": 0.0, "dropout": 0.3, "lattice": None},
     "distil": FIELD | {"solver": "distil", "encoding": "spline", "lattice": None, "width": 4},
 }  # fmt: skip
 OTHERS: dict[str, tuple[Any, ...]] = {
@@ -77,6 +77,7 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "activation": ("relu", "sine"),
     "gain_mm": (2.5,),
     "bounded": (True, False),
+    "precision": ("mixed",),
 }
 OF_THE_FIT: dict[str, tuple[Any, ...]] = {
     "model": ("displacement", "velocity"),

@@ -33,7 +33,10 @@ def solve(
     """Fit a fresh neural field; as `Solve`."""
     model = FieldNetwork(phase, seed, level.extent).to(level.extent.device)
     part = NeuralField(model, phase, flow, level.shape, level.extent)
-    return part, _optimise(part, level, phase, seed, told)
+    model.train()
+    rows = _optimise(part, level, phase, seed, told)
+    model.eval()
+    return part, rows
 
 
 def _optimise(part: NeuralField, level: Level, settings: Phase, seed: int, told: Told) -> Rows:
