@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from nir.geometry.compiled import inline, parallel
+from nir.geometry.compiled import inline, parallel, serial
 from nir.geometry.reading import _spline
 
 
@@ -43,32 +43,31 @@ def read_splines(start, stop, at, nodes, found):
 TURN = 2 * math.pi
 
 SINES = tuple(
-    np.float32((-1) ** n * TURN ** (2 * n + 1) / math.factorial(2 * n + 1)) for n in range(6)
+    np.float32((-1) ** n * TURN ** (2 * n + 1) / math.factorial(2 * n + 1)) for n in range(4)
 )
-COSINES = tuple(np.float32((-1) ** n * TURN ** (2 * n) / math.factorial(2 * n)) for n in range(7))
-"""Taylor's series by turns: within half a turn they are off by less than bfloat16 tells apart."""
+COSINES = tuple(np.float32((-1) ** n * TURN ** (2 * n) / math.factorial(2 * n)) for n in range(5))
+"""Taylor's series by turns: within a quarter of one they are off by less than bfloat16 tells."""
 
 
 @inline
 def _waves(turns, sine, cosine):
     """Write sine and cosine of a row of angles, in turns."""
+    half = np.float32(0.5)
     for k in range(len(turns)):
-        part = turns[k] - np.floor(turns[k] + np.float32(0.5))
+        halves = np.floor(turns[k] + turns[k] + half)
+        part = turns[k] - half * halves
+        sign = np.float32(1) - np.float32(2) * (halves - np.float32(2) * np.floor(half * halves))
         square = part * part
-        total = SINES[5]
-        total = total * square + SINES[4]
-        total = total * square + SINES[3]
+        total = SINES[3]
         total = total * square + SINES[2]
         total = total * square + SINES[1]
         total = total * square + SINES[0]
-        sine[k] = total * part
-        total = COSINES[6]
-        total = total * square + COSINES[5]
-        total = total * square + COSINES[4]
+        sine[k] = sign * total * part
+        total = COSINES[4]
         total = total * square + COSINES[3]
         total = total * square + COSINES[2]
         total = total * square + COSINES[1]
-        cosine[k] = total * square + COSINES[0]
+        cosine[k] = sign * (total * square + COSINES[0])
 
 
 @inline
@@ -79,8 +78,8 @@ def _halve(bits, out):
         out[k] = np.uint16((bits[k] + np.uint32(0x7FFF) + odd) >> np.uint32(16))
 
 
-@parallel(0, 0)
-def sine_half(start, stop, x, turns, omega, slope):
+@serial
+def sine_half(x, turns, omega, slope):
     """Replace x by sin(omega x) and write omega cos(omega x): bits of bfloat16, shape (N, W).
 
     ``turns``: omega / (2 pi). Twin: `nir.field.network.Sine`.
@@ -89,7 +88,7 @@ def sine_half(start, stop, x, turns, omega, slope):
     angle, both = np.empty(width, np.float32), np.empty((2, width), np.float32)
     read, bits = angle.view(np.uint32), both.view(np.uint32)
     per_unit, steep = np.float32(turns), np.float32(omega)
-    for n in range(start, stop):
+    for n in range(len(x)):
         for k in range(width):
             read[k] = np.uint32(x[n, k]) << np.uint32(16)
         for k in range(width):
@@ -101,8 +100,8 @@ def sine_half(start, stop, x, turns, omega, slope):
         _halve(bits[1], slope[n])
 
 
-@parallel(0, 0)
-def encode_half(start, stop, cube, frequencies, out):
+@serial
+def encode_half(cube, frequencies, out):
     """Write sine and cosine of points by frequencies: bits of bfloat16, shape (N, 2 F).
 
     Twin: `nir.field.encoding.FourierEncoding`.
@@ -113,7 +112,7 @@ def encode_half(start, stop, cube, frequencies, out):
     count = len(frequencies)
     angle, both = np.empty(count, np.float32), np.empty((2, count), np.float32)
     bits, ways = both.view(np.uint32), frequencies.T.copy()
-    for n in range(start, stop):
+    for n in range(len(cube)):
         x, y, z = cube[n, 0], cube[n, 1], cube[n, 2]
         for k in range(count):
             angle[k] = x * ways[0, k] + y * ways[1, k] + z * ways[2, k]
