@@ -87,8 +87,9 @@ class FieldNetwork(nn.Module):
         """Evaluate at points for a step of the fit, with products in bfloat16."""
         assert isinstance(self.encoding, FourierEncoding)
         if cube.is_cuda:
+            features = self.encoding(cube)  # a coordinate needs all its digits
             with torch.autocast("cuda", mixed.HALF):
-                return self._decode(self.encoding(cube)).float()
+                return self._decode(features).float()
         if not mixed.supported():
             return self._decode(self.encoding(cube))
         layers = [layer for layer in self.mlp if isinstance(layer, nn.Linear)]
