@@ -31,7 +31,7 @@ from scipy.spatial.transform import Rotation
 
 from benchmarks import atrophy, gpu, growth, inference, pace, reports, trust, voxels
 from benchmarks.machine import command_line, version_of
-from benchmarks.rivals import ConvexAdam, Dipy, Elastix, Fireants, Greedy
+from benchmarks.rivals import ConvexAdam, Dipy, Fireants, Greedy
 from benchmarks.rivals.base import Rival, to_sitk
 from nir.cohort.prepared import ImagePair
 from nir.engines.base import Job, Registration
@@ -420,7 +420,6 @@ class TestGreedy:
         for card, quick, share in (
             (ConvexAdam, {}, 0.75),
             (Dipy, {"iterations": (40, 20, 10)}, 0.6),
-            (Elastix, {"resolutions": 2, "spacing_mm": 5.0, "iterations": 60}, 0.6),
             (Fireants, {"scales": (1,), "iterations": (40,)}, 0.6),
         )
     ],

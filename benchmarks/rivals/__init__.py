@@ -6,7 +6,6 @@ checked by tests/test_benchmarks.py.
 
 from benchmarks.rivals.convexadam import ConvexAdam
 from benchmarks.rivals.dipy import Dipy
-from benchmarks.rivals.elastix import Elastix
 from benchmarks.rivals.fireants import Fireants
 from benchmarks.rivals.greedy import Greedy
 from nir.engines.base import ENGINES
@@ -14,7 +13,6 @@ from nir.engines.base import ENGINES
 for name, card in {
     "convexadam": ConvexAdam,
     "dipy": Dipy,
-    "elastix": Elastix,
     "fireants": Fireants,
     "greedy": Greedy,
 }.items():
