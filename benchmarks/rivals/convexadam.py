@@ -32,13 +32,7 @@ class ConvexAdam(Rival):
         start, grid = time.perf_counter(), pair.fixed_grid
         device = torch.device(job.device)
         half = torch.float32 if device.type == "cpu" else torch.float16
-        threads = torch.get_num_threads()
-        torch.set_num_threads(job.threads)
-        try:
-            moving = moving_on_fixed(pair)
-            u_vox = convex_adam_pt(pair.fixed, moving, dtype=half, device=device)
-        finally:
-            torch.set_num_threads(threads)
+        u_vox = convex_adam_pt(pair.fixed, moving_on_fixed(pair), dtype=half, device=device)
         warp = u_vox @ grid.vox_to_lps[:3, :3].T
         fitted = time.perf_counter()
         found = with_affine(pair, pair.affine_lps, warp, undone(warp, grid), grid)

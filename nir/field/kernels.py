@@ -79,15 +79,15 @@ def _halve(bits, out):
 
 
 @serial
-def sine_half(x, turns, omega, slope):
+def sine_half(x, omega, slope):
     """Replace x by sin(omega x) and write omega cos(omega x): bits of bfloat16, shape (N, W).
 
-    ``turns``: omega / (2 pi). Twin: `nir.field.network.Sine`.
+    Twin: `nir.field.network.Sine`.
     """
     width = x.shape[1]
     angle, both = np.empty(width, np.float32), np.empty((2, width), np.float32)
     read, bits = angle.view(np.uint32), both.view(np.uint32)
-    per_unit, steep = np.float32(turns), np.float32(omega)
+    per_unit, steep = np.float32(omega / TURN), np.float32(omega)
     for n in range(len(x)):
         for k in range(width):
             read[k] = np.uint32(x[n, k]) << np.uint32(16)

@@ -66,7 +66,7 @@ class _Waves(torch.autograd.Function):
             for weight, bias in halves:
                 x = torch.addmm(bias, x, weight)
                 slopes.append(torch.empty_like(x))
-                kernels.sine_half(_bits(x), omega / (2 * math.pi), omega, _bits(slopes[-1]))
+                kernels.sine_half(_bits(x), omega, _bits(slopes[-1]))
                 inputs.append(x)
             return inputs, slopes, torch.addmm(shift, x.float(), last.T)
 
