@@ -277,7 +277,8 @@ def name_of(source: Source) -> str:
 
 def save_volume(path: Path | str, voxels: np.ndarray, grid: Grid) -> None:
     """Write a volume, shape (X, Y, Z), as NIfTI with equal qform and sform."""
-    _save(path, nib.Nifti1Image(voxels, grid.affine), grid)
+    # As the file has them, or nibabel gathers them slice by slice.
+    _save(path, nib.Nifti1Image(np.asfortranarray(voxels), grid.affine), grid)
 
 
 def intent_of(image: Any) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.ndimage import find_objects
 from scipy.spatial import cKDTree
 from surface_distance.lookup_tables import create_table_neighbour_code_to_surface_area
 
@@ -65,19 +64,17 @@ def hausdorff_mm(
     Elements count by their areas.
 
     Args:
-        one, other: maps of structures 1 to ``count``, int32, shape (X, Y, Z), outside nothing is.
+        one, other: maps of structures 1 to ``count``, int32, shape (X, Y, Z), outside nothing is;
+            a box that holds all of them is enough.
         spacing_mm: voxel size along the array axes, mm.
 
     Returns:
         Shape (count,); NaN for structures that either map does not have.
     """
     result = np.full(count, np.nan)
-    box = find_objects(((one > 0) | (other > 0)).view(np.uint8))
-    if not box:
-        return result
     spacing = tuple(np.asarray(spacing_mm, dtype=float).tolist())
     rim = _ball(spacing)[0].max(0) + 1  # no step from a corner leads out of the array
-    maps = [np.pad(ranks[box[0]], [(n, n) for n in rim]) for ranks in (one, other)]
+    maps = [np.pad(ranks, [(n, n) for n in rim]) for ranks in (one, other)]
     a, b = (Borders.of(ranks, count, rim) for ranks in maps)
     both = np.diff(a.ends).astype(bool) & np.diff(b.ends).astype(bool)
     for x, y in ((a, b), (b, a)):
@@ -99,15 +96,17 @@ def _percentiles_mm(
     strides = np.array([shape[1] * shape[2], shape[2], 1])
     nearest = np.empty(len(borders.places), np.int32)
     taken = np.zeros(np.prod(shape), np.int32)
-    places = borders.places, borders.ends, others.places, others.ends
-    border_steps(*places, taken, steps @ strides, nearest)
-    areas, result = _areas_by_code(spacing_mm)[borders.codes], []
+    areas = _areas_by_code(spacing_mm)[borders.codes]
+    sums = np.zeros((len(borders.ends) - 1, len(steps) + 1))
+    places = borders.places, areas, borders.ends, others.places, others.ends
+    border_steps(*places, taken, steps @ strides, nearest, sums)
+    result = []
     for rank in ranks.tolist():
-        step, area = borders.part(nearest, rank), borders.part(areas, rank)
-        at = _reached(np.bincount(step, area), percent)
+        at = _reached(sums[rank - 1], percent)
         if at < len(lengths_mm):
             result.append(float(lengths_mm[at]))
             continue
+        step, area = borders.part(nearest, rank), borders.part(areas, rank)
         far = step == len(lengths_mm)
         sides = borders.part(borders.places, rank)[far], others.part(others.places, rank)
         here, there = (np.stack(np.unravel_index(side, shape), -1) * spacing_mm for side in sides)

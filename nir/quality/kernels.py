@@ -105,7 +105,7 @@ def consistency(u, inside, to_lps, other, to_other, slack, error):
         slack: voxels by which T(x) may lie outside the outer voxel centres.
         error: shape (X, Y, Z); voxels that are not written keep their value.
     """
-    p, q = np.empty(3), np.empty(3)
+    p, q, gap = np.empty(3), np.empty(3), np.empty(3)
     low, share = np.empty(3, np.int64), np.empty(3)
     for i in range(u.shape[0]):
         for j in range(u.shape[1]):
@@ -127,23 +127,18 @@ def consistency(u, inside, to_lps, other, to_other, slack, error):
                         share[c] = at - low[c]
                 if not known:
                     continue
-                total = 0.0
                 for c in range(3):
-                    gap = np.float64(u[i, j, k, c])
-                    for n in range(8):
-                        weight = 1.0
-                        for axis in range(3):
-                            upper = (n >> axis) & 1
-                            weight *= share[axis] if upper else 1 - share[axis]
-                        if weight > 0:
-                            gap += (
-                                weight
-                                * other[
-                                    low[0] + (n & 1), low[1] + (n >> 1 & 1), low[2] + (n >> 2), c
-                                ]
-                            )
-                    total += gap * gap
-                error[i, j, k] = np.sqrt(total)
+                    gap[c] = u[i, j, k, c]
+                for n in range(8):
+                    weight = 1.0
+                    for axis in range(3):
+                        upper = (n >> axis) & 1
+                        weight *= share[axis] if upper else 1 - share[axis]
+                    if weight > 0:
+                        x, y, z = low[0] + (n & 1), low[1] + (n >> 1 & 1), low[2] + (n >> 2)
+                        for c in range(3):
+                            gap[c] += weight * other[x, y, z, c]
+                error[i, j, k] = np.sqrt(gap[0] * gap[0] + gap[1] * gap[1] + gap[2] * gap[2])
 
 
 @serial
@@ -219,16 +214,44 @@ def border_corners(ranks, rim, known, place, places, codes):
 
 
 @serial
-def border_steps(places, ends, others, other_ends, taken, steps, nearest):
+def tally(one, other, counts, box):
+    """Count the voxels of each structure in either map and in both; box what is in either.
+
+    Args:
+        one, other: maps of structures from 1, int32, shape (X, Y, Z).
+        counts: zeros, int64, shape (3, count + 1): of the first map, the second, and both alike.
+        box: first and last index of a structure along each axis, shape (3, 2), which is widened.
+    """
+    for i in range(one.shape[0]):
+        for j in range(one.shape[1]):
+            low, high = one.shape[2], -1
+            for k in range(one.shape[2]):
+                a, b = one[i, j, k], other[i, j, k]
+                if a > 0 or b > 0:
+                    counts[0, a] += 1
+                    counts[1, b] += 1
+                    if a == b:
+                        counts[2, a] += 1
+                    low, high = min(low, k), k
+            if high >= 0:
+                box[0, 0], box[0, 1] = min(box[0, 0], i), i
+                box[1, 0], box[1, 1] = min(box[1, 0], j), max(box[1, 1], j)
+                box[2, 0], box[2, 1] = min(box[2, 0], low), max(box[2, 1], high)
+
+
+@serial
+def border_steps(places, weights, ends, others, other_ends, taken, steps, nearest, sums):
     """Write which step leads from each place of a structure to its nearest one elsewhere.
 
     Args:
         places, others: flat indices of all structures, one after the other, from which no step
             leads out of the array.
+        weights: of the places, float64.
         ends, other_ends: where each structure begins and, in the next one's place, ends.
         taken: as many zeros, int32, as the array has elements; written to.
         steps: all steps within reach, ascending by length, shape (M,).
         nearest: result, shape of ``places``; M where none within reach leads to one.
+        sums: zeros: of each structure the weights that take each step, shape (count, M + 1).
     """
     for rank in range(1, len(ends)):
         for n in range(other_ends[rank - 1], other_ends[rank]):
@@ -240,6 +263,7 @@ def border_steps(places, ends, others, other_ends, taken, steps, nearest):
                 if taken[places[n] + steps[m]] == rank:
                     nearest[n] = m
                     break
+            sums[rank - 1, nearest[n]] += weights[n]
 
 
 @serial

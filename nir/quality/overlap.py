@@ -10,6 +10,7 @@ import numpy as np
 
 from nir.geometry.grid import Array
 from nir.quality.borders import hausdorff_mm
+from nir.quality.kernels import tally
 
 
 def label_list(
@@ -144,27 +145,26 @@ class _Ranks:
         order = np.unique(np.asarray(labels, dtype=np.int64))
         return cls(order, _ranked(fixed, order), _ranked(warped, order))
 
-    def _count(self, ranks: np.ndarray) -> np.ndarray:
-        return np.bincount(ranks.ravel(), minlength=self.labels.size + 1)[1:]
-
     @cached_property
-    def sizes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Voxels of each label in the one map and in the other."""
-        return self._count(self.fixed), self._count(self.warped)
+    def tally(self) -> tuple[np.ndarray, tuple[slice, ...]]:
+        """Voxels of each label in the one map, the other and both; the box that holds them."""
+        counts = np.zeros((3, self.labels.size + 1), np.int64)
+        box = np.stack([self.fixed.shape, np.full(3, -1)], -1)
+        tally(self.fixed, self.warped, counts, box)
+        return counts[:, 1:], tuple(slice(first, last + 1) for first, last in box.tolist())
 
     def dice(self) -> dict[int, float]:
         """Return twice the common voxels of each label over those of both maps."""
         if 0 in self.labels:
             raise ValueError("background (0) is no structure: leave it out of the labels")
-        here, there = self.sizes
-        common = self._count(self.fixed[self.fixed == self.warped])
+        here, there, common = self.tally[0]
         with np.errstate(invalid="ignore"):
             return self._named(2 * common / (here + there))
 
     def hd95_mm(self, spacing_mm: Sequence[float] | Array) -> dict[int, float]:
         """Return the 95th percentile of the distance of each label's borders."""
-        found = hausdorff_mm(self.fixed, self.warped, self.labels.size, spacing_mm, 95)
-        here, there = self.sizes
+        (here, there, _), box = self.tally
+        found = hausdorff_mm(self.fixed[box], self.warped[box], self.labels.size, spacing_mm, 95)
         diagonal_mm = float(np.linalg.norm(np.multiply(self.fixed.shape, spacing_mm)))
         found[(here == 0) != (there == 0)] = diagonal_mm
         return self._named(found)
