@@ -35,7 +35,8 @@ BASES: dict[str, dict[str, Any]] = {
     "field at points": FIELD | {"sampler": "random", "samples": 64, "similarity": "mse"}
     | {"lattice": None, "interpolation": "cubic"},
     "field of waves": FIELD | {"encoding": "fourier", "activation": "sine", "bounded": True}
-    | {"optimiser": "adam", "jacobian": 0.0, "dropout": 0.3, "lattice": None},
+    | {"optimiser": "adam", "jacobian": 0.0, "dropout": 0.3, "lattice": None}
+    | {"fourier_features": 32, "width": 32, "patches": 2, "patch_size": 8},
     "distil": FIELD | {"solver": "distil", "encoding": "spline", "lattice": None, "width": 4},
 }  # fmt: skip
 OTHERS: dict[str, tuple[Any, ...]] = {
