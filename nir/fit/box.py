@@ -21,8 +21,6 @@ from nir.geometry.maps import Affine
 from nir.geometry.reconcile import reconcile
 from nir.geometry.resample import resample
 
-CHUNK = 2**21  # points inverted at once, bounds the memory
-
 TIE = 1e-3  # voxels by which a point half-way is drawn to one side
 
 
@@ -210,9 +208,9 @@ def _inverse(u_mm: Tensor, pair: Ends, grid: Grid) -> Tensor:
     """Invert the fitted displacement at every voxel of the moving grid, (X, Y, Z, 3)."""
     target, device = pair.moving_grid, u_mm.device
     to_cube = grid.lps_to_cube @ np.linalg.inv(pair.affine_lps) @ target.vox_to_lps
-    goal = linear_lattice(to_cube, target.shape, device).reshape(-1, 3)
+    goal = linear_lattice(to_cube, target.shape, device)
     extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=device)
-    found = torch.cat([invert(u_mm, extent, part) for part in goal.split(CHUNK)])
+    found = torch.stack([invert(u_mm, extent, plane) for plane in goal])
     back = torch.tensor(np.linalg.inv(grid.lps_to_cube), dtype=torch.float32, device=device)
     there = found @ back[:3, :3].T + back[:3, 3]
-    return there.reshape(*target.shape, 3) - linear_lattice(target.vox_to_lps, target.shape, device)
+    return there - linear_lattice(target.vox_to_lps, target.shape, device)

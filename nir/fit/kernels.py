@@ -48,43 +48,36 @@ def best_displacement(start, stop, costs, counts, near, coupling, reach, best):
         costs: of every displacement, shape ((2 reach + 1)^3, X, Y, Z).
         counts: factor of a voxel's costs, (X, Y, Z); near, best: (3, X, Y, Z), voxels.
     """
-    _, _, ny, nz = costs.shape
-    width = 2 * reach + 1
-    half = np.float32(0.5)
+    _, nx, ny, nz = costs.shape
+    width, half = 2 * reach + 1, np.float32(0.5)
+    costs, counts = costs.reshape(width**3, nx, ny * nz), counts.reshape(nx, ny * nz)
+    near, best = near.reshape(3, nx, ny * nz), best.reshape(3, nx, ny * nz)
+    least, chosen = np.empty(ny * nz, np.float32), np.empty(ny * nz, np.int32)
     for x in range(start, stop):
-        least = np.full((ny, nz), np.float32(np.inf))
-        chosen = np.zeros((ny, nz), np.int32)
-        rows = np.empty((ny, 2), np.int32)  # in the air around them what is near is best
-        for y in range(ny):
-            first, last = nz, 0
-            for z in range(nz):
-                if counts[x, y, z] != 0:
-                    first, last = min(first, z), z + 1
-            rows[y, 0], rows[y, 1] = min(first, last), last
+        first, last = ny * nz, 0  # in the air around them what is near is best
+        for n in range(ny * nz):
+            if counts[x, n] != 0:
+                first, last = min(first, n), n + 1
+            for axis in range(3):
+                whole = np.ceil(near[axis, x, n] - half)
+                best[axis, x, n] = min(max(whole, -reach), reach)
+        least[:] = np.inf
         for q in range(width**3):
             dx = np.float32(q // width**2 - reach)
             dy = np.float32(q // width % width - reach)
             dz = np.float32(q % width - reach)
-            for y in range(ny):
-                for z in range(rows[y, 0], rows[y, 1]):
-                    a = dx - near[0, x, y, z]
-                    b = dy - near[1, x, y, z]
-                    c = dz - near[2, x, y, z]
-                    price = counts[x, y, z] * costs[q, x, y, z]
-                    cost = price + coupling * (a * a + b * b + c * c)
-                    # no branch: several voxels at once
-                    chosen[y, z] = q if cost < least[y, z] else chosen[y, z]
-                    least[y, z] = cost if cost < least[y, z] else least[y, z]
-        for y in range(ny):
-            for axis in range(3):
-                for z in range(nz):
-                    whole = np.ceil(near[axis, x, y, z] - half)
-                    best[axis, x, y, z] = min(max(whole, -reach), reach)
-            for z in range(rows[y, 0], rows[y, 1]):
-                q = chosen[y, z]
-                best[0, x, y, z] = q // width**2 - reach
-                best[1, x, y, z] = q // width % width - reach
-                best[2, x, y, z] = q % width - reach
+            for i in range(last - first):
+                at = np.uint64(first + i)  # not signed: nobody asks whether it is negative
+                a, b, c = dx - near[0, x, at], dy - near[1, x, at], dz - near[2, x, at]
+                cost = counts[x, at] * costs[q, x, at] + coupling * (a * a + b * b + c * c)
+                # no branch: several voxels at once
+                chosen[at] = q if cost < least[at] else chosen[at]
+                least[at] = cost if cost < least[at] else least[at]
+        for n in range(first, last):
+            q = chosen[n]
+            best[0, x, n] = q // width**2 - reach
+            best[1, x, n] = q // width % width - reach
+            best[2, x, n] = q % width - reach
 
 
 @parallel(0, 1)

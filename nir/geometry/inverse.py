@@ -11,7 +11,7 @@ from torch import Tensor
 from nir.geometry import kernels
 from nir.geometry.lattice import fused, identity, node_scale, require_one, sample
 
-INVERSE_MM = 1e-3  # residual at which a point of an inverse is good enough
+INVERSE_MM = 2e-4  # residual at which a point of an inverse is good enough
 
 TOLERANCE = np.float32(INVERSE_MM**2)
 
@@ -23,11 +23,12 @@ def invert(u: Tensor, extent: Tensor, points: Tensor, iterations: int = ITERATIO
 
     Args:
         u: displacement in mm, shape (1, 3, X, Y, Z).
-        points: cube coordinates to be reached, shape (N, 3); they may lie outside the cube.
+        points: cube coordinates to be reached, shape (N, 3), or (N, M, 3) for rows of neighbours,
+            which are found faster; they may lie outside the cube.
         iterations: at most; a point leaves the iteration once it is within ``INVERSE_MM``.
 
     Returns:
-        Cube coordinates q with q + u(q) = points, shape (N, 3). Not differentiable.
+        Cube coordinates q with q + u(q) = points, in their shape. Not differentiable.
 
     Raises:
         ValueError: a batch of displacements.
@@ -35,7 +36,8 @@ def invert(u: Tensor, extent: Tensor, points: Tensor, iterations: int = ITERATIO
     Notes:
         Starts as a fixed point iteration (Chen et al. 2008); each point then learns the inverse of
         the map's Jacobian from its own steps (Broyden 1965) and halves a step that overshoots, so
-        that it converges where the map expands, shrinks or turns strongly.
+        that it converges where the map expands, shrinks or turns strongly. On a CPU a point begins
+        with what its neighbour in the row came to and learnt.
     """
     require_one(u)
     half = extent / 2
@@ -44,10 +46,17 @@ def invert(u: Tensor, extent: Tensor, points: Tensor, iterations: int = ITERATIO
         found = torch.empty_like(goals)
         field = u[0].contiguous().numpy()
         kernels.invert_points(
-            field, node_scale(u, extent), goals.numpy(), iterations, TOLERANCE, found.numpy()
+            field, node_scale(u, extent), _rows(goals), iterations, TOLERANCE, _rows(found)
         )
         return found / half - 1
-    return solve(lambda q: _at_points(u, q / half), points * half, iterations) / half
+    flat = points.reshape(-1, 3)
+    found = solve(lambda q: _at_points(u, q / half), flat * half, iterations)
+    return (found / half).view(points.shape)
+
+
+def _rows(points: Tensor) -> np.ndarray:
+    """View points, (N, 3) or (N, M, 3), as rows, (N, M, 3)."""
+    return (points if points.dim() == 3 else points[:, None]).numpy()
 
 
 def inverse(u: Tensor, extent: Tensor) -> Tensor:

@@ -78,20 +78,78 @@ def compose(start, stop, outer, inner, scale_outer, step, out):
     """
     _, na, nb, nc = outer.shape
     _, _, ny, nz = inner.shape
-    same = step[0] == 1 and step[1] == 1 and step[2] == 1
+    same = step[0] == 1 and step[1] == 1 and step[2] == 1 and nz > 2
+    shares = np.empty((3, 3, nz), np.float32)
     for x in range(start, stop):
         for y in range(ny):
+            if same and _shares(inner, x, y, scale_outer, shares):
+                _add_near(outer, inner, x, y, shares, out)
+                continue
             for z in range(nz):
-                u0, u1, u2 = inner[0, x, y, z], inner[1, x, y, z], inner[2, x, y, z]
-                if same and u0 == 0 and u1 == 0 and u2 == 0:  # much of a step
-                    for d in range(3):
-                        out[d, x, y, z] = outer[d, x, y, z]
-                    continue
-                i, a, _ = _cell(x * step[0] + u0 * scale_outer[0], na)
-                j, b, _ = _cell(y * step[1] + u1 * scale_outer[1], nb)
-                k, c, _ = _cell(z * step[2] + u2 * scale_outer[2], nc)
+                i, a, _ = _cell(x * step[0] + inner[0, x, y, z] * scale_outer[0], na)
+                j, b, _ = _cell(y * step[1] + inner[1, x, y, z] * scale_outer[1], nb)
+                k, c, _ = _cell(z * step[2] + inner[2, x, y, z] * scale_outer[2], nc)
                 for d in range(3):
                     out[d, x, y, z] = inner[d, x, y, z] + _at(outer, d, i, j, k, a, b, c)
+
+
+@inline
+def _shares(inner, x, y, scale, shares):
+    """Tell whether no point of a row is led further than to its neighbours, as by a short step.
+
+    ``shares`` (3, 3, Z) gets how much of the node before, of its own and of the next it reads along
+    each axis: then no point has to find its cell, and several are done at once.
+    """
+    _, nx, ny, nz = inner.shape
+    one, nought = np.float32(1.0), np.float32(0.0)
+    before = nought if x == 0 else one, nought if y == 0 else one
+    after = nought if x == nx - 1 else one, nought if y == ny - 1 else one
+    far = False
+    for axis in range(3):
+        low = before[axis] if axis < 2 else one
+        high = after[axis] if axis < 2 else one
+        for z in range(nz):
+            way = inner[axis, x, y, z] * scale[axis]
+            far |= not abs(way) <= one  # so that a NaN is far
+            less, more = low * max(-way, nought), high * max(way, nought)
+            shares[axis, 0, z], shares[axis, 2, z] = less, more
+            shares[axis, 1, z] = one - less - more
+    last = nz - 1
+    shares[2, 1, 0], shares[2, 1, last] = one - shares[2, 2, 0], one - shares[2, 0, last]
+    return not far
+
+
+@inline
+def _add_near(outer, inner, x, y, shares, out):
+    """Compose a row by the shares of `_shares`."""
+    _, nx, ny, nz = outer.shape
+    x0, x2 = max(x - 1, 0), min(x + 1, nx - 1)
+    y0, y2 = max(y - 1, 0), min(y + 1, ny - 1)
+    for d in range(3):
+        for z in range(1, nz - 1):
+            p, q, r = shares[2, 0, z], shares[2, 1, z], shares[2, 2, z]
+            a = _plane(outer, d, x0, y0, y, y2, z, shares, p, q, r)
+            b = _plane(outer, d, x, y0, y, y2, z, shares, p, q, r)
+            c = _plane(outer, d, x2, y0, y, y2, z, shares, p, q, r)
+            a = shares[0, 0, z] * a + shares[0, 1, z] * b + shares[0, 2, z] * c
+            out[d, x, y, z] = inner[d, x, y, z] + a
+        for z, to in ((0, 1), (nz - 1, nz - 2)):
+            total = np.float32(0.0)
+            own = shares[2, 1, z]
+            for i, s in ((0, x0), (1, x), (2, x2)):
+                for j, t in ((0, y0), (1, y), (2, y2)):
+                    read = own * outer[d, s, t, z] + (1 - own) * outer[d, s, t, to]
+                    total += shares[0, i, z] * shares[1, j, z] * read
+            out[d, x, y, z] = inner[d, x, y, z] + total
+
+
+@inline
+def _plane(u, d, x, y0, y1, y2, z, shares, p, q, r):
+    """Read the three rows of a plane by the shares along y and z."""
+    a = p * u[d, x, y0, z - 1] + q * u[d, x, y0, z] + r * u[d, x, y0, z + 1]
+    b = p * u[d, x, y1, z - 1] + q * u[d, x, y1, z] + r * u[d, x, y1, z + 1]
+    c = p * u[d, x, y2, z - 1] + q * u[d, x, y2, z] + r * u[d, x, y2, z + 1]
+    return shares[1, 0, z] * a + shares[1, 1, z] * b + shares[1, 2, z] * c
 
 
 @parallel(0, 1)
@@ -116,53 +174,74 @@ def warp(start, stop, volume, u, scale, out):
                     out[d, x, y, z] = _at(volume, d, i, j, k, a, b, c)
 
 
+_ONE, _TWO, _THREE, _FOUR = (np.uint64(n) for n in (1, 2, 3, 4))
+
+
 @parallel(0, 1)
 def gaussian(start, stop, volume, taps, out):
-    """Convolve each channel, shape (C, X, Y, Z), with an odd kernel an axis; borders go on."""
+    """Convolve each channel, shape (C, X, Y, Z), with a Gaussian an axis; borders go on.
+
+    Args:
+        taps: of each axis, an odd number, the same on either side of the middle.
+    """
     channels, nx, ny, nz = volume.shape
-    taps_x, taps_y, taps_z = taps
-    rx = len(taps_x) // 2
-    line = np.empty(nz + len(taps_z) - 1, np.float32)
+    wx, wy, wz = _half(taps[0]), _half(taps[1]), _half(taps[2])
+    rx, ry, rz = len(wx) - 1, len(wy) - 1, len(wz) - 1
+    line = np.empty(nz + 2 * rz, np.float32)
     plane = np.empty((ny, nz), np.float32)
-    ring = np.empty((len(taps_x), ny, nz), np.float32)  # the planes around x, each in its turn
+    size = 2 * rx + 1
+    ring = np.empty((size, ny, nz), np.float32)  # the planes around x, each in its turn
     for d in range(channels):
         for at in range(start - rx, stop + rx):
-            image = volume[d, min(max(at, 0), nx - 1)]
-            _along_yz(image, taps_y, taps_z, line, plane, ring[at % len(ring)])
-            x = at - rx
+            image, to, x = min(max(at, 0), nx - 1), at % size, at - rx
+            for y in range(ny):
+                for z in range(nz):
+                    line[z + rz] = volume[d, image, y, z]
+                for z in range(rz):
+                    line[z] = line[rz]
+                    line[nz + rz + z] = line[nz + rz - 1]
+                u, v, w = wz[0], wz[1], wz[2]
+                for z in range(nz):  # not signed: nobody asks whether an index is negative
+                    first = np.uint64(z + rz - 2)
+                    near = v * (line[first + _ONE] + line[first + _THREE])
+                    far = w * (line[first] + line[first + _FOUR])
+                    plane[y, z] = u * line[first + _TWO] + near + far
+                for n in range(3, rz + 1):
+                    w = wz[n]
+                    for z in range(nz):
+                        low, high = np.uint64(z + rz - n), np.uint64(z + rz + n)
+                        plane[y, z] += w * (line[low] + line[high])
+            for y in range(ny):
+                u, v, w = wy[0], wy[1], wy[2]
+                a, b = max(y - 1, 0), min(y + 1, ny - 1)
+                e, f = max(y - 2, 0), min(y + 2, ny - 1)
+                for z in range(nz):
+                    total = u * plane[y, z] + v * (plane[a, z] + plane[b, z])
+                    ring[to, y, z] = total + w * (plane[e, z] + plane[f, z])
+                for n in range(3, ry + 1):
+                    w, a, b = wy[n], max(y - n, 0), min(y + n, ny - 1)
+                    for z in range(nz):
+                        ring[to, y, z] += w * (plane[a, z] + plane[b, z])
             if x < start:
                 continue
+            u, v, w, c = wx[0], wx[1], wx[2], x % size
+            a, b, e, f = (x - 1) % size, (x + 1) % size, (x - 2) % size, (x + 2) % size
             for y in range(ny):
-                out[d, x, y] = 0
-                for t in range(len(taps_x)):
-                    w = taps_x[t]
+                for z in range(nz):
+                    total = u * ring[c, y, z] + v * (ring[a, y, z] + ring[b, y, z])
+                    out[d, x, y, z] = total + w * (ring[e, y, z] + ring[f, y, z])
+                for n in range(3, rx + 1):
                     for z in range(nz):
-                        out[d, x, y, z] += w * ring[(x + t - rx) % len(ring), y, z]
+                        total = ring[(x - n) % size, y, z] + ring[(x + n) % size, y, z]
+                        out[d, x, y, z] += wx[n] * total
 
 
 @inline
-def _along_yz(image, taps_y, taps_z, line, plane, out):
-    """Convolve a plane, (Y, Z), along z, then y."""
-    ny, nz = image.shape
-    ry, rz = len(taps_y) // 2, len(taps_z) // 2
-    for y in range(ny):
-        for z in range(nz):
-            line[z + rz] = image[y, z]
-        for z in range(rz):
-            line[z] = line[rz]
-            line[nz + rz + z] = line[nz + rz - 1]
-        plane[y] = 0
-        for t in range(2 * rz + 1):
-            w = taps_z[t]
-            for z in range(nz):
-                plane[y, z] += w * line[z + t]
-    for y in range(ny):
-        out[y] = 0
-        for t in range(2 * ry + 1):
-            w = taps_y[t]
-            s = min(max(y + t - ry, 0), ny - 1)
-            for z in range(nz):
-                out[y, z] += w * plane[s, z]
+def _half(taps):
+    """Return the taps from the middle on; two behind it at least, if need be of 0."""
+    half = np.zeros(max(len(taps) // 2, 2) + 1, np.float32)
+    half[: len(taps) // 2 + 1] = taps[len(taps) // 2 :]
+    return half
 
 
 @parallel(0, 1)
@@ -245,19 +324,24 @@ def _gap(u, scale, x, y, z, goal_x, goal_y, goal_z):
     return x, y, z, x * x + y * y + z * z
 
 
+# What is known where a row of points begins: q - goal, and the inverse of the map's Jacobian.
+_UNMOVED = tuple(np.float32(n) for n in (0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1))
+
+
 @inline
-def _solve(u, scale, gx, gy, gz, iterations, tolerance):
-    """Return the q with q + u(q) = goal, mm. Scalars alone: they stay in registers."""
-    one, nought = np.float32(1.0), np.float32(0.0)
-    x, y, z, _ = _gap(u, scale, gx, gy, gz, gx, gy, gz)
-    qx, qy, qz = gx - x, gy - y, gz - z
+def _solve(u, scale, gx, gy, gz, before, iterations, tolerance):
+    """Return q - goal, mm, for the q with q + u(q) = goal, and the inverse Jacobian as learnt.
+
+    Scalars alone: they stay in registers. ``before``: the same of the point before it in the row,
+    from where this one begins.
+    """
+    one = np.float32(1.0)
+    bx, by, bz, hxx, hxy, hxz, hyx, hyy, hyz, hzx, hzy, hzz = before
+    qx, qy, qz = gx + bx, gy + by, gz + bz
     x, y, z, size = _gap(u, scale, qx, qy, qz, gx, gy, gz)
     share = one
-    hxx, hxy, hxz = one, nought, nought  # the inverse of the map's Jacobian, as it is learnt
-    hyx, hyy, hyz = nought, one, nought
-    hzx, hzy, hzz = nought, nought, one
-    for _ in range(iterations):
-        if size <= tolerance:
+    for n in range(iterations):
+        if n > 0 and size <= tolerance:  # one step at least: two neighbours are not the same
             break
         sx = -share * (hxx * x + hxy * y + hxz * z)
         sy = -share * (hyx * x + hyy * y + hyz * z)
@@ -282,7 +366,10 @@ def _solve(u, scale, gx, gy, gz, iterations, tolerance):
             x, y, z = tx, ty, tz
         else:
             share *= np.float32(0.5)
-    return qx, qy, qz
+    x, y, z = qx - gx, qy - gy, qz - gz
+    if size > tolerance:  # what was learnt here is of no use to the next one
+        _, _, _, hxx, hxy, hxz, hyx, hyy, hyz, hzx, hzy, hzz = _UNMOVED
+    return x, y, z, hxx, hxy, hxz, hyx, hyy, hyz, hzx, hzy, hzz
 
 
 @parallel(2, 0)
@@ -290,13 +377,16 @@ def invert_points(start, stop, u, scale, goals, iterations, tolerance, found):
     """Find q with q + u(q) = goal for many goals; method and twin: `nir.geometry.inverse.invert`.
 
     Args:
-        goals, found: mm from the first corner of the lattice, shape (N, 3).
+        goals, found: mm from the first corner of the lattice, shape (N, M, 3), rows of neighbours.
         tolerance: squared residual at which a point is good enough, mm^2.
     """
     for n in range(start, stop):
-        x, y, z = goals[n, 0], goals[n, 1], goals[n, 2]
-        x, y, z = _solve(u, scale, x, y, z, iterations, tolerance)
-        found[n, 0], found[n, 1], found[n, 2] = x, y, z
+        known = _UNMOVED
+        for m in range(goals.shape[1]):
+            x, y, z = goals[n, m, 0], goals[n, m, 1], goals[n, m, 2]
+            known = _solve(u, scale, x, y, z, known, iterations, tolerance)
+            found[n, m, 0], found[n, m, 1] = x + known[0], y + known[1]
+            found[n, m, 2] = z + known[2]
 
 
 @parallel(0, 1)
@@ -312,10 +402,12 @@ def invert_lattice(start, stop, u, scale, spacing, iterations, tolerance, out):
         x = np.float32(i * spacing[0])
         for j in range(ny):
             y = np.float32(j * spacing[1])
+            known = _UNMOVED
             for k in range(nz):
                 z = np.float32(k * spacing[2])
-                a, b, c = _solve(u, scale, x, y, z, iterations, tolerance)
-                out[0, i, j, k], out[1, i, j, k], out[2, i, j, k] = a - x, b - y, c - z
+                known = _solve(u, scale, x, y, z, known, iterations, tolerance)
+                for axis in range(3):
+                    out[axis, i, j, k] = known[axis]
 
 
 @parallel(1, 0)

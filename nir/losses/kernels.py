@@ -10,6 +10,8 @@ from nir.losses.windows import EMPTY, EPSILON
 
 _EMPTY, _EPSILON = np.float32(EMPTY), np.float32(EPSILON)
 
+_ROWS = 8  # that are slid along x together: they lie side by side in memory
+
 
 @parallel(0, 0)
 def warp_slope(start, stop, moving, u, scale, rows, warped, slope):
@@ -28,10 +30,11 @@ def warp_slope(start, stop, moving, u, scale, rows, warped, slope):
     nx, ny, nz = moving.shape
     for x in range(start, stop):
         for y in range(ny):
-            for z in range(rows[x, y, 0], rows[x, y, 1]):
+            for n in range(rows[x, y, 1] - rows[x, y, 0]):
+                z = np.uint64(rows[x, y, 0] + n)
                 xi, xw, xin = _cell(x + scale[0] * u[0, x, y, z], nx)
                 yi, yw, yin = _cell(y + scale[1] * u[1, x, y, z], ny)
-                zi, zw, zin = _cell(z + scale[2] * u[2, x, y, z], nz)
+                zi, zw, zin = _cell(rows[x, y, 0] + n + scale[2] * u[2, x, y, z], nz)
                 m000, m001 = moving[xi, yi, zi], moving[xi, yi, zi + 1]
                 m010, m011 = moving[xi, yi + 1, zi], moving[xi, yi + 1, zi + 1]
                 m100, m101 = moving[xi + 1, yi, zi], moving[xi + 1, yi, zi + 1]
@@ -81,21 +84,34 @@ def _sum_yz(plane, row_sums, radius, out):
 
 
 @inline
-def _slide(sums, total, x, radius, y):
+def _slide(sums, total, x, radius, first, y, z0, out):
     """Move the windows of row ``y`` by a plane along x, so that ``x`` is their middle.
 
+    Sums that run are of double precision: they forget what has left the window.
+
     Args:
-        sums: shape (X, C, Y, Z); total: of the planes that the windows hold, shape (C, Z).
+        sums: shape (X, C, Y, Z).
+        total: of the planes that the windows hold, from the plane ``first`` on, shape (C, N), of
+            the voxels from ``z0`` on; out: the same in single precision.
     """
-    nx, channels, _, nz = sums.shape
-    new, old = x + radius, x - radius - 1
+    last = len(sums) - 1
+    channels, count = total.shape
+    comes, goes = x + radius <= last, x - radius - 1 >= first
+    new = sums[min(x + radius, last), :, y, z0 : z0 + count]
+    old = sums[max(x - radius - 1, first), :, y, z0 : z0 + count]
     for d in range(channels):
-        if new < nx:
-            for z in range(nz):
-                total[d, z] += sums[new, d, y, z]
-        if old >= 0:
-            for z in range(nz):
-                total[d, z] -= sums[old, d, y, z]
+        if comes and goes:
+            for z in range(count):
+                total[d, z] += np.float64(new[d, z]) - np.float64(old[d, z])
+                out[d, z] = total[d, z]
+        elif comes:
+            for z in range(count):
+                total[d, z] += new[d, z]
+                out[d, z] = total[d, z]
+        elif goes:
+            for z in range(count):
+                total[d, z] -= old[d, z]
+                out[d, z] = total[d, z]
 
 
 @parallel(0, 0)
@@ -112,7 +128,8 @@ def window_products(start, stop, fixed, moving, bounds, radius, sums):
         row_sums = np.empty((ny, nz), np.float32)
         for y in range(ny):
             for z in range(nz):
-                f, m = fixed[x, y0 + y, z0 + z], moving[x, y0 + y, z0 + z]
+                at = np.uint64(z0 + z)
+                f, m = fixed[x, y0 + y, at], moving[x, y0 + y, at]
                 plane[0, y, z] = f
                 plane[1, y, z] = m
                 plane[2, y, z] = f * f
@@ -122,52 +139,48 @@ def window_products(start, stop, fixed, moving, bounds, radius, sums):
 
 
 @parallel(1, 1)
-def lncc_coefficients(start, stop, sums, weight, radius, unit, out, scores):
+def lncc_coefficients(start, stop, sums, weight, across, radius, unit, out, scores):
     """Finish the sums along x; write each window's score and the derivatives of the mean score.
 
-    ``out`` (X, 5, Y, Z) gets, before the second pass, d score / d (f m), twice d score / d (f^2)
-    and / d (m^2), and the offsets of f and m.
+    ``across`` (Y, 4): first and last + 1 voxel of each plane along x and z that is needed; beyond
+    them ``out`` is left as it is. ``out`` (X, 5, Y, Z) gets, before the second pass, d score /
+    d (f m), twice d score / d (f^2) and / d (m^2), and the offsets of f and m.
     """
-    nx, _, nz = weight.shape
     n = np.float32(1.0 / (2 * radius + 1) ** 3)
     one, zero = np.float32(1.0), np.float32(0.0)
-    for y in range(start, stop):
-        total = np.zeros((5, nz))
-        s = np.empty((5, nz), np.float32)
-        score = 0.0
+    nx, _, nz = weight.shape
+    s = np.empty((5, nz), np.float32)
+    for y0 in range(start, stop, _ROWS):
+        y1 = min(y0 + _ROWS, stop)
+        total = np.zeros((_ROWS, 5, nz))
+        for y in range(y0, y1):
+            scores[y] = 0
         for x in range(-radius, nx):
-            _slide(sums, total, x, radius, y)
-            if x < 0:
-                continue
-            any_weight = False
-            for z in range(nz):
-                any_weight |= weight[x, y, z] > 0
-            if not any_weight:
-                for d in range(5):
-                    for z in range(nz):
-                        out[x, d, y, z] = 0
-                continue
-            s[:] = total
-            of_row = np.float32(0.0)
-            for z in range(nz):  # no branch: several voxels at once
-                mf, mm = s[0, z] * n, s[1, z] * n
-                vf = max(s[2, z] * n - mf * mf, zero)
-                vm = max(s[3, z] * n - mm * mm, zero)
-                cov = s[4, z] * n - mf * mm
-                share, gap = weight[x, y, z] * unit, mf - mm
-                empty = (vf < _EMPTY) | (vm < _EMPTY)
-                inverse = one / (vf * vm + _EPSILON)
-                of_row += share * ((one - gap * gap) if empty else cov * cov * inverse)
-                a = zero if empty else 2 * share * cov * inverse * n
-                ef, em = -a * cov * vm * inverse, -a * cov * vf * inverse
-                flat = 2 * gap * share * n if empty else zero
-                out[x, 0, y, z] = a
-                out[x, 1, y, z] = ef
-                out[x, 2, y, z] = em
-                out[x, 3, y, z] = a * mm + ef * mf + flat
-                out[x, 4, y, z] = a * mf + em * mm - flat
-            score += float(of_row)
-        scores[y] = score
+            for y in range(y0, y1):
+                x0, x1, z0, z1 = across[y]
+                first = max(0, x0 - radius)
+                if not first - radius <= x < x1:
+                    continue
+                _slide(sums, total[y - y0, :, : z1 - z0], x, radius, first, y, z0, s)
+                if x < x0:
+                    continue
+                of_row, own, row = zero, weight[x, y, z0:z1], out[x, :, y, z0:z1]
+                for z in range(len(own)):  # no branch: several voxels at once
+                    mf, mm = s[0, z] * n, s[1, z] * n
+                    vf = max(s[2, z] * n - mf * mf, zero)
+                    vm = max(s[3, z] * n - mm * mm, zero)
+                    cov = s[4, z] * n - mf * mm
+                    share, gap = own[z] * unit, mf - mm
+                    empty = (vf < _EMPTY) | (vm < _EMPTY)
+                    inverse = one / (vf * vm + _EPSILON)
+                    of_row += share * ((one - gap * gap) if empty else cov * cov * inverse)
+                    a = zero if empty else 2 * share * cov * inverse * n
+                    ef, em = -a * cov * vm * inverse, -a * cov * vf * inverse
+                    flat = 2 * gap * share * n if empty else zero
+                    row[0, z], row[1, z], row[2, z] = a, ef, em
+                    row[3, z] = a * mm + ef * mf + flat
+                    row[4, z] = a * mf + em * mm - flat
+                scores[y] += float(of_row)
 
 
 @parallel(0, 0)
@@ -181,47 +194,58 @@ def window_coefficients(start, stop, coefficients, bounds, radius, sums):
 
 
 @parallel(0, 1)
-def lncc_forces(start, stop, fixed, moving, slopes, sums, radius, rows, out, curvature):
+def lncc_forces(start, stop, fixed, moving, slopes, sums, radius, rows, across, out, curvature):
     """Finish the sums along x; write the derivative by a step that both halves take, (3, X, Y, Z).
 
     ``slopes`` (2, 3, X, Y, Z) are those of both images; ``curvature`` (X, Y, Z) gets minus the
-    second derivative: see `nir.losses.matching.Matcher`.
+    second derivative: see `nir.losses.matching.Matcher`. ``across``: as of `lncc_coefficients`.
     """
     nx, _, nz = fixed.shape
-    for y in range(start, stop):
-        total = np.zeros((5, nz))
-        s = np.empty((5, nz), np.float32)
+    s = np.empty((5, nz), np.float32)
+    for y0 in range(start, stop, _ROWS):
+        y1 = min(y0 + _ROWS, stop)
+        total = np.zeros((_ROWS, 5, nz))
         for x in range(-radius, nx):
-            _slide(sums, total, x, radius, y)
-            if x < 0:
-                continue
-            first, last = rows[x, y, 0], rows[x, y, 1]
-            for z in range(nz):
-                out[0, x, y, z], out[1, x, y, z], out[2, x, y, z] = 0, 0, 0
-                curvature[x, y, z] = 0
-            s[:] = total
-            for z in range(first, last):
-                f, m = fixed[x, y, z], moving[x, y, z]
-                a, ef, em = s[0, z], s[1, z], s[2, z]
-                by_f, by_m = a * m + ef * f - s[3, z], a * f + em * m - s[4, z]
-                here, there = np.float32(0.0), np.float32(0.0)
-                for d in range(3):
-                    f_slope, m_slope = slopes[0, d, x, y, z], slopes[1, d, x, y, z]
-                    out[d, x, y, z] = by_m * m_slope - by_f * f_slope
-                    here += f_slope * f_slope
-                    there += m_slope * m_slope
-                curvature[x, y, z] = -2 * (ef * here + em * there)
+            for y in range(y0, y1):
+                if x >= 0:
+                    for z in range(nz):
+                        out[0, x, y, z], out[1, x, y, z], out[2, x, y, z] = 0, 0, 0
+                        curvature[x, y, z] = 0
+                x0, x1, z0, z1 = across[y]
+                first = max(0, x0 - radius)
+                if not first - radius <= x < x1:
+                    continue
+                _slide(sums, total[y - y0, :, : z1 - z0], x, radius, first, y, z0, s)
+                if x < x0:
+                    continue
+                row = slice(rows[x, y, 0], rows[x, y, 1])
+                fs, ms, own = fixed[x, y, row], moving[x, y, row], s[:, row.start - z0 :]
+                by_f, by_m = slopes[0, :, x, y, row], slopes[1, :, x, y, row]
+                forces, curved = out[:, x, y, row], curvature[x, y, row]
+                for z in range(len(fs)):
+                    f, m, a, ef, em = fs[z], ms[z], own[0, z], own[1, z], own[2, z]
+                    pull_f = a * m + ef * f - own[3, z]
+                    pull_m = a * f + em * m - own[4, z]
+                    here, there = np.float32(0.0), np.float32(0.0)
+                    for d in range(3):
+                        forces[d, z] = pull_m * by_m[d, z] - pull_f * by_f[d, z]
+                        here += by_f[d, z] * by_f[d, z]
+                        there += by_m[d, z] * by_m[d, z]
+                    curved[z] = -2 * (ef * here + em * there)
 
 
-@parallel(9, 0)
+@parallel(11, 0)
 def match_costs(
-    start, stop, fixed, moving, mean_f, var_f, mean_m, var_m, weight, reach, radius, costs
-):
+    start, stop, fixed, moving, mean_f, var_f, mean_m, var_m, weight, bounds, across, reach,
+    radius, costs,
+):  # fmt: skip
     """Price every whole-voxel displacement of every voxel: minus the signed squared LNCC.
 
     Args:
         fixed, moving: shape (X, Y, Z); mean and var: of their windows.
         weight: cost factor of each voxel.
+        bounds, across: of the windows that have a weight, as of `window_products` and
+            `lncc_coefficients`.
         reach: largest displacement along each axis, voxels.
         costs: result, shape ((2 reach + 1)^3, X, Y, Z), displacements along z vary fastest.
 
@@ -231,33 +255,34 @@ def match_costs(
     nx, ny, nz = fixed.shape
     width = 2 * reach + 1
     n = np.float32(1.0 / (2 * radius + 1) ** 3)
+    planes = np.zeros((nx, 1, ny, nz), np.float32)
     for q in range(start, stop):
         dx, dy, dz = q // width**2 - reach, q // width % width - reach, q % width - reach
-        planes = np.empty((nx, 1, ny, nz), np.float32)
-        plane = np.empty((1, ny, nz), np.float32)
-        row_sums = np.empty((ny, nz), np.float32)
+        costs[q] = 0
         for x in range(nx):
+            y0, y1, z0, z1 = bounds[x]
+            plane = np.empty((1, y1 - y0, z1 - z0), np.float32)
+            row_sums = np.empty((y1 - y0, z1 - z0), np.float32)
             xs = min(max(x + dx, 0), nx - 1)
-            for y in range(ny):
+            for y in range(y0, y1):
                 ys = min(max(y + dy, 0), ny - 1)
-                for z in range(nz):
-                    zs = min(max(z + dz, 0), nz - 1)
-                    plane[0, y, z] = fixed[x, y, z] * moving[xs, ys, zs]
-            _sum_yz(plane, row_sums, radius, planes[x])
-        for y in range(ny):
-            ys = y + dy
-            total = np.zeros((1, nz))
-            for x in range(-radius, nx):
-                _slide(planes, total, x, radius, y)
-                if x < 0:
-                    continue
+                for i in range(z1 - z0):  # not signed: nobody asks whether they are negative
+                    z, zs = np.uint64(z0 + i), np.uint64(min(max(z0 + i + dz, 0), nz - 1))
+                    plane[0, y - y0, i] = fixed[x, y, z] * moving[xs, ys, zs]
+            _sum_yz(plane, row_sums, radius, planes[x, :, y0:y1, z0:z1])
+        for y in range(max(0, radius - dy), min(ny, ny - radius - dy)):
+            x0, x1, z0, z1 = across[y]
+            ys, first = y + dy, max(0, x0 - radius)
+            total = np.zeros((1, z1 - z0))
+            s = np.empty((1, z1 - z0), np.float32)
+            for x in range(first - radius, min(x1, nx - radius - dx)):
+                _slide(planes, total, x, radius, first, y, z0, s)
                 xs = x + dx
-                for z in range(nz):
-                    costs[q, x, y, z] = 0
-                if not (radius <= xs < nx - radius and radius <= ys < ny - radius):
+                if x < x0 or xs < radius:
                     continue
-                for z in range(max(0, radius - dz), min(nz, nz - radius - dz)):
-                    zs = z + dz
-                    cov = total[0, z] * n - mean_f[x, y, z] * mean_m[xs, ys, zs]
+                low = max(z0, radius - dz)
+                for i in range(min(z1, nz - radius - dz) - low):
+                    z, zs = np.uint64(low + i), np.uint64(low + i + dz)
+                    cov = s[0, np.uint64(low + i - z0)] * n - mean_f[x, y, z] * mean_m[xs, ys, zs]
                     power = var_f[x, y, z] * var_m[xs, ys, zs] + _EPSILON
                     costs[q, x, y, z] = -weight[x, y, z] * cov * abs(cov) / power

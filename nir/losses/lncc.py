@@ -115,9 +115,9 @@ class FusedMatcher:
         self.rows = needed_rows(self.weight, radius)
         self.warped = np.zeros((2, *shape), np.float32)
         self.slopes = np.empty((2, 3, *shape), np.float32)
-        self.bounds = np.array([_bounds(plane) for plane in self.rows], np.int32)
+        self.bounds, self.across = bounds(self.rows)
         self.sums = np.zeros((shape[0], 5, *shape[1:]), np.float32)
-        self.coefficients = np.empty_like(self.sums)
+        self.coefficients = np.zeros_like(self.sums)
         self.scores = np.empty(shape[1])
 
     def __call__(self, halves: Halves, out: Tensor, curvature: Tensor) -> float:
@@ -129,11 +129,13 @@ class FusedMatcher:
             kernels.warp_slope(image, u, self.scale, self.rows, warped, slope)
         kernels.window_products(*self.warped, self.bounds, radius, self.sums)
         kernels.lncc_coefficients(
-            self.sums, self.weight, radius, self.share, coefficients, self.scores
+            self.sums, self.weight, self.across, radius, self.share, coefficients, self.scores
         )
         kernels.window_coefficients(coefficients, self.bounds, radius, self.sums)
-        written = out[0].numpy(), curvature[0, 0].numpy()
-        kernels.lncc_forces(*self.warped, self.slopes, self.sums, radius, self.rows, *written)
+        kernels.lncc_forces(
+            *self.warped, self.slopes, self.sums, radius, self.rows, self.across,
+            out[0].numpy(), curvature[0, 0].numpy(),
+        )  # fmt: skip
         return float(self.scores.sum())
 
 
@@ -157,8 +159,17 @@ def needed_rows(weight: np.ndarray, radius: int) -> np.ndarray:
     return np.stack([first, np.where(near.any(2), last, first)], -1).astype(np.int32)
 
 
+def bounds(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what each plane across x, and each across y, needs of `needed_rows`, (X or Y, 4).
+
+    First and last + 1 voxel along its first axis and along z.
+    """
+    x, y = ([_bounds(plane) for plane in planes] for planes in (rows, rows.swapaxes(0, 1)))
+    return np.array(x, np.int32), np.array(y, np.int32)
+
+
 def _bounds(rows: np.ndarray) -> tuple[int, int, int, int]:
-    """Return first and last + 1 voxel along y and z of the rows of a plane, (Y, 2)."""
+    """Return first and last + 1 voxel of the rows of a plane, (N, 2): of N, and along z."""
     some = np.flatnonzero(rows[:, 1] > rows[:, 0])
     if not len(some):
         return 0, 0, 0, 0
@@ -168,10 +179,12 @@ def _bounds(rows: np.ndarray) -> tuple[int, int, int, int]:
 def fused_costs(fixed: Tensor, moving: Tensor, weight: Tensor, radius: int, reach: int) -> Tensor:
     """Price every displacement by the fused kernel; as `plain_costs`."""
     costs = torch.empty((2 * reach + 1) ** 3, *fixed.shape[2:])
-    arrays = (*window_moments(fixed, radius), *window_moments(moving, radius))
+    factors = volume(weight)
     kernels.match_costs(
-        volume(fixed), volume(moving), *arrays, volume(weight), reach, radius, costs.numpy()
-    )
+        volume(fixed), volume(moving),
+        *window_moments(fixed, radius), *window_moments(moving, radius),
+        factors, *bounds(needed_rows(factors, radius)), reach, radius, costs.numpy(),
+    )  # fmt: skip
     return costs
 
 

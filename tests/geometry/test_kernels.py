@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nir.fit.level import warp
 from nir.fit.solvers.fluid import DECAY, newton, plain_newton
-from nir.geometry import compiled, kernels
+from nir.geometry import compiled, inverse, kernels
 from nir.geometry import lattice as transform
 from nir.geometry.inverse import INVERSE_MM, invert
 from nir.geometry.lattice import compose, exponential, sample, smooth, to_cube
@@ -27,11 +27,12 @@ def noise(shape: tuple[int, ...], peak: float = 1.0, seed: int = 0) -> Tensor:
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
-    """Call a function of nir.transform with its kernels taken away."""
+    """Call a function with the kernels of lattices and inverses taken away."""
 
     def call(function: Callable[..., Tensor], *settings: object) -> Tensor:
         with monkeypatch.context() as patch:
-            patch.setattr(transform, "fused", lambda *tensors: False)
+            for module in (transform, inverse):
+                patch.setattr(module, "fused", lambda *tensors: False)
             return function(*settings)
 
     return call
@@ -147,6 +148,16 @@ class TestInvert:
         ours, theirs = (self.residuals_mm(u, found, goal) for found in (fused, twin))
         assert torch.isfinite(fused).all()
         assert ours.mean() < 1.2 * theirs.mean() + INVERSE_MM
+
+    def test_rows_of_neighbours_lead_to_the_same(self, plain: Callable[..., Tensor]) -> None:
+        u = exponential(waves(SHAPE, 4.0), EXTENT, 7)
+        goal = transform.identity((20, 15, 30))[0].flatten(1, 2).permute(1, 2, 0)
+        rows, points = invert(u, EXTENT, goal), invert(u, EXTENT, goal.reshape(-1, 3))
+        twin = plain(invert, u, EXTENT, goal)
+        assert rows.shape == twin.shape == goal.shape
+        for found in (rows, points.view(goal.shape), twin):
+            left = self.residuals_mm(u, found.reshape(-1, 3), goal.reshape(-1, 3))
+            assert left.max() < 1.2 * INVERSE_MM
 
     def test_no_points(self) -> None:
         assert invert(waves(SHAPE, 1.0), EXTENT, torch.zeros(0, 3)).shape == (0, 3)
