@@ -37,7 +37,6 @@ from nir.pair.registered import Registered
 from nir.preprocess.affine import compose_template_affines, register_affine
 from nir.preprocess.settings import AffineConfig
 from nir.provenance import machine, peak_mb, versions
-from nir.report.figures.pair import LOSSES, draw_images, draw_losses
 
 
 def align(
@@ -251,6 +250,8 @@ def warp_pair(pair: Registered, scan: Image, folder: Path) -> None:
 
 def draw_pair(pair: Registered, folder: Path) -> None:
     """Draw the pictures of a pair that was registered into a folder, into its ``figures/``."""
+    from nir.report.figures.pair import LOSSES, draw_images, draw_losses  # loads matplotlib
+
     files = ResultFolder(folder)
     draw_images(pair.pictured, files.figures)
     settings = load_json(files.fit)["settings"]
