@@ -58,10 +58,10 @@ def best_displacement(start, stop, costs, counts, near, coupling, reach, best):
         for n in range(ny * nz):
             if counts[x, n] != 0:
                 first, last = min(first, n), n + 1
+            least[n] = np.inf
             for axis in range(3):
                 whole = np.ceil(near[axis, x, n] - half)
                 best[axis, x, n] = min(max(whole, -reach), reach)
-        least[:] = np.inf
         for q in range(width**3):
             dx = np.float32(q // width**2 - reach)
             dy = np.float32(q // width % width - reach)

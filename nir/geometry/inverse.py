@@ -42,30 +42,39 @@ def invert(u: Tensor, extent: Tensor, points: Tensor, iterations: int = ITERATIO
     require_one(u)
     half = extent / 2
     if fused(u, points):
-        goals = ((points + 1) * half).contiguous()
-        found = torch.empty_like(goals)
-        field = u[0].contiguous().numpy()
-        kernels.invert_points(
-            field, node_scale(u, extent), _rows(goals), iterations, TOLERANCE, _rows(found)
-        )
-        return found / half - 1
+        goals = (points + 1) * half
+        return (goals + _led_back(u, extent, goals, iterations)) / half - 1
     flat = points.reshape(-1, 3)
     found = solve(lambda q: _at_points(u, q / half), flat * half, iterations)
     return (found / half).view(points.shape)
 
 
-def _rows(points: Tensor) -> np.ndarray:
-    """View points, (N, 3) or (N, M, 3), as rows, (N, M, 3)."""
-    return (points if points.dim() == 3 else points[:, None]).numpy()
+def _led_back(u: Tensor, extent: Tensor, goals: Tensor, iterations: int = ITERATIONS) -> Tensor:
+    """Return q - goal, mm, for the q with q + u(q) = goal, by the kernel; as `invert`.
+
+    Args:
+        goals: mm from the first corner of the cube, shape (N, 3) or (N, M, 3).
+    """
+    found = torch.empty(goals.shape)
+    rows = [(x if x.dim() == 3 else x[:, None]).numpy() for x in (goals.contiguous(), found)]
+    field = u[0].contiguous().numpy()
+    kernels.invert_points(field, node_scale(u, extent), rows[0], iterations, TOLERANCE, rows[1])
+    return found
 
 
 def inverse(u: Tensor, extent: Tensor) -> Tensor:
     """Return the displacement that undoes another, on the same lattice, mm, (1, 3, X, Y, Z)."""
     require_one(u)
     if fused(u):
-        found, scale = torch.empty(u.shape), node_scale(u, extent)
-        field = u[0].contiguous().numpy()
-        kernels.invert_lattice(field, scale, 1 / scale, ITERATIONS, TOLERANCE, found[0].numpy())
+        u, found = u.contiguous(), torch.empty(u.shape)
+        across, *plane = (
+            torch.linspace(0, float(edge), n) for edge, n in zip(extent, u.shape[2:], strict=True)
+        )
+        goals = torch.empty(*u.shape[3:], 3)
+        goals[..., 1:] = torch.stack(torch.meshgrid(*plane, indexing="ij"), -1)
+        for i, at in enumerate(across):
+            goals[..., 0] = at
+            found[0, :, i] = _led_back(u, extent, goals).movedim(-1, 0)
         return found
     points = identity(tuple(u.shape[2:]), u.device)
     found = invert(u, extent, points[0].flatten(1).T.contiguous())

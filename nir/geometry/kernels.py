@@ -239,8 +239,10 @@ def gaussian(start, stop, volume, taps, out):
 @inline
 def _half(taps):
     """Return the taps from the middle on; two behind it at least, if need be of 0."""
-    half = np.zeros(max(len(taps) // 2, 2) + 1, np.float32)
-    half[: len(taps) // 2 + 1] = taps[len(taps) // 2 :]
+    radius = len(taps) // 2
+    half = np.empty(max(radius, 2) + 1, np.float32)
+    for n in range(len(half)):
+        half[n] = taps[radius + n] if n <= radius else np.float32(0.0)
     return half
 
 
@@ -373,41 +375,20 @@ def _solve(u, scale, gx, gy, gz, before, iterations, tolerance):
 
 
 @parallel(2, 0)
-def invert_points(start, stop, u, scale, goals, iterations, tolerance, found):
-    """Find q with q + u(q) = goal for many goals; method and twin: `nir.geometry.inverse.invert`.
+def invert_points(start, stop, u, scale, goals, iterations, tolerance, out):
+    """Write q - goal for q with q + u(q) = goal; method and twin: `nir.geometry.inverse.invert`.
 
     Args:
-        goals, found: mm from the first corner of the lattice, shape (N, M, 3), rows of neighbours.
+        goals: mm from the first corner of the lattice, shape (N, M, 3), rows of neighbours.
         tolerance: squared residual at which a point is good enough, mm^2.
+        out: shape of the goals.
     """
     for n in range(start, stop):
         known = _UNMOVED
         for m in range(goals.shape[1]):
             x, y, z = goals[n, m, 0], goals[n, m, 1], goals[n, m, 2]
             known = _solve(u, scale, x, y, z, known, iterations, tolerance)
-            found[n, m, 0], found[n, m, 1] = x + known[0], y + known[1]
-            found[n, m, 2] = z + known[2]
-
-
-@parallel(0, 1)
-def invert_lattice(start, stop, u, scale, spacing, iterations, tolerance, out):
-    """Write the displacement that undoes another, on the same lattice; as `invert_points`.
-
-    Args:
-        u, out: shape (3, X, Y, Z), mm.
-        spacing: of the nodes, mm, shape (3,).
-    """
-    _, _, ny, nz = u.shape
-    for i in range(start, stop):
-        x = np.float32(i * spacing[0])
-        for j in range(ny):
-            y = np.float32(j * spacing[1])
-            known = _UNMOVED
-            for k in range(nz):
-                z = np.float32(k * spacing[2])
-                known = _solve(u, scale, x, y, z, known, iterations, tolerance)
-                for axis in range(3):
-                    out[axis, i, j, k] = known[axis]
+            out[n, m, 0], out[n, m, 1], out[n, m, 2] = known[0], known[1], known[2]
 
 
 @parallel(1, 0)

@@ -258,8 +258,10 @@ def match_costs(
     planes = np.zeros((nx, 1, ny, nz), np.float32)
     for q in range(start, stop):
         dx, dy, dz = q // width**2 - reach, q // width % width - reach, q % width - reach
-        costs[q] = 0
         for x in range(nx):
+            for y in range(ny):
+                for z in range(nz):
+                    costs[q, x, y, z] = 0
             y0, y1, z0, z1 = bounds[x]
             plane = np.empty((1, y1 - y0, z1 - z0), np.float32)
             row_sums = np.empty((y1 - y0, z1 - z0), np.float32)
@@ -267,8 +269,8 @@ def match_costs(
             for y in range(y0, y1):
                 ys = min(max(y + dy, 0), ny - 1)
                 for i in range(z1 - z0):  # not signed: nobody asks whether they are negative
-                    z, zs = np.uint64(z0 + i), np.uint64(min(max(z0 + i + dz, 0), nz - 1))
-                    plane[0, y - y0, i] = fixed[x, y, z] * moving[xs, ys, zs]
+                    at, there = np.uint64(z0 + i), np.uint64(min(max(z0 + i + dz, 0), nz - 1))
+                    plane[0, y - y0, i] = fixed[x, y, at] * moving[xs, ys, there]
             _sum_yz(plane, row_sums, radius, planes[x, :, y0:y1, z0:z1])
         for y in range(max(0, radius - dy), min(ny, ny - radius - dy)):
             x0, x1, z0, z1 = across[y]
@@ -282,7 +284,8 @@ def match_costs(
                     continue
                 low = max(z0, radius - dz)
                 for i in range(min(z1, nz - radius - dz) - low):
-                    z, zs = np.uint64(low + i), np.uint64(low + i + dz)
-                    cov = s[0, np.uint64(low + i - z0)] * n - mean_f[x, y, z] * mean_m[xs, ys, zs]
-                    power = var_f[x, y, z] * var_m[xs, ys, zs] + _EPSILON
-                    costs[q, x, y, z] = -weight[x, y, z] * cov * abs(cov) / power
+                    at, there = np.uint64(low + i), np.uint64(low + i + dz)
+                    of_both = s[0, np.uint64(low + i - z0)] * n
+                    cov = of_both - mean_f[x, y, at] * mean_m[xs, ys, there]
+                    power = var_f[x, y, at] * var_m[xs, ys, there] + _EPSILON
+                    costs[q, x, y, at] = -weight[x, y, at] * cov * abs(cov) / power
