@@ -95,7 +95,7 @@ def register_affine(
     fixed, moving = _cropped(fixed), _cropped(moving)
     low = [coarse(v, WORKING_MM) for v in (fixed, moving)]
     inside = sample_on(covered, low[0].grid) > 0.5
-    first = starting_map(coarse(fixed, SEARCH_MM), coarse(moving, SEARCH_MM))
+    first = starting_map(*(coarse(v, SEARCH_MM) for v in low))
     matrix = _fit(low[0], low[1], first, config, seed)
     before = mutual_information(low[0], low[1], np.eye(4), inside)
     after = mutual_information(low[0], low[1], matrix, inside)
