@@ -58,7 +58,7 @@ def best_displacement(start, stop, costs, counts, near, coupling, reach, best):
         for n in range(ny * nz):
             if counts[x, n] != 0:
                 first, last = min(first, n), n + 1
-            least[n] = np.inf
+            least[n], chosen[n] = np.inf, 0
             for axis in range(3):
                 whole = np.ceil(near[axis, x, n] - half)
                 best[axis, x, n] = min(max(whole, -reach), reach)

@@ -108,9 +108,10 @@ def _slide(sums, total, x, radius, first, y, z0, out):
             for z in range(count):
                 total[d, z] += new[d, z]
                 out[d, z] = total[d, z]
-        elif goes:
+        else:
             for z in range(count):
-                total[d, z] -= old[d, z]
+                if goes:
+                    total[d, z] -= old[d, z]
                 out[d, z] = total[d, z]
 
 
