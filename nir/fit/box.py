@@ -21,6 +21,8 @@ from nir.geometry.maps import Affine
 from nir.geometry.reconcile import reconcile
 from nir.geometry.resample import resample
 
+CHUNK = 2**21  # points inverted at once, bounds the memory
+
 TIE = 1e-3  # voxels by which a point half-way is drawn to one side
 
 
@@ -208,9 +210,11 @@ def _inverse(u_mm: Tensor, pair: Ends, grid: Grid) -> Tensor:
     """Invert the fitted displacement at every voxel of the moving grid, (X, Y, Z, 3)."""
     target, device = pair.moving_grid, u_mm.device
     to_cube = grid.lps_to_cube @ np.linalg.inv(pair.affine_lps) @ target.vox_to_lps
-    goal = linear_lattice(to_cube, target.shape, device)
+    goal = linear_lattice(to_cube, target.shape, device).flatten(0, 1)
     extent = torch.tensor(grid.extent_mm, dtype=torch.float32, device=device)
-    found = torch.stack([invert(u_mm, extent, plane) for plane in goal])
+    parts = goal.split(max(CHUNK // target.shape[2], 1))
+    found = torch.cat([invert(u_mm, extent, rows) for rows in parts])
     back = torch.tensor(np.linalg.inv(grid.lps_to_cube), dtype=torch.float32, device=device)
     there = found @ back[:3, :3].T + back[:3, 3]
+    there = there.reshape(*target.shape, 3)
     return there - linear_lattice(target.vox_to_lps, target.shape, device)
